@@ -1,0 +1,41 @@
+/* nbdkit-vram: the time that waits and time limits are measured by
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_CLOCK_H
+#define VRAM_CLOCK_H
+
+#include <errno.h>
+#include <stdint.h>
+#include <time.h>
+
+/* Nanoseconds since some fixed moment; never goes back. */
+static inline uint64_t
+clock_ns (void)
+{
+  struct timespec ts;
+
+  clock_gettime (CLOCK_MONOTONIC, &ts);
+  return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+}
+
+static inline uint64_t
+clock_ms (void)
+{
+  return clock_ns () / 1000000;
+}
+
+/* Sleep for US microseconds, signals or not. */
+static inline void
+clock_sleep_us (uint64_t us)
+{
+  struct timespec ts = {
+    .tv_sec = (time_t) (us / 1000000),
+    .tv_nsec = (long) (us % 1000000 * 1000),
+  };
+
+  while (clock_nanosleep (CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
+    ;
+}
+
+#endif /* VRAM_CLOCK_H */

@@ -1,0 +1,56 @@
+/* nbdkit-vram: copies between host memory and VRAM by DMA
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_LANE_H
+#define VRAM_LANE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cuda.h"
+
+/* A lane is a CUDA stream with pinned staging memory; a copy holds one while
+ * it moves.  The pool is made before the first client and allocates nothing
+ * later.
+ */
+struct lanes;
+
+#define LANES_MAX 64
+/* Staging memory of one lane in bytes: at least two blocks. */
+#define STAGING_MIN (8 * 1024)
+#define STAGING_MAX (64 * 1024 * 1024)
+
+/* Make COUNT lanes (1 to LANES_MAX) with STAGING bytes of staging memory each
+ * (STAGING_MIN to STAGING_MAX, a multiple of 8 KiB).  The calling thread must
+ * have entered the context.  Returns NULL after nbdkit_error.
+ */
+extern struct lanes *
+lanes_create (struct cuda *cuda, unsigned count, size_t staging);
+
+/* Nothing may be copying any more. */
+extern void lanes_free (struct lanes *lanes);
+
+/* Copy COUNT bytes from SRC in host memory to VRAM, or from VRAM to DST.  When
+ * they return 0, the bytes are where any later copy sees them.  They wait
+ * their turn, first come first served, while all lanes are busy, and not
+ * longer than the context's time limit for the GPU.  Any thread.  Return -1
+ * with errno = EIO after the log has been told (see cuda_failed); how much was
+ * copied is then undefined.
+ */
+extern int lanes_write (struct lanes *lanes, CUdeviceptr dst, const void *src,
+                        size_t count);
+extern int
+lanes_read (struct lanes *lanes, void *dst, CUdeviceptr src, size_t count);
+
+/* Set COUNT bytes of VRAM to VALUE, without the bus.  As the copies above. */
+extern int lanes_set (struct lanes *lanes, CUdeviceptr dst, unsigned char value,
+                      size_t count);
+
+/* Send COUNT bytes through every lane and both ways, so that all that copies
+ * need is there before they are in a hurry: SCRATCH is VRAM of at least
+ * STAGING bytes that holds nothing.  Returns 0, or -1 as the copies do.
+ */
+extern int lanes_warm_up (struct lanes *lanes, CUdeviceptr scratch);
+
+#endif /* VRAM_LANE_H */

@@ -1,0 +1,79 @@
+/* nbdkit-vram: finds libcuda.so.1 and its entry points at run time
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libcuda.h"
+
+#define LIBRARY "libcuda.so.1"
+
+struct libcuda libcuda;
+
+static void *handle;
+static char load_error[512];
+
+const char *
+libcuda_load_error (void)
+{
+  return load_error;
+}
+
+/* Look SYMBOL up and store its address in FIELD, a function pointer.  A void
+ * pointer holds a function's address on every system that has dlsym
+ * (POSIX.1-2008).
+ */
+static bool
+find_symbol (const char *symbol, void *field)
+{
+  void *address = dlsym (handle, symbol);
+
+  memcpy (field, &address, sizeof address);
+  return address != NULL;
+}
+
+int
+libcuda_load (void)
+{
+  const char *missing = NULL;
+
+  if (handle)
+    return 0;
+
+  /* RTLD_NODELETE: the driver starts threads that it does not stop, so their
+   * code must stay when nbdkit unloads the plugin.
+   */
+  handle = dlopen (LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (handle == NULL) {
+    snprintf (load_error, sizeof load_error,
+              "cannot load %s, the library of the NVIDIA driver: %s; "
+              "install the driver's CUDA library (Debian: libcuda1, "
+              "Fedora: xorg-x11-drv-nvidia-cuda-libs)",
+              LIBRARY, dlerror ());
+    return -1;
+  }
+
+#define STUB(field, symbol, args)                                              \
+  if (!find_symbol (#symbol, &libcuda.field) && missing == NULL)               \
+    missing = #symbol;
+#define OPTIONAL_STUB(field, symbol, args)                                     \
+  find_symbol (#symbol, &libcuda.field);
+#include "libcuda-stubs.h"
+#undef STUB
+#undef OPTIONAL_STUB
+
+  if (missing) {
+    snprintf (load_error, sizeof load_error,
+              "%s does not have the function %s: the NVIDIA driver is too "
+              "old; version 450 or newer is needed",
+              LIBRARY, missing);
+    dlclose (handle);
+    handle = NULL;
+    return -1;
+  }
+  return 0;
+}

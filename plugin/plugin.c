@@ -1,0 +1,714 @@
+/* nbdkit-vram: nbdkit's callbacks: parameters and requests in, errors out
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "adopt.h"
+#include "bequest.h"
+#include "blockmap.h"
+#include "cuda.h"
+#include "disk.h"
+#include "gpu.h"
+#include "lane.h"
+#include "libcuda.h"
+#include "libvulkan.h"
+#include "privacy.h"
+#include "resident.h"
+#include "size.h"
+#include "state.h"
+#include "store.h"
+#include "vram.h"
+#include "window.h"
+
+/* `make install` knows by this string that a file is this project's. */
+static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
+
+/* The largest request that is worth asking for: larger ones only take longer
+ * and make nbdkit's threads keep larger buffers.  Still larger ones are served.
+ */
+#define MAXIMUM_BLOCK_SIZE (32 * MiB)
+
+/* Parameters that make the VRAM: size, min-size, headroom, device, lanes,
+ * staging, window, window-read-max, scrub, gpu-timeout.
+ */
+static struct vram_options options = {
+  .staging = VRAM_STAGING_DEFAULT,
+  .scrub = true,
+  .init_wait_ms = 5000,
+  .gpu_timeout_ms = 20000,
+};
+
+/* resident=auto|yes|required|no */
+static enum resident resident = RESIDENT_AUTO;
+
+/* allow=owner|any: whether clients of any user are served. */
+static bool allow_any;
+
+/* adopt=FD:NAME,...: the disk of another server, to be taken over. */
+static struct adopt adopt;
+
+/* store=auto|yes|no: whether the disk is left to a later server. */
+static enum bequest bequest = BEQUEST_AUTO;
+
+static struct vram *vram;
+static struct disk *disk;
+
+/* What a later server has to know of the disk, where it may outlive this one. */
+static struct state state = STATE_NONE;
+
+/* Whether this thread has served a request.  initial-exec: no allocation on
+ * first use.
+ */
+static _Thread_local bool thread_ready
+    __attribute__ ((tls_model ("initial-exec")));
+
+/* Give the VRAM back.  The data is gone, unless KEEP. */
+static void
+close_disk (bool keep)
+{
+  disk_free (disk);
+  disk = NULL;
+  vram_close (vram, keep);
+  vram = NULL;
+  state_close (&state);
+  adopt_close (&adopt);
+}
+
+/* The server ends because it was told to, and so does the disk: first of all
+ * for those who would take it over.
+ */
+static void
+vram_cleanup (void)
+{
+  if (state.fd != -1)
+    bequest_revoke (&state);
+  close_disk (false);
+}
+
+/* Parse VALUE of KEY as yes or no. */
+static int
+parse_bool (const char *value, bool *out)
+{
+  int r = nbdkit_parse_bool (value);
+
+  if (r == -1)
+    return -1;
+  *out = r;
+  return 0;
+}
+
+static int
+parse_lanes (const char *value)
+{
+  if (nbdkit_parse_unsigned ("lanes", value, &options.lanes) == -1)
+    return -1;
+  if (options.lanes < 1 || options.lanes > LANES_MAX) {
+    nbdkit_error ("lanes=%s: it is 1 to %d", value, LANES_MAX);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+parse_staging (const char *value)
+{
+  if (size_parse_bytes ("staging", value, STAGING_MIN, &options.staging) == -1)
+    return -1;
+  if (options.staging > STAGING_MAX) {
+    nbdkit_error ("staging=%s: at most %s", value, SIZE_STR (STAGING_MAX));
+    return -1;
+  }
+  options.staging = ROUND_DOWN (options.staging, STAGING_MIN);
+  return 0;
+}
+
+static int
+parse_gpu_timeout (const char *value)
+{
+  unsigned seconds;
+
+  if (nbdkit_parse_unsigned ("gpu-timeout", value, &seconds) == -1)
+    return -1;
+  if (seconds < 1 || seconds > 3600) {
+    nbdkit_error ("gpu-timeout=%s: it is 1 to 3600 seconds", value);
+    return -1;
+  }
+  options.gpu_timeout_ms = seconds * 1000;
+  return 0;
+}
+
+static int
+parse_window (const char *value)
+{
+  int r;
+
+  if (strcmp (value, "auto") == 0) {
+    options.window = VRAM_WINDOW_AUTO;
+    return 0;
+  }
+  r = nbdkit_parse_bool (value);
+  if (r == -1)
+    return -1;
+  options.window = r ? VRAM_WINDOW_YES : VRAM_WINDOW_NO;
+  return 0;
+}
+
+static int
+parse_allow (const char *value)
+{
+  if (strcmp (value, "owner") == 0)
+    allow_any = false;
+  else if (strcmp (value, "any") == 0)
+    allow_any = true;
+  else {
+    nbdkit_error ("allow=%s: it is owner or any", value);
+    return -1;
+  }
+  return 0;
+}
+
+/* One parameter of the command line. */
+static int
+vram_config (const char *key, const char *value)
+{
+  if (strcmp (key, "size") == 0)
+    return size_parse (key, value, &options.size);
+  if (strcmp (key, "min-size") == 0) {
+    options.min_size_set = true;
+    return size_parse_bytes (key, value, BLOCK_SIZE, &options.min_size);
+  }
+  if (strcmp (key, "headroom") == 0)
+    return size_parse_bytes (key, value, 0, &options.headroom);
+  if (strcmp (key, "device") == 0) {
+    options.device = value;
+    return 0;
+  }
+  if (strcmp (key, "lanes") == 0)
+    return parse_lanes (value);
+  if (strcmp (key, "staging") == 0)
+    return parse_staging (value);
+  if (strcmp (key, "window") == 0)
+    return parse_window (value);
+  if (strcmp (key, "window-read-max") == 0) {
+    options.window_read_max_set = true;
+    return size_parse_bytes (key, value, 0, &options.window_read_max);
+  }
+  if (strcmp (key, "gpu-timeout") == 0)
+    return parse_gpu_timeout (value);
+  if (strcmp (key, "resident") == 0)
+    return resident_parse (value, &resident);
+  if (strcmp (key, "scrub") == 0)
+    return parse_bool (value, &options.scrub);
+  if (strcmp (key, "allow") == 0)
+    return parse_allow (value);
+  if (strcmp (key, "store") == 0)
+    return bequest_parse (value, &bequest);
+  if (strcmp (key, "adopt") == 0)
+    return adopt_parse (value, &adopt);
+  nbdkit_error ("unknown parameter '%s'", key);
+  return -1;
+}
+
+/* After the last parameter. */
+static int
+vram_config_complete (void)
+{
+  if (options.size.kind == SIZE_UNSET) {
+    nbdkit_error ("size= is missing: how much VRAM to serve, such as size=7G, "
+                  "size=80%% or size=max");
+    return -1;
+  }
+  return 0;
+}
+
+#define vram_config_help                                                       \
+  "[size=]SIZE|PERCENT%|max   (required) How much VRAM to serve at most.\n"    \
+  "min-size=SIZE              Start with no less, default 512M.\n"             \
+  "headroom=SIZE              VRAM to leave free for others, default 0.\n"     \
+  "device=N|NAME|UUID|PCI     Which GPU, default the one with most free.\n"    \
+  "lanes=N                    Copies at a time, default from the CPUs.\n"      \
+  "staging=SIZE               Pinned memory of each lane, default 512K.\n"     \
+  "window=auto|yes|no         The CPU copies to VRAM itself where it can.\n"   \
+  "window-read-max=SIZE       Larger reads go by DMA, default as measured.\n"  \
+  "resident=auto|yes|required|no   Stay in RAM when memory is short.\n"        \
+  "scrub=yes|no               Overwrite VRAM at the end, default yes.\n"       \
+  "gpu-timeout=SECONDS        When a GPU that is silent is lost, default "     \
+  "20.\n"                                                                      \
+  "allow=owner|any            Who may connect, default root and the owner.\n"  \
+  "store=auto|yes|no          Leave the disk to a later server (systemd).\n"   \
+  "adopt=FD:NAME,...          Take over the disk of an earlier server."
+
+/* Whether the CPU could map as much of this GPU's VRAM as is asked for.  With
+ * size=max, or no size, that is more than half of it: a window that is too
+ * small is a fraction of the VRAM.
+ */
+static void
+dump_window (const struct gpu *gpu)
+{
+  char reason[WINDOW_REASON];
+  uint64_t bytes = gpu->total / 2;
+
+  if (options.size.kind == SIZE_BYTES)
+    bytes = options.size.bytes;
+  else if (options.size.kind == SIZE_PERCENT)
+    bytes = (uint64_t) ((double) gpu->total / 100 * options.size.percent);
+  if (options.window == VRAM_WINDOW_NO)
+    printf ("vram_window=no\nvram_window_reason=window=no\n");
+  else if (window_probe (&gpu->uuid_bytes, bytes, reason))
+    printf ("vram_window=yes\n");
+  else
+    printf ("vram_window=no\nvram_window_reason=%s\n", reason);
+}
+
+/* What --dump-plugin shows of one GPU. */
+static void
+dump_gpu (const struct gpu *gpu)
+{
+  uint64_t bytes_free;
+
+  printf ("vram_device_index=%d\n", gpu->index);
+  printf ("vram_device_name=%s\n", gpu->name);
+  printf ("vram_device_uuid=%s\n", gpu->uuid);
+  printf ("vram_device_pci=%s\n", gpu->pci);
+  printf ("vram_device_memory_total=%" PRIu64 "\n", gpu->total);
+  if (gpu_free_bytes (gpu, &bytes_free) == 0)
+    printf ("vram_device_memory_free=%" PRIu64 "\n", bytes_free);
+  dump_window (gpu);
+}
+
+static void
+dump_gpus (void)
+{
+  struct gpus gpus;
+  const struct gpu *chosen;
+
+  if (gpus_list (&gpus) == -1)
+    return;
+  printf ("vram_num_devices=%zu\n", gpus.count);
+  if (options.device) {
+    chosen = gpus_find (&gpus, options.device);
+    if (chosen)
+      dump_gpu (chosen);
+  }
+  else
+    for (size_t i = 0; i < gpus.count; ++i)
+      dump_gpu (&gpus.gpu[i]);
+  gpus_free (&gpus);
+}
+
+static void
+dump_error (const char *error)
+{
+  printf ("vram_num_devices=0\nvram_error=%s\n", error);
+  printf ("vram_window=no\nvram_window_reason=no GPU can be used\n");
+}
+
+/* --dump-plugin: which GPUs there are, or why none can be used.  Allocates no
+ * VRAM, and works without a driver.
+ */
+static void
+vram_dump_plugin (void)
+{
+  char text[CUDA_DRIVER_VERSION];
+  int version;
+
+  libvulkan_prepare ();
+  printf ("vram_driver_version=%s\n", cuda_driver_version (text));
+  if (options.window_read_max_set)
+    printf ("vram_window_read_max=%" PRIu64 "\n", options.window_read_max);
+  if (libcuda_load () == -1) {
+    dump_error (libcuda_load_error ());
+    return;
+  }
+  if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
+    printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
+  if (cuda_init (0) == -1) {
+    dump_error (cuda_init_error ());
+    return;
+  }
+  dump_gpus ();
+}
+
+/* Requests run in parallel, on one connection and on many. */
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+/* Before nbdkit forks: find the driver, but do not start it. */
+static int
+vram_get_ready (void)
+{
+  if (libcuda_load () == -1) {
+    nbdkit_error ("%s", libcuda_load_error ());
+    return -1;
+  }
+  if (options.window != VRAM_WINDOW_NO)
+    libvulkan_prepare ();
+  return 0;
+}
+
+/* Look at the disk that is to be taken over. */
+static int
+find_disk (void)
+{
+  if (!adopt.wanted)
+    return 0;
+  if (adopt_open (&adopt, &state) == -1)
+    return -1;
+  if (atomic_load (&state.words->ended) != 0) {
+    nbdkit_error ("warning: adopt: the server before this one had given the "
+                  "disk up; starting with a new one");
+    bequest_revoke (&state);
+    state_close (&state);
+    adopt_close (&adopt);
+    return 0;
+  }
+  options.adopt = &adopt;
+  options.state = &state;
+  return 0;
+}
+
+/* Whether the disk is to outlive this process.  Returns -1 after nbdkit_error.
+ */
+static int
+may_leave (void)
+{
+  const char *reason = NULL;
+
+  if (bequest == BEQUEST_NO)
+    return 0;
+  if (!store_exists ())
+    reason = "there is no service manager that keeps descriptors "
+             "(NOTIFY_SOCKET)";
+  else if (vram_chunks (vram)->count == 0)
+    reason = "the driver has no memory that servers can pass on";
+  if (reason == NULL)
+    return 1;
+  if (bequest == BEQUEST_YES) {
+    nbdkit_error ("store=yes: %s", reason);
+    return -1;
+  }
+  nbdkit_debug ("the disk ends with this server: %s", reason);
+  return 0;
+}
+
+/* In VRAM: the disk as it was, or a new one. */
+static int
+make_disk (bool leave)
+{
+  struct state_header header;
+
+  if (leave) {
+    vram_describe (vram, &header);
+    if (state_create (&state, &header) == -1)
+      return -1;
+    vram_save_limits (vram, &state);
+  }
+  disk = disk_create (vram, state.bits);
+  if (disk == NULL || disk_warm_up (disk) == -1 ||
+      resident_lock (resident) == -1)
+    return -1;
+  if (leave && bequest_make (vram_chunks (vram), &state) == -1) {
+    if (bequest == BEQUEST_YES)
+      return -1;
+    nbdkit_error ("warning: the disk ends with this server");
+  }
+  return 0;
+}
+
+/* What the log and the service manager are told of the disk. */
+static void
+tell_disk (bool adopted)
+{
+  char status[256];
+  uint64_t number;
+  int n;
+
+  n = snprintf (status, sizeof status, "serving %s of %s",
+                SIZE_STR (vram_size (vram)), vram_gpu (vram)->name);
+  if (adopted) {
+    number = atomic_fetch_add (&state.words->generation, 1) + 1;
+    snprintf (status + n, sizeof status - (size_t) n,
+              ", server number %" PRIu64 " of this disk", number);
+    nbdkit_error ("took over a disk of %s, %s of it in use, as its server "
+                  "number %" PRIu64,
+                  SIZE_STR (vram_size (vram)), SIZE_STR (disk_used (disk)),
+                  number);
+  }
+  store_ready (status);
+}
+
+/* In the process that will serve, before the first client. */
+static int
+vram_after_fork (void)
+{
+  bool adopted;
+  int leave;
+
+  if (resident_begin (resident) == -1 || find_disk () == -1)
+    goto err;
+  adopted = options.state != NULL;
+  vram = vram_open (&options);
+  if (vram == NULL)
+    goto err;
+  /* A disk that was taken over is left already. */
+  leave = adopted ? 0 : may_leave ();
+  if (leave == -1 || make_disk (leave) == -1)
+    goto err;
+  adopt_close (&adopt);
+  if (state.fd != -1)
+    bequest_outlive_parent ();
+  privacy_no_core_dumps ();
+  tell_disk (adopted);
+  return 0;
+
+err:
+  close_disk (options.state != NULL);
+  return -1;
+}
+
+/* A client is connecting. */
+static int
+vram_preconnect (int readonly)
+{
+  (void) readonly;
+  return allow_any || privacy_peer_allowed () ? 0 : -1;
+}
+
+/* A client has connected.  All clients share the one disk. */
+static void *
+vram_open_handle (int readonly)
+{
+  (void) readonly;
+  return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+/* The size that was got, which may be less than was asked for. */
+static int64_t
+vram_get_size (void *handle)
+{
+  (void) handle;
+  return (int64_t) vram_size (vram);
+}
+
+/* Any request is served; whole blocks are served best. */
+static int
+vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
+                 uint32_t *maximum)
+{
+  (void) handle;
+  *minimum = 1;
+  *preferred = BLOCK_SIZE;
+  *maximum = MAXIMUM_BLOCK_SIZE;
+  return 0;
+}
+
+/* Which GPU a client got. */
+static const char *
+vram_export_description (void *handle)
+{
+  (void) handle;
+  return nbdkit_printf_intern ("VRAM of %s, %s", vram_gpu (vram)->name,
+                               vram_gpu (vram)->pci);
+}
+
+/* VRAM does not turn. */
+static int
+vram_is_rotational (void *handle)
+{
+  (void) handle;
+  return 0;
+}
+
+/* A reply promises that every later request, on any connection, sees the
+ * bytes; nothing is cached.
+ */
+static int
+vram_can_multi_conn (void *handle)
+{
+  (void) handle;
+  return 1;
+}
+
+/* A completed write is in VRAM, and VRAM is as durable as it gets. */
+static int
+vram_can_fua (void *handle)
+{
+  (void) handle;
+  return NBDKIT_FUA_NATIVE;
+}
+
+/* There is nothing to load ahead. */
+static int
+vram_can_cache (void *handle)
+{
+  (void) handle;
+  return NBDKIT_CACHE_NATIVE;
+}
+
+/* Zeroing forgets blocks and moves nothing. */
+static int
+vram_can_fast_zero (void *handle)
+{
+  (void) handle;
+  return 1;
+}
+
+/* Before anything else in each request.  Returns -1 with errno = EIO when the
+ * GPU is lost: also requests that would not touch it must fail then, so that
+ * nobody takes the disk for one that still has some of its data.
+ */
+static int
+begin_request (void)
+{
+  if (vram_is_lost (vram)) {
+    errno = EIO;
+    return -1;
+  }
+  if (!thread_ready) {
+    if (resident != RESIDENT_NO)
+      resident_touch_stack ();
+    thread_ready = true;
+  }
+  return 0;
+}
+
+/* Read. */
+static int
+vram_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
+            uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  if (begin_request () == -1)
+    return -1;
+  return disk_read (disk, buf, count, offset);
+}
+
+/* Write.  FUA needs nothing more. */
+static int
+vram_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
+             uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  if (begin_request () == -1)
+    return -1;
+  return disk_write (disk, buf, count, offset);
+}
+
+/* Completed writes are where they belong already, unless all are gone. */
+static int
+vram_flush (void *handle, uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  return begin_request ();
+}
+
+/* Forget blocks. */
+static int
+vram_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  if (begin_request () == -1)
+    return -1;
+  disk_trim (disk, count, offset);
+  return 0;
+}
+
+/* Zero, always fast, whether or not the client lets it trim: a block that is
+ * forgotten reads as zeros, and its place in VRAM stays reserved.
+ */
+static int
+vram_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  if (begin_request () == -1)
+    return -1;
+  return disk_zero (disk, count, offset);
+}
+
+/* Which blocks hold data. */
+static int
+vram_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+              struct nbdkit_extents *extents)
+{
+  const uint64_t end = offset + count;
+  uint64_t n;
+  bool hole;
+
+  (void) handle;
+  if (begin_request () == -1)
+    return -1;
+  for (; offset < end; offset += n) {
+    n = disk_extent (disk, offset, end, &hole);
+    if (nbdkit_add_extent (extents, offset, n,
+                           hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO
+                                : 0) == -1)
+      return -1;
+    if (flags & NBDKIT_FLAG_REQ_ONE)
+      break;
+  }
+  return 0;
+}
+
+/* Nothing to do, see vram_can_cache.  Not even a look at the disk: nbdkit's
+ * readahead filter has a thread of its own, which nbdkit does not always wait
+ * for before it calls cleanup.
+ */
+static int
+vram_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  (void) handle;
+  (void) count;
+  (void) offset;
+  (void) flags;
+  return 0;
+}
+
+static struct nbdkit_plugin plugin = {
+  .name = PLUGIN_NAME,
+  .longname = "nbdkit VRAM plugin",
+  .version = PACKAGE_VERSION,
+  .description = "Serves the video memory of an NVIDIA GPU",
+  .magic_config_key = "size",
+  .config = vram_config,
+  .config_complete = vram_config_complete,
+  .config_help = vram_config_help,
+  .dump_plugin = vram_dump_plugin,
+  .get_ready = vram_get_ready,
+  .after_fork = vram_after_fork,
+  .cleanup = vram_cleanup,
+  .preconnect = vram_preconnect,
+  .open = vram_open_handle,
+  .get_size = vram_get_size,
+  .block_size = vram_block_size,
+  .export_description = vram_export_description,
+  .is_rotational = vram_is_rotational,
+  .can_multi_conn = vram_can_multi_conn,
+  .can_fua = vram_can_fua,
+  .can_cache = vram_can_cache,
+  .can_fast_zero = vram_can_fast_zero,
+  .pread = vram_pread,
+  .pwrite = vram_pwrite,
+  .flush = vram_flush,
+  .trim = vram_trim,
+  .zero = vram_zero,
+  .extents = vram_extents,
+  .cache = vram_cache,
+  .errno_is_preserved = 1,
+};
+
+NBDKIT_REGISTER_PLUGIN (plugin)

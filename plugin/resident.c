@@ -1,0 +1,150 @@
+/* nbdkit-vram: keeps the server in RAM and alive when memory is short
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "resident.h"
+#include "size.h"
+
+/* Linux 5.6; older headers lack it. */
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+/* What nbdkit's threads allocate while they serve, chiefly a buffer each that
+ * grows to the largest request: swap writes up to 2 MiB at a time and reads a
+ * cluster of some pages.
+ */
+#define HEAP_RESERVE (8 * MiB)
+
+/* What a request uses of its thread's stack, generously. */
+#define STACK_RESERVE (64 * KiB)
+
+int
+resident_parse (const char *value, enum resident *mode)
+{
+  static const char *const names[] = {
+    [RESIDENT_NO] = "no",
+    [RESIDENT_AUTO] = "auto",
+    [RESIDENT_YES] = "yes",
+    [RESIDENT_REQUIRED] = "required",
+  };
+
+  for (unsigned i = 0; i < sizeof names / sizeof names[0]; ++i)
+    if (strcmp (value, names[i]) == 0) {
+      *mode = (enum resident) i;
+      return 0;
+    }
+  nbdkit_error ("resident=%s: it is auto, yes, required or no", value);
+  return -1;
+}
+
+/* Report that WHAT was refused, and ADVICE; -1 when MODE has that an error,
+ * which is when it is at least LIMIT.
+ */
+static int
+refused (enum resident mode, enum resident limit, const char *what,
+         const char *advice)
+{
+  int err = errno;
+
+  nbdkit_error ("%s%s: %s; %s", mode >= limit ? "" : "warning: ", what,
+                strerror (err), advice);
+  return mode >= limit ? -1 : 0;
+}
+
+static int
+set_oom_score (void)
+{
+  static const char score[] = "-1000";
+  ssize_t n;
+  int fd, saved;
+
+  fd = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd == -1)
+    return -1;
+  n = write (fd, score, strlen (score));
+  saved = errno;
+  close (fd);
+  errno = saved;
+  return n == -1 ? -1 : 0;
+}
+
+int
+resident_begin (enum resident mode)
+{
+  static const char capability[] =
+      "give the server CAP_SYS_RESOURCE, or run it as root";
+
+  if (mode == RESIDENT_NO)
+    return 0;
+  if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == -1 &&
+      refused (mode, RESIDENT_REQUIRED,
+               "memory reclaim may wait for this server while the server "
+               "waits for it: PR_SET_IO_FLUSHER",
+               capability) == -1)
+    return -1;
+  if (set_oom_score () == -1 &&
+      refused (mode, RESIDENT_REQUIRED,
+               "this server may be killed when memory is short: "
+               "oom_score_adj -1000",
+               capability) == -1)
+    return -1;
+  return 0;
+}
+
+/* Have malloc take what threads will ask for now, and keep it: one arena for
+ * all threads, no separate mappings, nothing given back.
+ */
+static void
+reserve_heap (void)
+{
+  char *p;
+
+  mallopt (M_ARENA_MAX, 1);
+  mallopt (M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+  mallopt (M_TRIM_THRESHOLD, 1024 * 1024 * 1024);
+  p = malloc (HEAP_RESERVE);
+  if (p)
+    explicit_bzero (p, HEAP_RESERVE);
+  free (p);
+}
+
+int
+resident_lock (enum resident mode)
+{
+  if (mode == RESIDENT_NO)
+    return 0;
+  reserve_heap ();
+  /* Locked when touched: locking all at once would bring in every page that
+   * the driver's libraries map and never use, more than 100 MiB.
+   */
+  if (mlockall (MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == -1)
+    return refused (mode, RESIDENT_YES,
+                    "this server may be swapped out itself: mlockall",
+                    "raise its limit (ulimit -l, LimitMEMLOCK=infinity) or "
+                    "give it CAP_IPC_LOCK");
+  return 0;
+}
+
+void
+resident_touch_stack (void)
+{
+  volatile char stack[STACK_RESERVE];
+
+  for (size_t i = 0; i < sizeof stack; i += 4096)
+    stack[i] = 0;
+}

@@ -1,0 +1,455 @@
+/* nbdkit-vram: one GPU's VRAM as memory to read and write
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "blockmap.h"
+#include "chunk.h"
+#include "clock.h"
+#include "cuda.h"
+#include "lane.h"
+#include "route.h"
+#include "shed.h"
+#include "vram.h"
+#include "window.h"
+
+/* Lanes unless lanes= says otherwise: copies keep a CPU busy each, and the GPU
+ * gains nothing from more than a few at a time.
+ */
+#define LANES_DEFAULT_MIN 4
+#define LANES_DEFAULT_MAX 16
+
+/* VRAM is overwritten in pieces, so that a slow GPU is not taken for one that
+ * hangs: even at 1 GB/s such a piece takes 1 second.
+ */
+#define SCRUB_PIECE GiB
+
+struct vram {
+  struct gpu gpu;
+  struct cuda cuda;
+  struct chunks chunks;
+  struct lanes *lanes;
+  struct window *window; /* NULL: there is none */
+  struct route route;
+  uint64_t asked; /* bytes that size= said; 0 unless it said bytes */
+  bool scrub;
+};
+
+/* The GPU that holds the disk of STATE.  NULL after nbdkit_error when it is not
+ * there, or not the one that device= names.
+ */
+static const struct gpu *
+find_gpu_of (const struct gpus *gpus, const struct state *state,
+             const char *device)
+{
+  const CUuuid *uuid = &state->header->gpu;
+  const struct gpu *gpu = NULL, *named;
+  char text[GPU_UUID_TEXT];
+
+  for (size_t i = 0; i < gpus->count; ++i)
+    if (memcmp (&gpus->gpu[i].uuid_bytes, uuid, sizeof *uuid) == 0)
+      gpu = &gpus->gpu[i];
+  if (gpu == NULL) {
+    nbdkit_error ("adopt: the disk cannot be taken over: it lies on another "
+                  "GPU, %s, which is not there",
+                  gpu_uuid_text (uuid, text));
+    return NULL;
+  }
+  if (device == NULL)
+    return gpu;
+  named = gpus_find (gpus, device);
+  if (named && named != gpu) {
+    nbdkit_error ("adopt: the disk cannot be taken over: it lies on another "
+                  "GPU, %s, than device=%s, which is %s",
+                  gpu->uuid, device, named->uuid);
+    return NULL;
+  }
+  return named;
+}
+
+/* Find the GPU that OPTIONS mean. */
+static int
+choose_gpu (struct vram *vram, const struct vram_options *options)
+{
+  struct gpus gpus;
+  const struct gpu *gpu;
+
+  if (gpus_list (&gpus) == -1)
+    return -1;
+  if (options->state)
+    gpu = find_gpu_of (&gpus, options->state, options->device);
+  else if (options->device)
+    gpu = gpus_find (&gpus, options->device);
+  else
+    gpu = gpus_most_free (&gpus);
+  if (gpu)
+    vram->gpu = *gpu;
+  gpus_free (&gpus);
+  return gpu ? 0 : -1;
+}
+
+static int
+allocate (struct vram *vram, const struct vram_options *options)
+{
+  uint64_t bytes_free, asked, min;
+
+  if (cuda_free_bytes (&vram->cuda, &bytes_free) == -1 ||
+      size_resolve (&options->size, vram->gpu.total, bytes_free,
+                    options->headroom, &asked) == -1)
+    return -1;
+
+  if (options->min_size_set)
+    min = ROUND_DOWN (options->min_size, BLOCK_SIZE);
+  else
+    min = asked < VRAM_MIN_SIZE_DEFAULT && options->size.kind != SIZE_MAX_FREE
+              ? asked
+              : VRAM_MIN_SIZE_DEFAULT;
+  if (options->size.kind == SIZE_BYTES && min > asked) {
+    nbdkit_error ("min-size=%s is more than size=%s", SIZE_STR (min),
+                  SIZE_STR (asked));
+    return -1;
+  }
+  /* With size=max or a percentage the smaller one may be what was asked. */
+  if (asked < min)
+    asked = min;
+
+  vram->asked = options->size.kind == SIZE_BYTES ? asked : 0;
+  if (chunks_allocate (&vram->chunks, &vram->cuda, asked, min,
+                       options->headroom) == -1)
+    return -1;
+  if (vram->chunks.size < asked && options->size.kind != SIZE_MAX_FREE)
+    nbdkit_error ("warning: VRAM is short: asked for %s of %s, got %s",
+                  SIZE_STR (asked), vram->gpu.name,
+                  SIZE_STR (vram->chunks.size));
+  nbdkit_debug ("asked for %" PRIu64 " bytes of VRAM, got %" PRIu64
+                " in %zu chunks of %s on device=%d: %s, %s, %s",
+                asked, vram->chunks.size, vram->chunks.count,
+                SIZE_STR (vram->chunks.chunk_size), vram->gpu.index,
+                vram->gpu.name, vram->gpu.uuid, vram->gpu.pci);
+  return 0;
+}
+
+/* Whether size= stands in the way of taking over the disk of HEADER: when it
+ * says bytes, then other ones than it said before, and not what was got then.
+ * A percentage, and max, depend on what is free and are not looked at.
+ */
+static int
+check_size (const struct state_header *header, const struct size *size)
+{
+  uint64_t asked = ROUND_DOWN (size->bytes, BLOCK_SIZE);
+
+  if (size->kind != SIZE_BYTES || asked == header->asked ||
+      asked == header->disk_size)
+    return 0;
+  nbdkit_error ("adopt: the disk cannot be taken over: size=%s is another size "
+                "than the disk's, which is %s",
+                SIZE_STR (asked), SIZE_STR (header->disk_size));
+  return -1;
+}
+
+/* Have the chunks of the server that was there before. */
+static int
+take_over (struct vram *vram, const struct vram_options *options)
+{
+  const struct state_header *header = options->state->header;
+
+  vram->asked = header->asked;
+  if (chunks_import (&vram->chunks, &vram->cuda, options->adopt->chunk,
+                     header->chunk_count, header->chunk_size, header->allocated,
+                     header->disk_size) == -1)
+    return -1;
+  nbdkit_debug ("took over %" PRIu64 " bytes of VRAM in %zu chunks of %s on "
+                "device=%d: %s, %s, %s",
+                vram->chunks.size, vram->chunks.count,
+                SIZE_STR (vram->chunks.chunk_size), vram->gpu.index,
+                vram->gpu.name, vram->gpu.uuid, vram->gpu.pci);
+  return 0;
+}
+
+static unsigned
+default_lanes (void)
+{
+  long cpus = sysconf (_SC_NPROCESSORS_ONLN);
+
+  if (cpus < LANES_DEFAULT_MIN)
+    return LANES_DEFAULT_MIN;
+  return cpus > LANES_DEFAULT_MAX ? LANES_DEFAULT_MAX : (unsigned) cpus;
+}
+
+/* Overwrite all VRAM with zeros, also what was allocated beyond the disk's end:
+ * other programs' data may stand there, and chunks can be handed to others.
+ */
+static int
+scrub (struct vram *vram)
+{
+  uint64_t size = vram->chunks.allocated, n, start = clock_ms ();
+
+  for (uint64_t done = 0; done < size; done += n) {
+    n = size - done < SCRUB_PIECE ? size - done : SCRUB_PIECE;
+    if (lanes_set (vram->lanes, vram->chunks.base + done, 0, n) == -1)
+      return -1;
+  }
+  nbdkit_debug ("overwrote %s of VRAM in %" PRIu64 " ms", SIZE_STR (size),
+                clock_ms () - start);
+  return 0;
+}
+
+/* Lanes warm up in the disk's own VRAM, which holds nothing yet; a disk that
+ * is smaller than a lane's staging memory makes do with less of that.
+ */
+static size_t
+fitting_staging (const struct vram *vram, uint64_t staging)
+{
+  uint64_t size = ROUND_DOWN (vram->chunks.size, STAGING_MIN);
+
+  if (staging <= size)
+    return staging;
+  return size > STAGING_MIN ? size : STAGING_MIN;
+}
+
+/* Run every path of the lanes once, in VRAM that holds nothing: the disk's own,
+ * or, when that holds data, some that is given back at once.
+ */
+static int
+warm_up_lanes (struct vram *vram, size_t staging, bool adopted)
+{
+  CUdeviceptr scratch = vram->chunks.base;
+  CUresult error;
+  int r;
+
+  if (adopted) {
+    error = libcuda.mem_alloc (&scratch, staging);
+    if (error != CUDA_SUCCESS) {
+      nbdkit_debug ("no VRAM to warm up in: " CUDA_WORDS,
+                    CUDA_WORDS_ARGS (error));
+      return 0;
+    }
+  }
+  r = lanes_warm_up (vram->lanes, scratch);
+  if (adopted && r == 0)
+    libcuda.mem_free (scratch);
+  if (r == -1)
+    nbdkit_error ("the GPU's VRAM cannot be used");
+  return r;
+}
+
+/* Where the chunks of STATE hold nothing, up to one place in each half of each.
+ * Returns how many.
+ */
+static size_t
+find_free_places (const struct state *state, const struct chunks *chunks,
+                  uint64_t places[2 * CHUNKS_MAX])
+{
+  uint64_t first, middle, end, block;
+  size_t n = 0;
+
+  for (size_t i = 0; i < chunks->count; ++i) {
+    first = chunks->chunk[i].offset / BLOCK_SIZE;
+    end = first + chunks->chunk[i].size / BLOCK_SIZE;
+    middle = first + (end - first) / 2;
+    if (state_find_free (state, first, middle, &block))
+      places[n++] = block * BLOCK_SIZE;
+    if (state_find_free (state, middle, end, &block))
+      places[n++] = block * BLOCK_SIZE;
+  }
+  return n;
+}
+
+/* Use the window for VRAM that holds data.  As route_add_window. */
+static int
+adopt_window (struct vram *vram, const struct state *state,
+              const uint64_t *read_max, char reason[WINDOW_REASON])
+{
+  const struct route_limits limits = {
+    .read_max = atomic_load (&state->words->read_max),
+    .read_max_rested = atomic_load (&state->words->read_max_rested),
+    .write_max = atomic_load (&state->words->write_max),
+  };
+  bool known = atomic_load (&state->words->limits_known) != 0;
+  uint64_t places[2 * CHUNKS_MAX];
+  size_t count = find_free_places (state, &vram->chunks, places);
+
+  return route_adopt_window (&vram->route, vram->window, &vram->chunks, places,
+                             count, known ? &limits : NULL, read_max, reason);
+}
+
+/* Do without a window for REASON, unless it was demanded. */
+static int
+refuse_window (const struct vram_options *options, const char *reason)
+{
+  if (options->window == VRAM_WINDOW_YES) {
+    nbdkit_error ("window=yes: %s", reason);
+    return -1;
+  }
+  nbdkit_debug ("no window, copies go by DMA alone: %s", reason);
+  return 0;
+}
+
+/* Open the window and find out what to use it for. */
+static int
+open_window (struct vram *vram, const struct vram_options *options)
+{
+  const uint64_t *read_max =
+      options->window_read_max_set ? &options->window_read_max : NULL;
+  char reason[WINDOW_REASON];
+  int r;
+
+  route_init (&vram->route, vram->lanes, &vram->chunks);
+  if (options->window == VRAM_WINDOW_NO)
+    return 0;
+  vram->window = window_open (&vram->chunks, &vram->gpu.uuid_bytes, reason);
+  if (vram->window == NULL)
+    return refuse_window (options, reason);
+  if (options->state)
+    r = adopt_window (vram, options->state, read_max, reason);
+  else
+    r = route_add_window (&vram->route, vram->window, &vram->chunks, read_max,
+                          reason);
+  if (r == 0) {
+    shed_set_up_memory ();
+    return 0;
+  }
+  window_free (vram->window, cuda_is_lost (&vram->cuda));
+  vram->window = NULL;
+  return r == 1 ? refuse_window (options, reason) : -1;
+}
+
+struct vram *
+vram_open (const struct vram_options *options)
+{
+  const bool adopted = options->state != NULL;
+  struct vram *vram;
+  size_t staging;
+
+  if (adopted && check_size (options->state->header, &options->size) == -1)
+    return NULL;
+  vram = calloc (1, sizeof *vram);
+  if (vram == NULL) {
+    nbdkit_error ("calloc: %m");
+    return NULL;
+  }
+  vram->scrub = options->scrub;
+
+  if (cuda_init (options->init_wait_ms) == -1) {
+    nbdkit_error ("%s", cuda_init_error ());
+    goto err_vram;
+  }
+  if (choose_gpu (vram, options) == -1)
+    goto err_vram;
+  if (cuda_open (&vram->cuda, vram->gpu.device, options->gpu_timeout_ms) == -1)
+    goto err_vram;
+  if ((adopted ? take_over : allocate) (vram, options) == -1)
+    goto err_cuda;
+  staging = fitting_staging (vram, options->staging);
+  vram->lanes = lanes_create (
+      &vram->cuda, options->lanes ? options->lanes : default_lanes (), staging);
+  if (vram->lanes == NULL)
+    goto err_chunks;
+  if (warm_up_lanes (vram, staging, adopted) == -1)
+    goto err_lanes;
+  if (open_window (vram, options) == -1)
+    goto err_lanes;
+  if (!adopted && scrub (vram) == -1) {
+    nbdkit_error ("the GPU's VRAM cannot be overwritten");
+    goto err_window;
+  }
+  return vram;
+
+err_window:
+  window_free (vram->window, cuda_is_lost (&vram->cuda));
+err_lanes:
+  lanes_free (vram->lanes);
+err_chunks:
+  chunks_free (&vram->chunks);
+err_cuda:
+  cuda_close (&vram->cuda);
+err_vram:
+  free (vram);
+  return NULL;
+}
+
+void
+vram_close (struct vram *vram, bool keep)
+{
+  if (vram == NULL)
+    return;
+  if (vram->scrub && !keep && scrub (vram) == -1)
+    nbdkit_error ("VRAM could not be overwritten before it is given back");
+  window_free (vram->window, cuda_is_lost (&vram->cuda));
+  lanes_free (vram->lanes);
+  chunks_free (&vram->chunks);
+  cuda_close (&vram->cuda);
+  free (vram);
+}
+
+void
+vram_describe (const struct vram *vram, struct state_header *header)
+{
+  *header = (struct state_header){
+    .disk_size = vram->chunks.size,
+    .asked = vram->asked,
+    .allocated = vram->chunks.allocated,
+    .chunk_size = vram->chunks.chunk_size,
+    .chunk_count = (uint32_t) vram->chunks.count,
+    .gpu = vram->gpu.uuid_bytes,
+  };
+}
+
+void
+vram_save_limits (const struct vram *vram, struct state *state)
+{
+  struct route_limits limits;
+
+  if (vram->window == NULL)
+    return;
+  route_get_limits (&vram->route, &limits);
+  atomic_store (&state->words->read_max, limits.read_max);
+  atomic_store (&state->words->read_max_rested, limits.read_max_rested);
+  atomic_store (&state->words->write_max, limits.write_max);
+  atomic_store (&state->words->limits_known, 1);
+}
+
+const struct chunks *
+vram_chunks (const struct vram *vram)
+{
+  return &vram->chunks;
+}
+
+uint64_t
+vram_size (const struct vram *vram)
+{
+  return vram->chunks.size;
+}
+
+bool
+vram_is_lost (const struct vram *vram)
+{
+  return cuda_is_lost (&vram->cuda);
+}
+
+const struct gpu *
+vram_gpu (const struct vram *vram)
+{
+  return &vram->gpu;
+}
+
+int
+vram_read (struct vram *vram, void *buf, size_t count, uint64_t offset)
+{
+  return route_read (&vram->route, buf, count, offset);
+}
+
+int
+vram_write (struct vram *vram, const void *buf, size_t count, uint64_t offset)
+{
+  return route_write (&vram->route, buf, count, offset);
+}
