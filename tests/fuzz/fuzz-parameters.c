@@ -1,0 +1,123 @@
+/* nbdkit-vram: fuzzes what users write: parameters, sizes, names of devices
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+/* The plugin itself, so that what the parameters have set can be looked at. */
+/* NOLINTNEXTLINE(bugprone-suspicious-include) */
+#include "../../plugin/plugin.c"
+
+#include "../unit/nbdkit-stubs.h"
+#include "fuzz.h"
+
+static const char *const keys[] = {
+  "size",   "min-size",        "headroom",    "device",   "lanes", "staging",
+  "window", "window-read-max", "gpu-timeout", "resident", "scrub", "allow",
+};
+#define KEYS (sizeof keys / sizeof keys[0])
+
+/* A line of the input, up to a newline or a zero, as a string in BUF. */
+static void
+take_line (struct input *input, char *buf, size_t size)
+{
+  size_t n = 0;
+  char c;
+
+  while (input->left > 0) {
+    c = (char) take_byte (input);
+    if (c == '\n' || c == '\0')
+      break;
+    if (n + 1 < size)
+      buf[n++] = c;
+  }
+  buf[n] = '\0';
+}
+
+static void
+check_options (void)
+{
+  uint64_t bytes;
+
+  MUST (options.lanes <= LANES_MAX);
+  MUST (options.staging >= STAGING_MIN && options.staging <= STAGING_MAX);
+  MUST (options.staging % STAGING_MIN == 0);
+  MUST (options.gpu_timeout_ms >= 1000 && options.gpu_timeout_ms <= 3600000);
+  MUST (options.window <= VRAM_WINDOW_NO && resident <= RESIDENT_REQUIRED);
+  MUST (!options.min_size_set || options.min_size >= BLOCK_SIZE);
+  MUST (options.size.kind != SIZE_BYTES || options.size.bytes >= BLOCK_SIZE);
+  MUST (options.size.kind != SIZE_PERCENT ||
+        (options.size.percent > 0 && options.size.percent <= 100));
+  if (size_resolve (&options.size, 8 * GiB, 6 * GiB, options.headroom,
+                    &bytes) == 0)
+    MUST (bytes <= 8 * GiB && bytes % BLOCK_SIZE == 0);
+}
+
+/* Which of the GPUs some words mean. */
+static void
+find_gpu (const char *spec)
+{
+  static struct gpu list[] = {
+    { .index = 0,
+      .name = "NVIDIA A100-SXM4-40GB",
+      .uuid = "GPU-00000000-0000-4000-8000-000000000000",
+      .pci = "0000:01:00.0" },
+    { .index = 1,
+      .name = "NVIDIA A100-SXM4-80GB",
+      .uuid = "GPU-11111111-0000-4000-8000-000000000000",
+      .pci = "0001:01:00.0" },
+    { .index = 2,
+      .name = "GeForce",
+      .uuid = "GPU-22222222-0000-4000-8000-000000000000",
+      .pci = "0000:0a:00.0" },
+  };
+  const struct gpus gpus = { .count = 3, .gpu = list };
+  const struct gpu *gpu;
+
+  stub_messages_clear ();
+  gpu = gpus_find (&gpus, spec);
+  if (gpu)
+    MUST (gpu >= list && gpu < list + 3 && stub_errors_count () == 0);
+  else
+    MUST (stub_errors_count () == 1 + gpus.count);
+}
+
+int
+LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+{
+  static const struct vram_options defaults = {
+    .staging = VRAM_STAGING_DEFAULT,
+    .gpu_timeout_ms = 20000,
+  };
+  struct input input = { data, size };
+  const char *key;
+  char own_key[40], value[300];
+  unsigned which;
+
+  options = defaults;
+  resident = RESIDENT_AUTO;
+  while (input.left > 0) {
+    which = take_byte (&input) % (KEYS + 2);
+    key = own_key;
+    if (which < KEYS)
+      key = keys[which];
+    else if (which == KEYS)
+      take_line (&input, own_key, sizeof own_key);
+    take_line (&input, value, sizeof value);
+    if (which == KEYS + 1) {
+      find_gpu (value);
+      continue;
+    }
+    stub_messages_clear ();
+    if (plugin.config (key, value) == 0)
+      MUST (stub_errors_count () == 0);
+    else {
+      /* That is nbdkit's end; begin anew. */
+      MUST (stub_errors_count () > 0);
+      options = defaults;
+    }
+    /* nbdkit keeps the value; VALUE is going to be another one. */
+    options.device = NULL;
+    check_options ();
+  }
+  plugin.config_complete ();
+  return 0;
+}

@@ -1,0 +1,368 @@
+/* nbdkit-vram: the stand-in for NVIDIA's driver API: how tests steer it, and its insides
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+/* A libcuda.so.1 that keeps "VRAM" in host memory.  Put the directory that it
+ * lies in first in LD_LIBRARY_PATH:
+ *
+ *   tests/standin/.libs         the whole of it
+ *   tests/standin/old/.libs     a driver without virtual memory management
+ *                               (cuMemCreate and its kin) and without
+ *                               cuDeviceGetUuid_v2, cuStreamWriteValue32_v2
+ *   tests/standin/broken/.libs  one that lacks cuMemcpyDtoHAsync_v2
+ *
+ * It is faithful where bugs hide: streams run on threads of their own, so what
+ * is not waited for has not happened; a pageable cuMemcpyHtoD of 64 KiB or less
+ * returns early, and so does cuMemsetD8; an asynchronous copy from a pinned
+ * buffer reads it when its turn comes; fresh VRAM is garbage; device addresses
+ * fault when the CPU touches them; nothing works in a forked child.
+ *
+ * SIZE is a number with an optional K, M, G or T (powers of 1024).  CODE is a
+ * CUresult as a number or by its name (CUDA_ERROR_OUT_OF_MEMORY).  NAME is a
+ * function, with or without its _v2, or a pattern such as cuMemcpy*.  LIST is
+ * one value for each device, separated by commas; the last one counts for all
+ * further devices.  A trigger FILE need not exist at start: it is looked for
+ * at each call and every few milliseconds.
+ *
+ * What the machine has (prefix STANDIN_CUDA_):
+ *
+ * DEVICES=N         number of GPUs, default 1, at most 16; 0 makes cuInit fail
+ *                   with CUDA_ERROR_NO_DEVICE
+ * NAMES=LIST        default "Stand-in GPU 0", "Stand-in GPU 1", ...
+ * UUIDS=LIST        8-4-4-4-12 hex digits with or without "GPU-"; default
+ *                   57a4d1ed-0000-4000-8000-00000000000N
+ * PCI=LIST          default 0000:01:00.0, 0000:02:00.0, ...
+ * MEMORY=SIZE,...   total VRAM, a LIST, default 8G.  Untouched VRAM costs no
+ *                   host memory, and neither does VRAM that was set to zero
+ *                   with cuMemsetD8
+ * USED=SIZE,...     VRAM that others hold, a LIST, default 0
+ * USED_FILE=FILE    a file that holds such a SIZE, for all devices, added to
+ *                   USED; may be rewritten at any time (write and rename)
+ * CONTEXT=SIZE      VRAM that each active primary context costs, default 0
+ * VERSION=N         answer of cuDriverGetVersion, default 12080
+ * NO_VMM=1          attribute 102 is 0, cuMemCreate, cuMemAddressReserve and
+ *                   import answer CUDA_ERROR_NOT_SUPPORTED
+ * NO_EXPORT=1       attribute 103 is 0, cuMemCreate of exportable memory
+ *                   answers CUDA_ERROR_NOT_SUPPORTED
+ * NO_MEMOPS=1       attributes 92, 93, 122 are 0, cuStreamWriteValue32 answers
+ *                   CUDA_ERROR_NOT_SUPPORTED
+ * DEVPTR_DIFFERS=1  cuMemHostGetDevicePointer gives an address that is not
+ *                   the host's (else only for write-combined buffers)
+ * GARBAGE=SIZE      how much of each allocation starts as garbage (the rest
+ *                   as zeros), default all
+ * SHARED=DIR        an empty directory, best on a tmpfs: VRAM is counted over
+ *                   all processes that name the same DIR, for as long as any
+ *                   process holds a descriptor or mapping of it or it sits in
+ *                   a socket (each allocation is a locked file there, and the
+ *                   lock goes with the descriptor).  Without it each process
+ *                   counts its own, and memory that is only held by an
+ *                   exported descriptor does not count
+ *
+ * Timing:
+ *
+ * DELAY=USEC[-USEC] each piece of work on a stream is preceded by a random
+ *                   pause of up to, or between, so many microseconds; default 0
+ * SEED=N            of every random choice, default 1
+ *
+ * Faults:
+ *
+ * FAIL=NAME:WHICH:CODE,...
+ *                   calls that fail and do nothing.  WHICH is N (the Nth call,
+ *                   from 1), N+ (from the Nth on), N-M, or pP (with
+ *                   probability P, as p0.01).  Each item counts the calls that
+ *                   match its NAME
+ * FAIL_FILE=FILE    as soon as FILE is there its lines "NAME COUNT CODE" are
+ *                   read and FILE is unlinked; the next COUNT ("all": all)
+ *                   matching calls fail.  Write under another name and rename
+ * INIT_FAIL=K:CODE  the first K ("all": all) calls of cuInit fail
+ * LOSE_COPY=N       the device is lost when the Nth copy (of any kind, counted
+ *                   as they are issued) should run
+ * LOSE_FILE=FILE    lost as soon as FILE exists
+ * LOSE_DEVICE=N     only this device, default all
+ * LOSE_CODE=CODE    what every later call answers, default 719
+ *                   (CUDA_ERROR_LAUNCH_FAILED); cuInit, the questions about
+ *                   devices and cuDevicePrimaryCtxRelease go on working.  Work
+ *                   in flight never completes and its bytes and flag writes
+ *                   never land, but calls that wait for it return
+ * HANG_COPY=N       the Nth copy and every later one, and all work behind one
+ *                   on its stream, never complete: cuStreamQuery answers
+ *                   CUDA_ERROR_NOT_READY, and cuStreamSynchronize,
+ *                   synchronous copies, cuCtxSynchronize, cuMemFree,
+ *                   cuMemFreeHost and the last cuDevicePrimaryCtxRelease block
+ * HANG_FILE=FILE    nothing starts on any stream while FILE exists
+ * SHRINK=SIZE[:N]   right after each of the first N (default 1) answers of
+ *                   cuMemGetInfo others take SIZE of VRAM
+ *
+ * What a test can look at:
+ *
+ * TRACE=FILE        "NAME COUNT" for every function, kept up to date while the
+ *                   process lives; COUNT is padded with spaces to ten digits
+ * REPORT=FILE       written when a process that called cuInit exits by exit:
+ *                   "leaked KIND COUNT BYTES" for each kind of thing that was
+ *                   not freed (context, stream, event, pinned, allocation,
+ *                   handle, mapping, reservation), "lost" if a device was, and
+ *                   always "dirty BYTES": how many bytes that were not zero
+ *                   stood in VRAM when it was freed or left, of allocations
+ *                   that a CUDA call has written to
+ *
+ * In TRACE and REPORT %p stands for the process id.
+ *
+ * A variable with this prefix that is not in these tables ends the process, and
+ * so does a bad value.  valgrind calls the stacks of threads that live to the
+ * end "possibly lost": use --errors-for-leak-kinds=definite.
+ *
+ * The Vulkan stand-in's own table is in standin-vulkan.h.
+ *
+ * What it does not do: kernels, peer access, per-thread default streams,
+ * cuMemHostRegister, interprocess events; cuCtx* other than those of primary
+ * contexts.
+ */
+#ifndef STANDIN_H
+#define STANDIN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cuda-abi.h"
+#include "settings.h"
+#include "thread.h"
+#include "vram-file.h"
+
+#define MAX_DEVICES 16
+
+/* Granularity of cuMemCreate and of addresses. */
+#define GRANULARITY (2ULL << 20)
+
+/* Pageable copies to the device up to this size return before they land. */
+#define PAGEABLE_EARLY (64U << 10)
+
+enum function {
+#define FUNCTION(name, needs) FN_##name,
+#include "functions.h"
+#undef FUNCTION
+  FN_COUNT
+};
+
+/* ---- config.c ---- */
+
+struct config {
+  int devices;
+  char names[MAX_DEVICES][64];
+  CUuuid uuids[MAX_DEVICES];
+  int pci[MAX_DEVICES][4]; /* domain, bus, device, function */
+  uint64_t memory[MAX_DEVICES];
+  uint64_t used[MAX_DEVICES];
+  const char *used_file;
+  uint64_t context;
+  int version;
+  bool no_vmm, no_export, no_memops, devptr_differs;
+  uint64_t garbage;
+  const char *shared;
+  uint64_t delay_min, delay_max; /* microseconds */
+  uint64_t seed;
+  const char *fail, *fail_file;
+  const char *init_fail;
+  uint64_t lose_copy, hang_copy; /* 0: never */
+  const char *lose_file, *hang_file;
+  int lose_device; /* -1: all */
+  CUresult lose_code;
+  uint64_t shrink, shrink_times;
+  const char *trace, *report;
+};
+
+/* Read from the environment at the first call; constant after that. */
+extern struct config config;
+extern void config_load (void);
+
+extern CUresult parse_code (const char *what, const char *s);
+
+/* ---- errors.c ---- */
+
+/* The result called S, or -1. */
+extern CUresult error_by_name (const char *s);
+
+/* ---- trace.c ---- */
+
+extern const char *const function_names[FN_COUNT];
+extern void trace_call (enum function fn);
+
+enum resource {
+  RES_CONTEXT,
+  RES_STREAM,
+  RES_EVENT,
+  RES_PINNED,
+  RES_ALLOCATION,
+  RES_HANDLE,
+  RES_MAPPING,
+  RES_RESERVATION,
+  RES_COUNT
+};
+
+/* Count things made (n > 0) and freed (n < 0), for REPORT. */
+extern void report_resource (enum resource res, int n, int64_t bytes);
+extern void report_dirty (uint64_t bytes);
+
+/* ---- fault.c ---- */
+
+extern void fault_load (void);
+
+/* The error that an injected fault gives this call, or CUDA_SUCCESS. */
+extern CUresult fault_call (enum function fn);
+
+/* Looks at the trigger files.  Takes context locks. */
+extern void fault_poll (void);
+extern bool fault_any_trigger (void);
+
+/* Why device DEV is lost, or CUDA_SUCCESS. */
+extern CUresult fault_lost (int dev);
+
+/* As that for whichever device is lost, if any. */
+extern CUresult fault_any_lost (void);
+
+/* Loses device DEV (-1: those that LOSE_DEVICE names) and wakes all waiters.
+ * Call it without any lock.
+ */
+extern void fault_lose (int dev, CUresult code);
+
+/* The number of a copy that is being issued, from 1. */
+extern uint64_t fault_number_copy (void);
+
+/* Whether work (copy NUMBER, 0 for other work) must not start now. */
+extern bool fault_hung (uint64_t number);
+
+/* ---- context.c ---- */
+
+struct context {
+  int dev;
+  pthread_mutex_t lock;   /* guards what follows, and streams and events */
+  pthread_cond_t changed; /* see stream.c */
+  unsigned int refs;      /* cuDevicePrimaryCtxRetain; 0: not active */
+  unsigned int flags;
+  struct stream *streams;
+  struct stream *null_stream;
+  uint64_t serial; /* of the last work issued to any stream */
+  struct event *events;
+};
+
+extern struct context contexts[MAX_DEVICES];
+
+/* Every entry point begins with this: counts the call, injects faults, checks
+ * what functions.h says that FN needs.  When the function needs a context it
+ * is left in *CTX.
+ */
+extern CUresult enter (enum function fn, struct context **ctx);
+
+/* ---- stream.c ---- */
+
+enum work_kind {
+  WORK_TO_DEVICE,
+  WORK_TO_HOST,
+  WORK_SET,
+  WORK_WRITE32,
+  WORK_EVENT
+};
+
+struct work {
+  enum work_kind kind;
+  CUdeviceptr dev; /* the device's side */
+  void *host;      /* the host's side */
+  void *staged;    /* a copy of the host's bytes, freed with the work */
+  size_t size;
+  uint32_t value;
+  uint64_t number; /* of a copy, as fault_number_copy gave it */
+  uint64_t serial;
+  struct event *event;
+  struct work *next;
+};
+
+/* A stream handle as the caller passed it, NULL if it is none of CTX's. */
+extern struct stream *stream_get (struct context *ctx, CUstream handle);
+
+/* Queues WORK (taken over, from malloc) and, if WAIT, waits until it is done.
+ * CUDA_ERROR_OUT_OF_MEMORY when WORK is NULL.
+ */
+extern CUresult stream_issue (struct context *ctx, struct stream *s,
+                              struct work *work, bool wait);
+
+/* Waits until everything issued to the context so far is done. */
+extern CUresult stream_wait_all (struct context *ctx);
+
+/* Called by the watcher and by whoever changes what work waits for. */
+extern void stream_wake (struct context *ctx);
+
+/* Making and ending the streams of a context that begins or ends. */
+extern bool stream_begin (struct context *ctx);
+extern void stream_end (struct context *ctx);
+
+/* ---- copy.c ---- */
+
+/* Does what WORK says; CUDA_ERROR_ILLEGAL_ADDRESS if it may not. */
+extern CUresult copy_execute (struct context *ctx, struct work *work);
+
+/* ---- physical.c: VRAM itself ---- */
+
+struct physical;
+
+/* VRAM of SIZE bytes, a multiple of GRANULARITY, with one reference. */
+extern CUresult
+physical_create (struct physical **p, int dev, uint64_t size, bool exportable);
+extern CUresult physical_import (struct physical **p, int fd);
+extern void physical_ref (struct physical *p);
+extern void physical_unref (struct physical *p);
+extern uint64_t physical_size (const struct physical *p);
+extern int physical_device (const struct physical *p);
+
+/* A descriptor of its own, or -1. */
+extern int physical_export (struct physical *p);
+extern bool physical_exportable (const struct physical *p);
+extern struct vram_file *physical_file (struct physical *p);
+/* Notes that somebody wrote to it, for REPORT. */
+extern void physical_written (struct physical *p);
+extern uint64_t physical_free_bytes (int dev);
+extern void physical_shrink (int dev);
+/* For REPORT: counts what stands in memory that nobody freed. */
+extern void physical_report_all (void);
+
+/* ---- account.c: who uses how much ---- */
+
+/* An empty file that counts as SIZE bytes of VRAM of the device UUID for as long
+ * as anyone holds its description, or -1 with ENOSPC if that would make more
+ * than LIMIT.
+ */
+extern int account_create (const CUuuid *uuid, uint64_t size, uint64_t limit);
+extern uint64_t account_used (const CUuuid *uuid);
+
+/* ---- address.c: device addresses ---- */
+
+/* Whether the CPU's pointer P lies where device addresses are. */
+extern bool address_is_device (uint64_t p);
+
+/* Finds what lies at ADDR: the memory, with a reference taken, the offset in
+ * it, and how many bytes follow in one piece.  False if nothing is mapped
+ * there or DEV may not access it so.
+ */
+extern bool
+address_find (CUdeviceptr addr, int dev, bool write, struct physical **p,
+              uint64_t *offset, uint64_t *contiguous);
+
+/* Whether the whole range may be accessed so. */
+extern bool
+address_check (CUdeviceptr addr, uint64_t size, int dev, bool write);
+extern void address_free_all (int dev);
+
+/* ---- host.c: pinned host memory ---- */
+
+/* Whether [P, P + SIZE) lies in one pinned buffer. */
+extern bool host_is_pinned (const void *p, size_t size);
+
+/* The host address of the 32-bit word at device address ADDR in a pinned
+ * buffer, or NULL.
+ */
+extern void *host_from_device (CUdeviceptr addr, size_t size);
+extern void host_free_all (int dev);
+
+#endif /* STANDIN_H */

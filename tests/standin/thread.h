@@ -1,0 +1,14 @@
+/* nbdkit-vram: how the stand-in drivers start threads
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef STANDIN_THREAD_H
+#define STANDIN_THREAD_H
+
+#include <pthread.h>
+
+/* Starts a joinable thread that no signal is delivered to: the program's own
+ * handlers run on its own threads.  Gives what pthread_create does.
+ */
+extern int thread_start (pthread_t *thread, void *(*fn) (void *), void *arg);
+
+#endif /* STANDIN_THREAD_H */

@@ -1,0 +1,297 @@
+/* nbdkit-vram: tests of the disk under threads that share its blocks
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "blockmap.h"
+#include "check.h"
+#include "disk.h"
+#include "nbdkit-stubs.h"
+
+/* Each thread has a part of every block, which nobody else writes, so that it
+ * knows what it has to find there, whatever the others do to the block.
+ */
+#define THREADS 4
+#define PART    (BLOCK_SIZE / THREADS)
+#define BLOCKS  12
+#define SIZE    (BLOCKS * BLOCK_SIZE)
+
+/* VRAM that takes its time in the middle of copies, in place of vram.c. */
+struct vram {
+  _Atomic uint64_t words[SIZE / 8];
+  atomic_uint toss;
+  atomic_bool failing; /* one write in some fails half way */
+};
+
+static struct vram vram;
+static struct disk *disk;
+
+uint64_t
+vram_size (const struct vram *v)
+{
+  (void) v;
+  return SIZE;
+}
+
+static void
+dawdle (struct vram *v, size_t i)
+{
+  if (i % 32 == 31 && atomic_fetch_add (&v->toss, 1) % 5 == 0)
+    sched_yield ();
+}
+
+int
+vram_read (struct vram *v, void *buf, size_t count, uint64_t offset)
+{
+  uint64_t word;
+
+  CHECK (count % 8 == 0 && offset % 8 == 0 && offset + count <= SIZE);
+  for (size_t i = 0; i < count / 8; ++i) {
+    dawdle (v, i);
+    word =
+        atomic_load_explicit (&v->words[offset / 8 + i], memory_order_relaxed);
+    memcpy ((char *) buf + i * 8, &word, 8);
+  }
+  return 0;
+}
+
+int
+vram_write (struct vram *v, const void *buf, size_t count, uint64_t offset)
+{
+  bool fail =
+      atomic_load (&v->failing) && atomic_fetch_add (&v->toss, 1) % 13 == 0;
+  uint64_t word;
+
+  CHECK (count % 8 == 0 && offset % 8 == 0 && offset + count <= SIZE);
+  for (size_t i = 0; i < count / 8; ++i) {
+    dawdle (v, i);
+    if (fail && i == count / 16) {
+      errno = EIO;
+      return -1;
+    }
+    memcpy (&word, (const char *) buf + i * 8, 8);
+    atomic_store_explicit (&v->words[offset / 8 + i], word,
+                           memory_order_relaxed);
+  }
+  return 0;
+}
+
+static void
+begin (void)
+{
+  for (size_t i = 0; i < SIZE / 8; ++i)
+    atomic_init (&vram.words[i], 0xa5a5a5a5a5a5a5a5);
+  atomic_store (&vram.failing, false);
+  stub_messages_clear ();
+  disk = disk_create (&vram, NULL);
+  CHECK (disk != NULL);
+}
+
+/* What a thread knows of its parts. */
+struct owner {
+  pthread_t thread;
+  unsigned self;
+  bool trims;   /* there is somebody who forgets blocks */
+  bool fails;   /* writes may fail */
+  struct part { /* of each block */
+    unsigned char byte;
+    bool maybe_zero; /* may have been forgotten since it was written */
+  } part[BLOCKS];
+};
+
+static void
+check_part (struct owner *owner, unsigned block)
+{
+  struct part *part = &owner->part[block];
+  unsigned char buf[PART];
+
+  CHECK_EQ (
+      disk_read (disk, buf, PART, block * BLOCK_SIZE + owner->self * PART), 0);
+  for (unsigned i = 0; i < PART; ++i) {
+    if (buf[i] == part->byte || (buf[i] == 0 && part->maybe_zero))
+      continue;
+    check_fail (__FILE__, __LINE__,
+                "thread %u, block %u, byte %u: %02x not %02x", owner->self,
+                block, i, buf[i], part->byte);
+  }
+}
+
+static void
+write_part_of (struct owner *owner, struct rnd *rnd, unsigned block)
+{
+  struct part *part = &owner->part[block];
+  unsigned char buf[PART], byte = (unsigned char) (rnd_below (rnd, 255) + 1);
+  uint64_t offset = block * BLOCK_SIZE + owner->self * PART;
+  int r;
+
+  switch (rnd_below (rnd, 6)) {
+  case 0:
+    byte = 0;
+    r = disk_zero (disk, PART, offset);
+    break;
+  case 1:
+    byte = 0;
+    /* fall through */
+  default:
+    memset (buf, byte, PART);
+    r = disk_write (disk, buf, PART, offset);
+  }
+  if (r == 0)
+    *part = (struct part){ .byte = byte, .maybe_zero = owner->trims };
+  else {
+    CHECK (owner->fails && errno == EIO);
+    /* Some of it may be there; have it known again. */
+    while (disk_zero (disk, PART, offset) == -1)
+      ;
+    *part = (struct part){ .byte = 0, .maybe_zero = owner->trims };
+  }
+}
+
+static void *
+own (void *arg)
+{
+  struct owner *owner = arg;
+  struct rnd rnd;
+
+  rnd_begin (&rnd, owner->self);
+  for (unsigned i = 0; i < check_effort (6000); ++i) {
+    unsigned block = (unsigned) rnd_below (&rnd, BLOCKS);
+
+    if (rnd_below (&rnd, 3))
+      write_part_of (owner, &rnd, block);
+    check_part (owner, block);
+  }
+  return NULL;
+}
+
+static atomic_bool stop;
+
+/* Forgets blocks over and over, so that there is always one to be filled. */
+static void *
+forget (void *arg)
+{
+  struct rnd rnd;
+
+  (void) arg;
+  rnd_begin (&rnd, 99);
+  while (!atomic_load (&stop)) {
+    uint32_t first = (uint32_t) rnd_below (&rnd, BLOCKS);
+
+    disk_trim (disk, BLOCK_SIZE * (1 + (uint32_t) rnd_below (&rnd, 2)) - 1,
+               first * BLOCK_SIZE);
+    for (unsigned i = 0; i < 20; ++i)
+      sched_yield ();
+  }
+  return NULL;
+}
+
+static void
+run (bool trims, bool fails)
+{
+  static struct owner owner[THREADS];
+  pthread_t forgetter;
+  int r = 0;
+
+  atomic_store (&stop, false);
+  memset (owner, 0, sizeof owner);
+  begin ();
+  atomic_store (&vram.failing, fails);
+  if (trims)
+    r = pthread_create (&forgetter, NULL, forget, NULL);
+  CHECK_EQ (r, 0);
+  for (unsigned i = 0; i < THREADS; ++i) {
+    owner[i].self = i;
+    owner[i].trims = trims;
+    owner[i].fails = fails;
+    CHECK_EQ (pthread_create (&owner[i].thread, NULL, own, &owner[i]), 0);
+  }
+  for (unsigned i = 0; i < THREADS; ++i)
+    pthread_join (owner[i].thread, NULL);
+  atomic_store (&stop, true);
+  if (trims)
+    pthread_join (forgetter, NULL);
+  for (unsigned i = 0; i < THREADS; ++i)
+    for (unsigned b = 0; b < BLOCKS; ++b)
+      check_part (&owner[i], b);
+  disk_free (disk);
+}
+
+static void
+test_parts_of_blocks (void)
+{
+  run (false, false);
+}
+
+static void
+test_parts_and_trims (void)
+{
+  run (true, false);
+}
+
+static void
+test_parts_and_failures (void)
+{
+  run (false, true);
+}
+
+/* The first writes to a block, all at once, again and again. */
+static pthread_barrier_t barrier;
+
+static void *
+write_first (void *arg)
+{
+  unsigned self = (unsigned) (uintptr_t) arg;
+  unsigned char buf[PART];
+
+  for (unsigned round = 0; round < check_effort (1500); ++round) {
+    uint64_t offset = round % BLOCKS * BLOCK_SIZE + self * PART;
+
+    pthread_barrier_wait (&barrier);
+    memset (buf, (int) (self + 1), PART);
+    CHECK_EQ (disk_write (disk, buf, PART, offset), 0);
+    pthread_barrier_wait (&barrier);
+    memset (buf, 0, PART);
+    CHECK_EQ (disk_read (disk, buf, PART, offset), 0);
+    for (unsigned i = 0; i < PART; ++i)
+      if (buf[i] != self + 1)
+        check_fail (__FILE__, __LINE__, "round %u, thread %u, byte %u: %02x",
+                    round, self, i, buf[i]);
+    pthread_barrier_wait (&barrier);
+    if (self == 0)
+      disk_trim (disk, BLOCK_SIZE, round % BLOCKS * BLOCK_SIZE);
+  }
+  return NULL;
+}
+
+static void
+test_first_writes (void)
+{
+  pthread_t thread[THREADS];
+
+  begin ();
+  CHECK_EQ (pthread_barrier_init (&barrier, NULL, THREADS), 0);
+  for (uintptr_t i = 0; i < THREADS; ++i)
+    CHECK_EQ (pthread_create (&thread[i], NULL, write_first, (void *) i), 0);
+  for (unsigned i = 0; i < THREADS; ++i)
+    pthread_join (thread[i], NULL);
+  pthread_barrier_destroy (&barrier);
+  disk_free (disk);
+}
+
+int
+main (int argc, char *argv[])
+{
+  check_begin (argc, argv);
+  RUN (test_first_writes);
+  RUN (test_parts_of_blocks);
+  RUN (test_parts_and_trims);
+  RUN (test_parts_and_failures);
+  return check_end ();
+}

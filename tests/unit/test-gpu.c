@@ -1,0 +1,258 @@
+/* nbdkit-vram: tests of which GPU is meant, and of what else users name
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "cuda.h"
+#include "fake-cuda.h"
+#include "gpu.h"
+#include "nbdkit-stubs.h"
+#include "privacy.h"
+#include "resident.h"
+#include "size.h"
+
+#define COUNT(array) (sizeof (array) / sizeof (array)[0])
+
+static struct gpus gpus;
+
+static void
+begin (void)
+{
+  fake_begin ();
+  stub_messages_clear ();
+  fake.gpus = 4;
+  fake.gpu[0] = (struct fake_gpu){ .name = "NVIDIA A100",
+                                   .uuid = { 0x10, 1, 0xab },
+                                   .bus = 1,
+                                   .total = 40 * GiB };
+  fake.gpu[1] = (struct fake_gpu){ .name = "NVIDIA A100 80GB",
+                                   .uuid = { 0x20, 2, 0xcd },
+                                   .bus = 0x0a,
+                                   .device = 0x1f,
+                                   .total = 80 * GiB };
+  fake.gpu[2] = (struct fake_gpu){ .name = "GeForce RTX 3070",
+                                   .uuid = { 0x30, 3 },
+                                   .domain = 1,
+                                   .bus = 1,
+                                   .total = 8 * GiB };
+  fake.gpu[3] = (struct fake_gpu){ .name = "GeForce RTX 3070",
+                                   .uuid = { 0x40, 4 },
+                                   .domain = 0xabcd,
+                                   .bus = 0xff,
+                                   .total = 8 * GiB };
+}
+
+static void
+test_list (void)
+{
+  begin ();
+  CHECK_EQ (gpus_list (&gpus), 0);
+  CHECK_EQ (gpus.count, 4);
+  for (int i = 0; i < 4; ++i) {
+    CHECK_EQ (gpus.gpu[i].index, i);
+    CHECK_STR (gpus.gpu[i].name, fake.gpu[i].name);
+    CHECK_EQ (gpus.gpu[i].total, fake.gpu[i].total);
+    CHECK_EQ (gpus.gpu[i].uuid_bytes.bytes[0], fake.gpu[i].uuid[0]);
+  }
+  CHECK_STR (gpus.gpu[0].pci, "0000:01:00.0");
+  CHECK_STR (gpus.gpu[1].pci, "0000:0a:1f.0");
+  CHECK_STR (gpus.gpu[3].pci, "abcd:ff:00.0");
+  CHECK_STR (gpus.gpu[0].uuid, "GPU-1001ab00-0000-0000-0000-000000000000");
+  gpus_free (&gpus);
+
+  fake.gpus = 0;
+  CHECK_EQ (gpus_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 1);
+  stub_messages_clear ();
+  fake.gpus = 4;
+  fake_fail (FN_device_get_uuid, 3, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (gpus_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK (gpus.gpu == NULL && gpus.count == 0);
+}
+
+#define NONE    -1
+#define SEVERAL -2
+
+static void
+test_find (void)
+{
+  static const struct {
+    const char *spec;
+    int index;
+  } table[] = {
+    /* Numbers */
+    { "0", 0 },
+    { "3", 3 },
+    { "03", 3 },
+    { "4", NONE },
+    { "-1", NONE },
+    { "4294967296", NONE },
+    { "18446744073709551616", NONE },
+    /* Names: the whole name beats a part of one, in either case */
+    { "NVIDIA A100", 0 },
+    { "nvidia a100", 0 },
+    { "NVIDIA A100 80GB", 1 },
+    { "80gb", 1 },
+    { "A100", SEVERAL },
+    { "geforce", SEVERAL },
+    { "GeForce RTX 3070", SEVERAL },
+    { "Radeon", NONE },
+    { "", NONE },
+    /* Digits are a number, never a part of a name */
+    { "3070", NONE },
+    { "100", NONE },
+    /* UUIDs */
+    { "GPU-1001ab00-0000-0000-0000-000000000000", 0 },
+    { "gpu-2002CD00-0000-0000-0000-000000000000", 1 },
+    { "30030000-0000-0000-0000-000000000000", 2 },
+    { "GPU-1001ab00", NONE },
+    { "GPU-50030000-0000-0000-0000-000000000000", NONE },
+    /* PCI addresses; without a domain that is 0 */
+    { "0000:01:00.0", 0 },
+    { "00000000:01:00.0", 0 },
+    { "00000000:0A:1F.0", 1 },
+    { "01:00.0", 0 },
+    { "1:0.0", 0 },
+    { "0a:1f.0", 1 },
+    { "0001:01:00.0", 2 },
+    { "00000001:01:00.0", 2 },
+    { "ABCD:FF:00.0", 3 },
+    { "ff:00.0", NONE },
+    { "0000:01:00.1", NONE },
+    { "0000:01:00.0x", NONE },
+    { "0000:01:00", NONE },
+    { "0000:02:00.0", NONE },
+  };
+
+  begin ();
+  CHECK_EQ (gpus_list (&gpus), 0);
+  for (size_t i = 0; i < COUNT (table); ++i) {
+    const struct gpu *gpu;
+
+    stub_messages_clear ();
+    gpu = gpus_find (&gpus, table[i].spec);
+    if ((gpu ? gpu->index : NONE) !=
+        (table[i].index == SEVERAL ? NONE : table[i].index))
+      check_fail (__FILE__, __LINE__, "device=%s is %d", table[i].spec,
+                  gpu ? gpu->index : NONE);
+    if (gpu) {
+      CHECK_EQ (stub_errors_count (), 0);
+      continue;
+    }
+    /* Says what is wrong, and lists what there is. */
+    CHECK_EQ (stub_errors_count (), 5);
+    CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL
+                                     ? "means 2 GPUs"
+                                     : "is no GPU of this machine");
+    for (unsigned g = 0; g < 4; ++g)
+      CHECK_HOLDS (stub_errors (), gpus.gpu[g].uuid);
+  }
+  gpus_free (&gpus);
+}
+
+static void
+test_most_free (void)
+{
+  const struct gpu *gpu;
+  uint64_t bytes;
+
+  begin ();
+  CHECK_EQ (gpus_list (&gpus), 0);
+  gpu = gpus_most_free (&gpus);
+  CHECK (gpu != NULL);
+  CHECK_EQ (gpu->index, 1);
+  fake.gpu[1].used_by_others = 41 * GiB;
+  gpu = gpus_most_free (&gpus);
+  CHECK (gpu != NULL);
+  CHECK_EQ (gpu->index, 0);
+  CHECK_EQ (gpu_free_bytes (&gpus.gpu[1], &bytes), 0);
+  CHECK_EQ (bytes, 39 * GiB);
+  /* Of those that are as good the first. */
+  fake.gpu[0].used_by_others = 39 * GiB;
+  fake.gpu[1].used_by_others = 79 * GiB;
+  CHECK_EQ (gpus_most_free (&gpus)->index, 2);
+  /* One that does not answer is passed over; when none does, that is all. */
+  fake_fail (FN_primary_ctx_retain, 3, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (gpus_most_free (&gpus)->index, 3);
+  CHECK_EQ (atomic_load (&fake.contexts), 0);
+  atomic_store (&fake.lost, 719);
+  CHECK (gpus_most_free (&gpus) == NULL);
+  gpus_free (&gpus);
+}
+
+/* ---- Other words ---- */
+
+static void
+test_resident (void)
+{
+  static const struct {
+    const char *value;
+    int mode;
+  } table[] = {
+    { "no", RESIDENT_NO },
+    { "auto", RESIDENT_AUTO },
+    { "yes", RESIDENT_YES },
+    { "required", RESIDENT_REQUIRED },
+    { "", -1 },
+    { "Yes", -1 },
+    { "yes ", -1 },
+    { "1", -1 },
+    { "require", -1 },
+  };
+
+  for (size_t i = 0; i < COUNT (table); ++i) {
+    enum resident mode = RESIDENT_AUTO;
+    int r;
+
+    stub_messages_clear ();
+    r = resident_parse (table[i].value, &mode);
+    CHECK_EQ (r, table[i].mode == -1 ? -1 : 0);
+    CHECK_EQ (stub_errors_count (), r == 0 ? 0 : 1);
+    CHECK_EQ (mode, r == 0 ? table[i].mode : (int) RESIDENT_AUTO);
+    if (r == -1)
+      CHECK_HOLDS (stub_errors (), "resident=");
+  }
+}
+
+static void
+test_peers (void)
+{
+  stub_messages_clear ();
+  stub_set_peer (AF_UNIX, 0);
+  CHECK (privacy_peer_allowed ());
+  stub_set_peer (AF_UNIX, (int64_t) geteuid ());
+  CHECK (privacy_peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 0);
+  stub_set_peer (AF_UNIX, (int64_t) geteuid () + 12345);
+  CHECK (!privacy_peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "allow=any");
+  /* Who it is cannot be found out. */
+  stub_set_peer (AF_UNIX, -1);
+  CHECK (!privacy_peer_allowed ());
+  /* Elsewhere there is nobody to ask for, which is worth one warning. */
+  stub_messages_clear ();
+  stub_set_peer (AF_INET, -1);
+  for (unsigned i = 0; i < 3; ++i)
+    CHECK (privacy_peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning");
+}
+
+int
+main (int argc, char *argv[])
+{
+  check_begin (argc, argv);
+  RUN (test_list);
+  RUN (test_find);
+  RUN (test_most_free);
+  RUN (test_resident);
+  RUN (test_peers);
+  return check_end ();
+}
