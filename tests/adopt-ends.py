@@ -1,0 +1,70 @@
+# nbdkit-vram: the end of a disk that outlives servers: VRAM is held until then, and free after it
+# SPDX-License-Identifier: BSD-3-Clause
+#
+#   adopt-ends.py FOLDER COMMAND...    a server of 136M, on a stand-in GPU of 200M that all processes share
+
+import os, signal, sys, time
+sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
+from store import *
+
+store = Store (sys.argv[2:], sys.argv[1])
+os.mkdir (sys.argv[1] + "/other")
+other = Store (sys.argv[2:], sys.argv[1] + "/other")
+other.socket = store.socket
+kept = ["vram-chunk-0", "vram-chunk-1", "vram-chunk-2", "vram-state"]
+
+
+def writes ():
+    client = Client (store.socket, 0, 136 * 256, 16, 7)
+    client.connect ()
+    for _ in range (300):
+        client.issue ()
+        client.reply ()
+    client.finish ()
+    return client
+
+
+# The VRAM of a server that was killed is held by the store, and nobody else gets it.
+store.start ()
+store.wait_ready ()
+client = writes ()
+store.end (signal.SIGKILL)
+assert store.names () == kept, store.names ()
+other.refuses ("VRAM is short")
+
+# A server that takes it over and is told to end gives it up.
+store.start ()
+store.wait_ready ()
+client.connect ()
+client.finish ()
+assert store.end (signal.SIGTERM) == 0
+assert store.names () == [], store.names ()
+other.start ()
+other.wait_ready ()
+
+# So does the first server.
+writes ()
+assert other.end (signal.SIGTERM) == 0
+assert other.names () == [], other.names ()
+
+# The store may not have done as it was told. What has been given up is not taken for a disk.
+store.start ()
+store.wait_ready ()
+writes ()
+held = {name: os.dup (fd) for name, fd in store.fds.items ()}
+assert store.end (signal.SIGTERM) == 0
+assert store.names () == []
+store.fds = held
+log = sys.argv[1] + "/log.given-up"
+store.start (log = log)
+store.wait_ready ()
+assert "the server before this one had given the disk up" in open (log).read ()
+assert store.names () == kept, store.names ()
+client = Client (store.socket, 0, 136 * 256, 16, 8)     # knows zeros
+client.connect ()
+client.finish ()
+store.end (signal.SIGKILL)
+store.start ()
+store.wait_ready ()
+assert store.end (signal.SIGTERM) == 0
+assert store.names () == [], store.names ()

@@ -1,0 +1,118 @@
+# nbdkit-vram: what a server must not take over, with the words for it; the store stays as it is, and so does the data
+# SPDX-License-Identifier: BSD-3-Clause
+#
+#   adopt-refused.py FOLDER COMMAND...     a server of 136M, three chunks
+
+import os, signal, sys, threading
+sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
+from store import *
+
+real_gpu = os.environ.get ("VRAM_REAL_GPU")
+store = Store (sys.argv[2:], sys.argv[1])
+store.start ()
+store.wait_ready ()
+client = Client (store.socket, 0, 136 * 256, 16, 7)
+client.connect ()
+for _ in range (300):
+    client.issue ()
+    client.reply ()
+client.finish ()
+store.end (signal.SIGKILL)
+kept = ["vram-chunk-0", "vram-chunk-1", "vram-chunk-2", "vram-state"]
+assert store.names () == kept, store.names ()
+
+
+def adopts (*parameters):
+    """The other half: a server that takes it over has all of the data."""
+    store.start (*parameters)
+    store.wait_ready ()
+    client.connect ()
+    client.finish ()
+    store.end (signal.SIGKILL)
+    assert store.names () == kept, store.names ()
+
+
+class changed:
+    """For the time of a with: another byte in the state."""
+
+    def __init__ (self, offset):
+        self.offset = offset
+
+    def __enter__ (self):
+        self.old = os.pread (store.fds["vram-state"], 1, self.offset)
+        os.pwrite (store.fds["vram-state"], bytes ((self.old[0] ^ 0x10,)), self.offset)
+
+    def __exit__ (self, *_):
+        os.pwrite (store.fds["vram-state"], self.old, self.offset)
+
+
+class without:
+    """For the time of a with: without these names in the store, or with other descriptors under them."""
+
+    def __init__ (self, *names, **others):
+        self.names = names
+        self.others = {name.replace ("_", "-"): fd for name, fd in others.items ()}
+
+    def __enter__ (self):
+        self.old = dict (store.fds)
+        for name in self.names:
+            del store.fds[name]
+        store.fds.update (self.others)
+
+    def __exit__ (self, *_):
+        store.fds = self.old
+
+
+fds = store.fds
+store.refuses ("size=72 MiB is another size than the disk's, which is 136 MiB", "size=72M")
+store.refuses ("size=200 MiB is another size", "size=200M")
+with without ("vram-chunk-1"):
+    store.refuses ("chunk 1 of 3 is missing")
+with without ("vram-chunk-2"):
+    store.refuses ("chunk 2 of 3 is missing")
+with without (vram_chunk_3 = os.dup (fds["vram-chunk-0"])):
+    store.refuses ("it has 3 chunks, not 4")
+with without ("vram-state"):
+    store.refuses ("its state, vram-state, is missing")
+with without (vram_chunk_0 = fds["vram-chunk-2"], vram_chunk_2 = fds["vram-chunk-0"]):
+    store.refuses ("chunk 0 of 3 is not to be had")
+with without (vram_chunk_1 = os.open ("/dev/null", os.O_RDWR)):
+    store.refuses ("chunk 1 of 3 is not to be had")
+with without (vram_state = os.open ("/dev/zero", os.O_RDWR)):
+    store.refuses ("not memory that a server of this plugin has made")
+with changed (0):
+    store.refuses ("it is damaged, or no disk of this plugin")
+with changed (8):
+    store.refuses ("another version of this plugin made it")
+for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
+    with changed (offset):
+        store.refuses ("its header is damaged")
+if not real_gpu:
+    os.environ["STANDIN_CUDA_UUIDS"] = "12345678-0000-4000-8000-000000000000"
+    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, which is not there")
+    del os.environ["STANDIN_CUDA_UUIDS"]
+    os.environ["STANDIN_CUDA_DEVICES"] = "2"
+    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, than device=1", "device=1")
+    adopts ("device=0")
+    # The other one has more that is free.
+    os.environ["STANDIN_CUDA_USED"] = "7G,0"
+    adopts ()
+    # A driver that has gone wrong for now is no reason to lose anything either.
+    for failure in ("cuMemImportFromShareableHandle:2:CUDA_ERROR_UNKNOWN", "cuMemSetAccess:3:CUDA_ERROR_UNKNOWN",
+                    "cuMemMap:1:CUDA_ERROR_UNKNOWN", "cuStreamCreate:1:CUDA_ERROR_UNKNOWN"):
+        os.environ["STANDIN_CUDA_FAIL"] = failure
+        store.refuses (": ")
+    del os.environ["STANDIN_CUDA_FAIL"]
+
+# What does not stand in the way.
+adopts ("size=136M")
+adopts ("size=139264K")
+adopts ("size=50%")
+adopts ("size=max", "window=no")
+adopts ("lanes=1", "staging=64K")
+adopts ("min-size=500M")
+
+store.start ()
+store.wait_ready ()
+assert store.end (signal.SIGTERM) == 0
+assert store.names () == [], store.names ()

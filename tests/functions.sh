@@ -1,0 +1,473 @@
+# shellcheck shell=bash
+# nbdkit-vram: what every functional test begins with: a server, its driver, its log, its end
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# A test is a script that sources this file, says what it requires, starts a server with start_vram, does one
+# thing with it through a real NBD client and ends with stop_vram. It fails by any command that fails.
+#
+# From the environment (make check sets what it knows; run-all is for a machine without automake):
+#
+#   VRAM_BUILD         the build's top folder, default: found from where make runs
+#   VRAM_PLUGIN        the plugin, default: the build's
+#   PLUGIN_NAME        what it is called, default vram
+#   NBDKIT             nbdkit
+#   NBDKIT_FILTERS     a folder of filters to use instead of nbdkit's own
+#   FIO                fio
+#   SANITIZER_PRELOAD  runtimes of the sanitizers that the plugin was built with
+#   VRAM_VALGRIND=1    run the server under valgrind (make check-valgrind)
+#   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need the stand-in are skipped
+#   VRAM_SOAK          seconds for which tests of data go on, default: one round
+#   VRAM_TEST_TIMEOUT  seconds that one test may take, default 120, or 600 where the server is slowed down
+
+if [ -z "${BASH_VERSION-}" ]; then
+  echo "the tests need bash" >&2
+  exit 1
+fi
+
+: "${PLUGIN_NAME:=vram}" "${NBDKIT:=nbdkit}" "${FIO:=fio}"
+: "${SANITIZER_PRELOAD=}" "${VRAM_VALGRIND=}" "${VRAM_REAL_GPU=}" "${NBDKIT_FILTERS=}"
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034 # for the tests
+top_srcdir=$(dirname "$tests")
+: "${VRAM_BUILD:=$(cd .. && pwd)}"
+: "${VRAM_PLUGIN:=$VRAM_BUILD/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so}"
+standin=$VRAM_BUILD/tests/standin
+
+# How long one step may take, seconds: sanitizers and valgrind are slow, machines are busy.
+patience=30
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || patience=150
+
+# The test as a whole is bounded too, with everything that it starts.
+if [ -z "${VRAM_TEST_BOUNDED-}" ]; then
+  [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || : "${VRAM_TEST_TIMEOUT:=600}"
+  VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 "${VRAM_TEST_TIMEOUT:=120}" "$BASH" "$0" "$@"
+fi
+
+failure=
+
+# --- What a test requires ---
+
+# skip WORDS...: this test cannot run here. The reason is the last line of its log.
+skip ()
+{
+  { set +x; } 2>/dev/null
+  printf 'skipped: %s\n' "$*"
+  exit 77
+}
+
+fail ()
+{
+  { set +x; } 2>/dev/null
+  failure=$*
+  exit 1
+}
+
+# requires COMMAND...: the command must succeed.
+requires ()
+{
+  "$@" </dev/null >/dev/null 2>&1 || skip "'$*' does not work here"
+}
+
+requires_program ()
+{
+  command -v "$1" >/dev/null || skip "$1 is not installed"
+}
+
+requires_root ()
+{
+  [ "$(id -u)" -eq 0 ] || skip "needs root"
+}
+
+# The stand-in driver, for what only it can be told to do.
+requires_standin ()
+{
+  [ -z "$VRAM_REAL_GPU" ] || skip "needs the stand-in driver"
+}
+
+requires_nbdsh ()
+{
+  requires_program nbdsh
+  requires nbdsh --version
+}
+
+requires_filter ()
+{
+  local folder=$NBDKIT_FILTERS
+  [ -n "$folder" ] || folder=$("$NBDKIT" --dump-config | sed -n 's/^filterdir=//p')
+  [ -e "$folder/nbdkit-$1-filter.so" ] || skip "nbdkit's $1 filter is not installed"
+}
+
+# What a server does by itself cannot be timed when it runs on a slow, imitated CPU.
+requires_full_speed ()
+{
+  [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "needs a server that is not slowed down"
+}
+
+# requires_capabilities NAME...: what the server must be allowed to do, such as sys_resource.
+requires_capabilities ()
+{
+  local name bit
+  for name; do
+    case $name in
+      ipc_lock) bit=14 ;;
+      sys_resource) bit=24 ;;
+      *) fail "$name: a mistake in this test" ;;
+    esac
+    (((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) >> bit) & 1)) || skip "needs CAP_${name^^}"
+  done
+}
+
+# The option for a server whose clients hang up: nbdkit before 1.34 ends itself, whatever the plugin, when
+# several of its threads have replies for a client that has gone.
+threads_for_hangups ()
+{
+  "$NBDKIT" --version | awk '{ split ($2, v, "."); if (v[1] == 1 && v[2] < 34) print "--threads=1" }'
+}
+
+# Wants another user, nobody, who can get at the plugin and at nbdkit.
+requires_nobody ()
+{
+  requires_root
+  requires_program setpriv
+  as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  "${as_nobody[@]}" test -r "$VRAM_PLUGIN" 2>/dev/null || skip "user 65534 cannot read the build folder"
+}
+
+# The folder that nbdsh lies in is the one whose Python has its module.
+nbdsh ()
+{
+  PATH="$(dirname "$(type -P nbdsh)"):$PATH" command nbdsh "$@"
+}
+
+# --- The end ---
+
+hooks=()
+
+# cleanup_fn COMMAND...: to be run when the test ends, however it ends; the last one first.
+cleanup_fn ()
+{
+  hooks+=("$(printf '%q ' "$@")")
+}
+
+run_hooks ()
+{
+  local status=$? i
+  { set +x +e; } 2>/dev/null
+  trap - EXIT
+  for ((i = ${#hooks[@]} - 1; i >= 0; i--)); do
+    eval "${hooks[i]}"
+  done
+  if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
+    for i in "$tmp"/log*; do
+      [ -s "$i" ] || continue
+      printf '%s\n' "--- the server's log ${i##*/}, its end:"
+      tail -n 40 "$i"
+    done >&2
+    printf 'FAILED: %s\n' "${failure:-a command, exit status $status}" >&2
+  fi
+  rm -rf "$tmp"
+  exit "$status"
+}
+
+# A short path, for a Unix socket's name has room for 107 bytes only.
+tmp=$(mktemp -d /tmp/vram-test.XXXXXX)
+trap run_hooks EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+
+# --- The server ---
+
+# What tests may set before start_vram: the stand-in to use (full, old, broken, none), a command that runs the
+# server, such as setpriv with arguments, and nbdkit's options for another way to reach it than $sock.
+driver=full
+run_as=()
+transport=()
+
+# What start_vram sets.
+sock=$tmp/sock
+uri="nbd+unix:///?socket=$sock"
+log=$tmp/log
+server=
+
+# What stand-in drivers read, with what it had in VRAM at the end.
+export STANDIN_CUDA_REPORT=$tmp/report.%p
+export STANDIN_CUDA_TRACE=$tmp/trace
+export STANDIN_VULKAN_REPORT=$tmp/vulkan.%p
+
+# Sets $launch, a command line that starts nbdkit under the driver and the tools that are wanted.
+launcher ()
+{
+  local path=${LD_LIBRARY_PATH-}
+  launch=("${run_as[@]}" env)
+  if [ -z "$VRAM_REAL_GPU" ]; then
+    case $driver in
+      full) path=$standin/.libs${path:+:$path} ;;
+      old|broken) path=$standin/$driver/.libs${path:+:$path} ;;
+      none) ;;
+      *) fail "driver=$driver: a mistake in this test" ;;
+    esac
+    [ "$driver" = none ] || [ -e "${path%%:*}/libcuda.so.1" ] || skip "the stand-in driver is not built"
+  fi
+  [ -z "$path" ] || launch+=("LD_LIBRARY_PATH=$path")
+  if [ -n "$SANITIZER_PRELOAD" ]; then
+    launch+=("LD_PRELOAD=$SANITIZER_PRELOAD"
+      "ASAN_OPTIONS=exitcode=99:detect_stack_use_after_return=1:malloc_context_size=2:${ASAN_OPTIONS-}"
+      "LSAN_OPTIONS=exitcode=99:suppressions=$tests/lsan.suppressions:${LSAN_OPTIONS-}"
+      "UBSAN_OPTIONS=exitcode=99:print_stacktrace=1:${UBSAN_OPTIONS-}"
+      "TSAN_OPTIONS=exitcode=99:second_deadlock_stack=1:suppressions=$tests/tsan.suppressions:${TSAN_OPTIONS-}")
+  fi
+  if [ -n "$VRAM_VALGRIND" ]; then
+    launch+=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
+      --errors-for-leak-kinds=definite --trace-children=no --fair-sched=yes
+      --suppressions="$tests/valgrind.suppressions")
+  fi
+  launch+=("$NBDKIT")
+}
+
+# vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the plugin's path among the arguments.
+vram_nbdkit ()
+{
+  local launch
+  launcher
+  timeout --kill-after=5 "$patience" "${launch[@]}" "$@" </dev/null
+}
+
+# soak COMMAND...: once, and again until VRAM_SOAK seconds have passed.
+soak ()
+{
+  local rounds=0 end=$((SECONDS + ${VRAM_SOAK:-0}))
+  while [ "$rounds" -eq 0 ] || [ "$SECONDS" -lt "$end" ]; do
+    "$@"
+    rounds=$((rounds + 1))
+  done
+  echo "$rounds rounds"
+}
+
+# The option that adds a filter: filter NAME
+filter ()
+{
+  printf -- '--filter=%s' "${NBDKIT_FILTERS:+$NBDKIT_FILTERS/nbdkit-}$1${NBDKIT_FILTERS:+-filter.so}"
+}
+
+# launch_vram ARGUMENT...: begins to start a server; options of nbdkit's and parameters in any order.
+launch_vram ()
+{
+  local launch options=() parameters=() argument
+  [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+  for argument; do
+    case $argument in
+      -*) options+=("$argument") ;;
+      *) parameters+=("$argument") ;;
+    esac
+  done
+  launcher
+  rm -f "$sock" "$tmp"/report.* "$tmp"/vulkan.* "$tmp/trace"
+  "${launch[@]}" --foreground --exit-with-parent "${transport[@]---unix=$sock}" "${options[@]}" "$VRAM_PLUGIN" \
+    "${parameters[@]}" >"$log" 2>&1 </dev/null &
+  server=$!
+  cleanup_fn kill_server "$server"
+}
+
+# Whether a process has ended. Who inherits a server from the background may be slow to collect it.
+ended ()
+{
+  local stat
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+  stat=${stat##*) }
+  [ "${stat%% *}" = Z ]
+}
+
+# start_vram ARGUMENT...: starts a server and waits until it serves.
+start_vram ()
+{
+  launch_vram "$@"
+  wait_until_served
+}
+
+# The socket is there before VRAM is; who connects then waits for the answer, or is hung up on. At the very
+# first the socket has a name and nobody listens yet.
+wait_until_served ()
+{
+  local i
+  for ((i = 0; i < patience * 50; i++)); do
+    if [ -S "$sock" ] && timeout --kill-after=5 "$patience" nbdinfo --size "$uri" >"$tmp/size"; then
+      return
+    fi
+    ! ended "$server" || fail "the server ended before it served"
+    sleep 0.02
+  done
+  fail "the server does not answer"
+}
+
+# end_server SIGNAL: ends the server by a signal and waits for its end; its exit status is left in $status.
+end_server ()
+{
+  kill -"$1" "$server" 2>/dev/null || :
+  wait_server
+}
+
+# Waits for the server's end.
+wait_server ()
+{
+  local i
+  for ((i = 0; i < patience * 50; i++)); do
+    ! ended "$server" || break
+    sleep 0.02
+  done
+  ended "$server" || fail "the server does not end"
+  status=0
+  wait "$server" || status=$?
+  server=
+}
+
+# The usual end: the server exits with 0, everything that it had of the driver was freed, VRAM was scrubbed.
+stop_vram ()
+{
+  end_server TERM
+  [ "$status" -eq 0 ] || fail "the server's exit status is $status"
+  clean_report
+}
+
+# The stand-in's account of the last process's end.
+clean_report ()
+{
+  local report file
+  [ -z "$VRAM_REAL_GPU" ] || return 0
+  report=$(cat "$tmp"/report.*)
+  [ "$report" = "dirty 0" ] || fail "the driver says at the end: $report"
+  for file in "$tmp"/vulkan.*; do
+    [ ! -s "$file" ] || fail "Vulkan says at the end: $(cat "$file")"
+  done
+}
+
+# For the hook: ends a server that the test has left.
+kill_server ()
+{
+  local i
+  ! ended "$1" || return 0
+  kill -TERM "$1" 2>/dev/null
+  for ((i = 0; i < 100; i++)); do
+    ! ended "$1" || return 0
+    sleep 0.05
+  done
+  kill -KILL "$1" 2>/dev/null
+}
+
+# refuses_to_start WORDS ARGUMENT...: the server must end with status 1 and say WORDS, an extended regular
+# expression.
+refuses_to_start ()
+{
+  local words=$1
+  shift
+  launch_vram "$@"
+  wait_server
+  [ "$status" -eq 1 ] || fail "the server's exit status is $status, not 1"
+  expect_log "$words"
+}
+
+# How many KiB a process has locked.
+locked_kib ()
+{
+  sed -n 's/^VmLck:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
+}
+
+# --- The server in the background ---
+
+# launch_daemon PARAMETER...: as launch_vram, but nbdkit goes into the background.
+launch_daemon ()
+{
+  local launch
+  [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+  launcher
+  rm -f "$sock" "$tmp"/report.* "$tmp"/vulkan.* "$tmp/trace" "$tmp/pid"
+  cleanup_fn kill_daemon
+  "${launch[@]}" --pidfile "$tmp/pid" --unix "$sock" "$VRAM_PLUGIN" "$@" >"$log" 2>&1 </dev/null
+}
+
+# Until it serves: the pidfile is there before VRAM is, but after the command has returned.
+start_daemon ()
+{
+  launch_daemon "$@"
+  wait_for "$patience" test -s "$tmp/pid"
+  server=$(cat "$tmp/pid")
+  wait_until_served
+}
+
+# Its exit status is nobody's to see; what the driver says at the end is.
+stop_daemon ()
+{
+  local i pid
+  pid=$(cat "$tmp/pid")
+  kill -TERM "$pid"
+  for ((i = 0; i < patience * 50; i++)); do
+    ! ended "$pid" || break
+    sleep 0.02
+  done
+  ended "$pid" || fail "the server does not end"
+  clean_report
+}
+
+kill_daemon ()
+{
+  [ ! -s "$tmp/pid" ] || kill_server "$(cat "$tmp/pid")"
+}
+
+# --- What is said ---
+
+# expect_log WORDS: the log has a line that matches the extended regular expression.
+expect_log ()
+{
+  grep -qE -e "$1" "$log" || fail "the log has no '$1'"
+}
+
+# The log has none.
+expect_no_log ()
+{
+  ! grep -E -e "$1" "$log" || fail "the log has '$1'"
+}
+
+# expect_log_times N WORDS
+expect_log_times ()
+{
+  local n
+  n=$(grep -cE -e "$2" "$log" || :)
+  [ "$n" -eq "$1" ] || fail "the log has $n times '$2', not $1 times"
+}
+
+# How often the stand-in's function NAME has been called in the server.
+calls ()
+{
+  awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' "$tmp/trace"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for ()
+{
+  local i seconds=$1
+  shift
+  for ((i = 0; i < seconds * 20; i++)); do
+    ! "$@" || return 0
+    sleep 0.05
+  done
+  fail "not within $seconds seconds: $*"
+}
+
+# --- Data ---
+
+# random_file FILE SIZE: a file of random data.
+random_file ()
+{
+  head -c "$2" /dev/urandom >"$1"
+}
+
+# The export's description.
+description ()
+{
+  nbdinfo "$uri" | sed -n 's/^[[:space:]]*description: //p'
+}
+
+# map: what nbdinfo says of the disk's extents, a line "OFFSET LENGTH hole|data" each.
+map ()
+{
+  nbdinfo --map "$uri" | awk '{ print $1, $2, ($3 == 0 ? "data" : $3 == 3 ? "hole" : "type" $3) }'
+}

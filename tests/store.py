@@ -1,0 +1,323 @@
+# nbdkit-vram: a stand-in for systemd's descriptor store, and a client that sends again what was not answered
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Standard library only, so that it runs on a bare machine. What tests import:
+#
+#   Store    starts the server, keeps the descriptors that it hands out, starts it again with them
+#   Client   an NBD connection with many requests in flight, to one part of the disk, whose content it knows
+
+import array, fcntl, os, random, select, signal, socket, struct, subprocess, sys, threading, time
+
+PATIENCE = float (os.environ.get ("VRAM_PATIENCE", "60"))
+
+
+class Store:
+    """Keeps descriptors by name, as systemd does for a unit with FileDescriptorStoreMax=."""
+
+    def __init__ (self, command, folder):
+        self.command = command      # nbdkit and its options, the plugin, and parameters
+        self.folder = folder
+        self.socket = folder + "/sock"
+        self.fds = {}               # name -> descriptor
+        self.process = None
+        self.starts = 0
+        self.ready = threading.Event ()
+        self.status = ""
+        self.lock = threading.Lock ()
+        self.notify = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.address = folder + "/notify"
+        if os.path.exists (self.address):
+            os.unlink (self.address)
+        self.notify.bind (self.address)
+        threading.Thread (target = self.listen, daemon = True).start ()
+
+    def listen (self):
+        while True:
+            data, control, _, _ = self.notify.recvmsg (4096, socket.CMSG_SPACE (253 * 4))
+            fds = array.array ("i")
+            for level, kind, content in control:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes (content[:len (content) // 4 * 4])
+            words = dict (line.partition ("=")[::2] for line in data.decode ().split ("\n"))
+            with self.lock:
+                self.take (words, list (fds))
+
+    def take (self, words, fds):
+        name = words.get ("FDNAME", "stored")
+        if "FDSTORE" in words:
+            if name in self.fds:
+                os.close (self.fds[name])
+            self.fds[name], *fds = fds
+        if "FDSTOREREMOVE" in words and name in self.fds:
+            os.close (self.fds.pop (name))
+        for fd in fds:              # a barrier's, too: closing it is the answer
+            os.close (fd)
+        if "READY" in words:
+            self.status = words.get ("STATUS", "")
+            self.ready.set ()
+
+    def names (self):
+        with self.lock:
+            return sorted (self.fds)
+
+    def adopt (self):
+        """What the launcher would say."""
+        with self.lock:
+            return ",".join ("%d:%s" % (fd, name) for name, fd in self.fds.items ())
+
+    def start (self, *parameters, log = None):
+        """Starts a server with whatever is kept; does not wait for it."""
+        parameters = list (parameters)
+        adopt = self.adopt ()
+        if adopt:
+            parameters.append ("adopt=" + adopt)
+        if os.path.exists (self.socket):
+            os.unlink (self.socket)
+        self.ready.clear ()
+        with self.lock:
+            fds = list (self.fds.values ())
+        out = open (log, "wb") if log else None
+        self.process = subprocess.Popen (self.command + parameters, pass_fds = fds, stdin = subprocess.DEVNULL,
+                                         stdout = out, stderr = out,
+                                         env = dict (os.environ, NOTIFY_SOCKET = self.address))
+        self.starts += 1
+        if out:
+            out.close ()
+
+    def start_as_systemd (self, log = None):
+        """Starts a launcher with whatever is kept, as LISTEN_FDS has it."""
+        with self.lock:
+            names, fds = list (self.fds), list (self.fds.values ())
+
+        def pass_descriptors ():
+            # First out of the way of where they are to be.
+            high = [fcntl.fcntl (fd, fcntl.F_DUPFD_CLOEXEC, 500) for fd in fds]
+            for i, fd in enumerate (high):
+                os.dup2 (fd, 3 + i)
+
+        environment = dict (os.environ, NOTIFY_SOCKET = self.address)
+        if names:
+            environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))
+        self.ready.clear ()
+        out = open (log, "ab") if log else None
+        self.process = subprocess.Popen (["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"] + self.command,
+                                         stdin = subprocess.DEVNULL, stdout = out, stderr = out, env = environment,
+                                         close_fds = False, preexec_fn = pass_descriptors)
+        self.starts += 1
+        if out:
+            out.close ()
+
+    def wait_ready (self):
+        deadline = time.monotonic () + PATIENCE
+        while not self.ready.wait (0.05):
+            if self.process.poll () is not None:
+                raise SystemExit ("the server ended with %d" % self.process.returncode)
+            if time.monotonic () > deadline:
+                raise SystemExit ("the server is not ready after %d s" % PATIENCE)
+
+    def end (self, signal_number):
+        """Sends the signal, waits for the end, returns the exit status."""
+        self.process.send_signal (signal_number)
+        return self.process.wait (PATIENCE)
+
+    def refuses (self, words, *parameters):
+        """A server must not start with what is kept, say words, and leave the store as it is."""
+        before = self.names ()
+        log = self.folder + "/log.refused"
+        self.start (*parameters, log = log)
+        status = self.process.wait (PATIENCE)
+        said = open (log, errors = "replace").read ()
+        if status != 1:
+            raise SystemExit ("status %d, not 1, with:\n%s" % (status, said))
+        if words not in said:
+            raise SystemExit ("'%s' is not in:\n%s" % (words, said))
+        if self.names () != before:
+            raise SystemExit ("the store has changed: %s" % self.names ())
+
+
+BLOCK = 4096
+READ, WRITE, DISC, TRIM, ZEROES = 0, 1, 2, 4, 6
+
+
+class HungUp (Exception):
+    pass
+
+
+class Client:
+    """One connection and one part of the disk, which nobody else writes to."""
+
+    def __init__ (self, path, first, blocks, depth, seed):
+        self.path, self.first, self.blocks, self.depth = path, first, blocks, depth
+        self.random = random.Random (seed)
+        self.known = bytearray (blocks * BLOCK)     # what the disk holds when nothing is in flight
+        self.pending = {}                           # handle -> (command, offset, data or length)
+        self.handle = 0
+        self.answered = self.resent = 0
+        self.socket = None
+
+    # --- The protocol ---
+
+    def receive (self, count):
+        data = bytearray (count)
+        view = memoryview (data)
+        while count:
+            try:
+                n = self.socket.recv_into (view[-count:])
+            except OSError:
+                n = 0
+            if n == 0:
+                raise HungUp
+            count -= n
+        return data
+
+    def send (self, data):
+        try:
+            self.socket.sendall (data)
+        except OSError:
+            raise HungUp
+
+    def connect (self):
+        """Connects and shakes hands; tries until a server is there."""
+        deadline = time.monotonic () + PATIENCE
+        while True:
+            try:
+                self.socket = socket.socket (socket.AF_UNIX, socket.SOCK_STREAM)
+                self.socket.settimeout (PATIENCE)
+                self.socket.connect (self.path)
+                self.receive (18)
+                self.send (struct.pack (">IQIIIH", 3, 0x49484156454f5054, 7, 6, 0, 0))
+                while True:
+                    _, _, kind, length = struct.unpack (">QIII", self.receive (20))
+                    self.receive (length)
+                    if kind == 1:
+                        return
+                    if kind & 0x80000000:
+                        raise SystemExit ("the server refuses: %x" % kind)
+            except (OSError, HungUp):
+                self.socket.close ()
+                if time.monotonic () > deadline:
+                    raise SystemExit ("no server after %d s" % PATIENCE)
+                time.sleep (0.01)
+
+    def request (self, command, offset, content):
+        """content is the data of a write, the number of bytes of anything else."""
+        data = content if command == WRITE else b""
+        length = len (content) if command == WRITE else content
+        self.handle += 1
+        self.pending[self.handle] = (command, offset, content)
+        self.send (struct.pack (">IHHQQI", 0x25609513, 0, command, self.handle, self.first * BLOCK + offset, length)
+                   + data)
+
+    def reply (self):
+        """Takes one reply; returns the data of a read."""
+        magic, error, handle = struct.unpack (">IIQ", self.receive (16))
+        if magic != 0x67446698 or error:
+            raise SystemExit ("magic %x, error %d for %s" % (magic, error, self.pending.get (handle)))
+        command, offset, content = self.pending[handle]
+        data = self.receive (content) if command == READ else None
+        del self.pending[handle]
+        self.answered += 1
+        if command == READ:
+            self.check (offset, data, [])
+        return data
+
+    # --- The load ---
+
+    def in_flight (self):
+        """Byte ranges that a request in flight may change."""
+        return [(offset, offset + (len (content) if command == WRITE else content))
+                for command, offset, content in self.pending.values () if command != READ]
+
+    def overlaps (self, offset, length):
+        return any (offset < offset_of + (len (c) if command == WRITE else c) and offset_of < offset + length
+                    for command, offset_of, c in self.pending.values ())
+
+    def issue (self):
+        """Sends one more request, to a place where nothing is in flight."""
+        unaligned = self.random.random () < 0.2
+        while True:
+            if unaligned:
+                length = self.random.randrange (1, 3 * BLOCK)
+                offset = self.random.randrange (self.blocks * BLOCK - length)
+            else:
+                count = self.random.choice ((1, 1, 1, 1, 2, 8, 64))
+                length = count * BLOCK
+                offset = self.random.randrange (self.blocks - count) * BLOCK
+            if not self.overlaps (offset, length):
+                break
+        dice = self.random.random ()
+        if dice < 0.6:
+            content = self.random.randbytes (min (length, 509)) * (length // min (length, 509) + 1)
+            content = content[:length]
+            self.known[offset:offset + length] = content
+            self.request (WRITE, offset, content)
+        elif dice < 0.75:
+            # Zeroing, and trimming whole blocks, both read as zeros afterwards.
+            self.known[offset:offset + length] = bytes (length)
+            self.request (ZEROES if unaligned else TRIM, offset, length)
+        else:
+            self.request (READ, offset, length)
+
+    def check (self, offset, data, unknown):
+        """The data read at offset is what is known, but for the ranges that are unknown."""
+        expected = self.known[offset:offset + len (data)]
+        if data == expected:
+            return
+        for start, end in unknown:
+            start, end = max (start - offset, 0), min (end - offset, len (data))
+            if start < end:
+                data[start:end] = expected[start:end]
+        if data != expected:
+            at = next (i for i in range (len (data)) if data[i] != expected[i])
+            raise SystemExit ("WRONG at byte %d of the part that begins at block %d: %d, not %d"
+                              % (offset + at, self.first, data[at], expected[at]))
+
+    def verify (self, unknown):
+        """Reads all, with nothing else in flight."""
+        kept, self.pending = self.pending, {}
+        for offset in range (0, self.blocks * BLOCK, 1 << 20):
+            length = min (1 << 20, self.blocks * BLOCK - offset)
+            self.handle += 1
+            self.send (struct.pack (">IHHQQI", 0x25609513, 0, READ, self.handle, self.first * BLOCK + offset, length))
+            magic, error, handle = struct.unpack (">IIQ", self.receive (16))
+            if (magic, error, handle) != (0x67446698, 0, self.handle):
+                raise SystemExit ("verify: magic %x, error %d" % (magic, error))
+            self.check (offset, self.receive (length), unknown)
+        self.pending = kept
+
+    def resend (self):
+        """After a new connection: first look at all that was answered, then send the rest again."""
+        pending, self.pending = list (self.pending.values ()), {}
+        try:
+            unknown = [(o, o + (len (c) if command == WRITE else c)) for command, o, c in pending if command != READ]
+            self.verify (unknown)
+            for n, (command, offset, content) in enumerate (pending):
+                self.resent += 1
+                self.request (command, offset, content)
+        except HungUp:
+            # Killed again meanwhile: what was not sent yet is still to be sent.
+            sent = list (self.pending.values ())
+            self.pending = {-i - 1: item for i, item in enumerate (sent + pending[len (sent):])}
+            raise
+
+    def run (self, stop):
+        while not stop.is_set () or self.pending:
+            try:
+                if self.socket is None:
+                    self.connect ()
+                    self.resend ()
+                while not stop.is_set ():
+                    while len (self.pending) < self.depth:
+                        self.issue ()
+                    self.reply ()
+                while self.pending:
+                    self.reply ()
+            except HungUp:
+                self.socket.close ()
+                self.socket = None
+
+    def finish (self):
+        self.verify ([])
+        self.send (struct.pack (">IHHQQI", 0x25609513, 0, DISC, 0, 0, 0))
+        self.socket.close ()
+        self.socket = None

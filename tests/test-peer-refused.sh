@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# nbdkit-vram: only root and the server's own user may connect
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/functions.sh"
+set -e -x -u
+
+requires_nobody
+
+chmod 711 "$tmp"
+start_vram size=16M
+chmod 777 "$sock"
+if "${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"; then
+  fail "user 65534 was let in"
+fi
+expect_log_times 1 "refused a client with uid 65534: only root and uid 0, .*may connect; allow=any lets"
+# The next one is served.
+nbdinfo --size "$uri"
+stop_vram

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# nbdkit-vram: size=max is all that is free
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/functions.sh"
+set -e -x -u
+
+requires_standin
+
+export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=300M STANDIN_CUDA_GARBAGE=1M
+start_vram size=max
+[ "$(nbdinfo --size "$uri")" -eq $((724 << 20)) ]
+# It is what was asked for, so there is nothing to warn of.
+expect_no_log "VRAM is short"
+stop_vram
