@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# nbdkit-vram: every benchmark program works, judged by all but its speed
+# SPDX-License-Identifier: BSD-3-Clause
+
+# Run by "make check", which says where nbdkit and the build are.
+set -euo pipefail
+
+srcdir=$(cd "${srcdir:-$(dirname "$0")}" && pwd)
+top_builddir=${top_builddir:-$(cd .. && pwd)}
+standin=$top_builddir/tests/standin/.libs
+tmp=$PWD/test-bench.tmp
+
+skip() {
+    echo "SKIP: $*"
+    exit 77
+}
+
+fail() {
+    echo "FAIL: $*" >&2
+    exit 1
+}
+
+# Run a program that must fail, and say why: WORDS are a pattern in what it prints.
+must_fail() {
+    local words=$1
+    shift
+    if "$@" >"$tmp/log" 2>&1; then
+        fail "succeeded: $*"
+    fi
+    grep -q -e "$words" "$tmp/log" || {
+        cat "$tmp/log" >&2
+        fail "no '$words' from: $*"
+    }
+}
+
+[ -e "$standin/libcuda.so.1" ] || skip "the stand-in driver is not built"
+rm -rf "$tmp"
+mkdir -p "$tmp"
+
+# --- micro ---
+
+micro() {
+    LD_LIBRARY_PATH=$standin timeout 60 ./micro -d 0.005 -t 2 "$@"
+}
+
+micro -i 1 >"$tmp/micro.txt"
+python3 - "$tmp/micro.txt" <<'END'
+import json, sys
+
+lines = open(sys.argv[1]).read().splitlines()
+report = json.loads(lines[-1])
+assert report["gpu"] == "Stand-in GPU 0", report["gpu"]
+seen = {}
+for row in report["results"]:
+    assert row["p50_us"] > 0, row
+    assert row["idle_ms"] or row["per_second"] > 0, row
+    seen.setdefault((row["path"], row["direction"]), set()).add((row["bytes"], row["threads"], row["idle_ms"]))
+paths = {path for path, _ in seen}
+assert paths >= {"blocking", "pinned", "staged", "staged-flag", "lane", "window", "plugin"}, paths
+for key in ((path, way) for path in paths for way in ("read", "write")):
+    want = {(size << 10, 1, 0) for size in (4, 32, 128, 1024)} | {(4096, 2, 0), (4096, 1, 250), (32768, 1, 250)}
+    assert seen[key] == want, (key, seen[key])
+# The table and the JSON tell of the same measurements.
+assert sum(" KiB " in line for line in lines[:-1]) == len(report["results"])
+END
+
+[ "$(micro -i 0 -j | wc -l)" = 1 ] || fail "micro -j prints more than a line"
+STANDIN_CUDA_NO_MEMOPS=1 micro -i 0 -j >"$tmp/micro.json" 2>"$tmp/log"
+grep -q 'without staged-flag: the GPU does not' "$tmp/log" || fail "micro does not say what the GPU lacks"
+! grep -q staged-flag "$tmp/micro.json" || fail "micro measured what the GPU lacks"
+STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:1+:CUDA_ERROR_UNKNOWN \
+    must_fail 'cuMemcpyDtoHAsync: CUDA_ERROR_UNKNOWN' micro -p pinned
+STANDIN_VULKAN_NO_ICD=1 must_fail 'without window: Vulkan does not start' micro -p window
+STANDIN_CUDA_DEVICES=0 must_fail 'CUDA_ERROR_NO_DEVICE' micro -i 0
+must_fail 'there is no GPU 7' micro -g 7
+must_fail "-d: 'soon'" micro -d soon
+must_fail "none of the paths 'lan,es'" micro -p lan,es
+
+# --- bench ---
+
+[ -z "${SANITIZER_PRELOAD:-}" ] || {
+    echo "bench is left out: fio and nbdkit are not instrumented"
+    exit 0
+}
+nbdkit=${NBDKIT:-nbdkit}
+command -v "$nbdkit" >/dev/null || skip "no nbdkit"
+command -v fio >/dev/null || skip "no fio"
+fio --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
+
+bench() {
+    LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$top_builddir/plugin/.libs/nbdkit-vram-plugin.so \
+        PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
+        timeout 120 "$srcdir/bench" --size 16M --rounds 1 --threads 2 --duration 0.05 --idle 0.1 "$@"
+}
+
+# Small settings: one round of every job, and two of one job for the medians.
+bench --output "$tmp/all" -C memory,vram >"$tmp/bench.txt"
+bench --output "$tmp/some" -C plain --rounds 2 --threads 1,2 --jobs 4k-write-d1 >/dev/null
+python3 - "$tmp" <<'END'
+import csv, json, statistics, sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+results = json.loads((folder / "all/results.json").read_text())
+assert not results["troubles"], results["troubles"]
+jobs = [job["name"] for job in results["jobs"]]
+assert len(jobs) == 14
+combinations = [(job, name) for job in jobs for name in ("memory", "vram")]
+assert [(run["job"], run["contender"]) for run in results["runs"]] == combinations
+for run in results["runs"]:
+    assert run["requests"] > 0 and run["p50_us"] > 0 and run["server_cpu_us"] > 0, run
+    assert (run["ratio"] == 1) == (run["contender"] == "memory"), run
+for server in results["servers"]:
+    assert server["end"]["resident"] >= 16 << 20, server
+with open(folder / "all/results.csv") as stream:
+    assert len(list(csv.DictReader(stream))) == len(combinations)
+text = (folder / "bench.txt").read_text()
+for job in jobs:
+    assert text.count(f"\n{job}") == 3, job  # two contenders, and the table of ratios
+
+results = json.loads((folder / "some/results.json").read_text())
+assert len(results["runs"]) == 2 * 2 * 2 and len(results["summary"]) == 2 * 2
+for row in results["summary"]:
+    runs = [run for run in results["runs"] if all(run[key] == row[key] for key in ("threads", "contender"))]
+    assert row["iops"] == statistics.median(run["iops"] for run in runs)
+    ratios = []
+    for run in runs:
+        (base,) = (
+            other
+            for other in results["runs"]
+            if other["contender"] == "memory" and all(other[key] == run[key] for key in ("threads", "round"))
+        )
+        ratios.append(run["iops"] / base["iops"])
+    assert abs(row["ratio"] - statistics.median(ratios)) < 1e-9, (row, ratios)
+END
+if command -v gnuplot >/dev/null; then
+    grep -q '</svg>' "$tmp/all/results.svg" || fail "no picture"
+fi
+
+# A store that forgets, one that does not start, one that fails, and words that nobody knows.
+quick=(-o "$tmp/bad" --jobs 4k-read-d1)
+must_fail 'junk: fio exited' bench "${quick[@]}" -c junk='null size={size}' -C junk
+must_fail 'sick: nbdkit exited with 1: .*nonsense' bench "${quick[@]}" -c sick='memory size={size} nonsense=1' -C sick
+STANDIN_CUDA_FAIL=cuMemcpyDtoH:20+:CUDA_ERROR_UNKNOWN must_fail 'plain: fio exited' bench "${quick[@]}" -C plain
+must_fail "'nobody': unknown; there are memory" bench -C nobody
+must_fail 'none of 4k-read-d1' bench --jobs 5k
+
+# The first of them left its trouble in the results.
+grep -q '"plain: fio exited' "$tmp/bad/results.json" || fail "results.json does not tell of the trouble"
+
+# Nobody is left behind.
+! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null || fail "a server still runs"
+
+bench -n -c memory2='memory size={size}' -C memory2 | grep -q 'about 0\.. minutes' || fail "no estimate"
+rm -rf "$tmp"
