@@ -1,0 +1,135 @@
+/* nbdkit-vram: the descriptors with which a disk outlives its server
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "descriptors.h"
+#include "msg.h"
+
+/* As the plugin calls them. */
+#define STATE "vram-state"
+#define CHUNK "vram-chunk-"
+
+#define FIRST_PASSED 3 /* systemd's first descriptor */
+
+bool
+descriptors_know (const char *name)
+{
+  size_t n = strlen (name);
+
+  return strcmp (name, STATE) == 0 ||
+         (strncmp (name, CHUNK, strlen (CHUNK)) == 0 &&
+          n < sizeof ((struct descriptor *) 0)->name);
+}
+
+/* Nobody has the state's pages in use while there is no server, and then they
+ * must not be swapped out to the disk that is made of them.
+ */
+static void
+lock_state (struct descriptor *one)
+{
+  struct stat st;
+  void *p;
+
+  if (fstat (one->fd, &st) == -1 || st.st_size <= 0)
+    return;
+  p = mmap (NULL, st.st_size, PROT_READ, MAP_SHARED, one->fd, 0);
+  if (p == MAP_FAILED)
+    return;
+  one->locked = p;
+  one->size = st.st_size;
+  if (mlock (p, one->size) == -1)
+    warning ("what is known of the disk may be swapped out to it: mlock: %m");
+}
+
+static void
+let_go (struct descriptor *one)
+{
+  if (one->locked)
+    munmap (one->locked, one->size);
+  close (one->fd);
+}
+
+void
+descriptors_add (struct descriptors *d, const char *name, int fd)
+{
+  struct descriptor *one;
+
+  descriptors_remove (d, name);
+  if (d->n == DESCRIPTORS_MAX || !descriptors_know (name)) {
+    close (fd);
+    return;
+  }
+  fcntl (fd, F_SETFD, FD_CLOEXEC);
+  one = &d->one[d->n++];
+  *one = (struct descriptor){ .fd = fd };
+  snprintf (one->name, sizeof one->name, "%s", name);
+  if (strcmp (name, STATE) == 0)
+    lock_state (one);
+}
+
+void
+descriptors_remove (struct descriptors *d, const char *name)
+{
+  for (size_t i = 0; i < d->n; i++)
+    if (strcmp (d->one[i].name, name) == 0) {
+      let_go (&d->one[i]);
+      d->one[i--] = d->one[--d->n];
+    }
+}
+
+void
+descriptors_take (struct descriptors *d)
+{
+  const char *pid = getenv ("LISTEN_PID"), *fds = getenv ("LISTEN_FDS");
+  char *names = getenv ("LISTEN_FDNAMES"), *name;
+  int n = 0;
+
+  if (pid && fds && atol (pid) == getpid ())
+    n = atoi (fds);
+  for (int i = 0; i < n; i++) {
+    name = names ? strsep (&names, ":") : NULL;
+    descriptors_add (d, name ? name : "", FIRST_PASSED + i);
+  }
+  unsetenv ("LISTEN_PID");
+  unsetenv ("LISTEN_FDS");
+  unsetenv ("LISTEN_FDNAMES");
+}
+
+bool
+descriptors_complete (const struct descriptors *d)
+{
+  bool state = false;
+
+  /* The state comes last. */
+  for (size_t i = 0; i < d->n; i++)
+    state |= strcmp (d->one[i].name, STATE) == 0;
+  return state;
+}
+
+const char *
+descriptors_adopt (const struct descriptors *d, char *buf, size_t size)
+{
+  size_t used = snprintf (buf, size, "adopt=");
+
+  for (size_t i = 0; i < d->n && used < size; i++)
+    used += snprintf (buf + used, size - used, "%s%d:%s", i ? "," : "",
+                      d->one[i].fd, d->one[i].name);
+  return buf;
+}
+
+void
+descriptors_inherit (const struct descriptors *d)
+{
+  for (size_t i = 0; i < d->n; i++)
+    fcntl (d->one[i].fd, F_SETFD, 0);
+}

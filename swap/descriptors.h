@@ -1,0 +1,49 @@
+/* nbdkit-vram: the descriptors with which a disk outlives its server
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_DESCRIPTORS_H
+#define VRAM_SWAP_DESCRIPTORS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The plugin's chunks and its state; descriptors by their names. */
+#define DESCRIPTORS_MAX 160
+
+struct descriptors {
+  size_t n;
+  struct descriptor {
+    int fd;
+    char name[32];
+    void *locked; /* the state's memory, kept in RAM */
+    size_t size;
+  } one[DESCRIPTORS_MAX];
+};
+
+/* Whether what is called NAME is one of a disk's. */
+bool descriptors_know (const char *name);
+
+/* Those that systemd passes at the start (LISTEN_FDS): takes them over and out
+ * of the environment, where nbdkit would take them for sockets.  Others' are
+ * closed.
+ */
+void descriptors_take (struct descriptors *d);
+
+/* Takes FD over under NAME; one that had that name is closed. */
+void descriptors_add (struct descriptors *d, const char *name, int fd);
+
+/* Closes those that have that name. */
+void descriptors_remove (struct descriptors *d, const char *name);
+
+/* Whether there is a disk that a server can take over. */
+bool descriptors_complete (const struct descriptors *d);
+
+/* "adopt=FD:NAME,..." into BUF, which is returned. */
+const char *
+descriptors_adopt (const struct descriptors *d, char *buf, size_t size);
+
+/* In a child, before it becomes the server: let it inherit them all. */
+void descriptors_inherit (const struct descriptors *d);
+
+#endif

@@ -1,0 +1,231 @@
+/* nbdkit-vram: vram-swap's commands and options
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "msg.h"
+#include "options.h"
+#include "root.h"
+
+#ifndef SYSCONFDIR /* the Makefile gives it; checkers that do without it do */
+#define SYSCONFDIR "/etc"
+#endif
+#define CONF_FILE SYSCONFDIR "/nbdkit-vram.conf"
+
+/* Options that a command takes besides those that all take. */
+enum {
+  FORCE = 1,
+  WAIT = 2,
+  JSON = 4,
+  WATCH = 8,
+  FILL = 16,
+  FOR = 32,
+};
+
+static const struct command {
+  const char *name;
+  int (*run) (struct options *o);
+  unsigned takes;
+  int args; /* words after it; -1 for any number */
+} commands[] = {
+  { "up", cmd_up, FORCE, 0 },
+  { "down", cmd_down, FORCE | WAIT | FOR, 0 },
+  { "status", cmd_status, JSON | WATCH, 0 },
+  { "check", cmd_check, JSON, 0 },
+  { "test", cmd_test, FILL, 0 },
+  { "bench", cmd_bench, 0, 0 },
+  { "config", cmd_config, JSON, 0 },
+  { "reload", cmd_reload, 0, 0 },
+  { "uninstall", cmd_uninstall, FORCE | WAIT, 0 },
+  /* What the units call. */
+  { "serve", cmd_serve, 0, 0 },
+  { "wait-server", cmd_wait_server, 0, 1 },
+  { "stop-server", cmd_stop_server, 0, 1 },
+  { "reconnect", cmd_reconnect, 0, 0 },
+  { "policy", cmd_policy, 0, 0 },
+  { "sleep", cmd_sleep, 0, 1 },
+};
+
+static void
+usage (FILE *out)
+{
+  fputs ("vram-swap: a GPU's memory as swap\n"
+         "\n"
+         "  vram-swap up                 switch it on\n"
+         "  vram-swap down               empty it and switch it off\n"
+         "     --wait[=SECONDS]          until what is in it fits elsewhere\n"
+         "     --force                   although it does not seem to fit\n"
+         "  vram-swap status             is it on, and how is it doing\n"
+         "     --json, --watch           for programs; every two seconds\n"
+         "  vram-swap check [--json]     what could go wrong, and the fix\n"
+         "  vram-swap test [--fill]      write and read back, while it is off\n"
+         "  vram-swap bench              its speed, beside that of other "
+         "swaps\n"
+         "  vram-swap config [--json]    the settings in force, and where "
+         "from\n"
+         "  vram-swap reload             what a changed setting takes\n"
+         "  vram-swap uninstall          off, and not on again at boot\n"
+         "\n"
+         "  --config FILE                instead of " CONF_FILE "\n"
+         "  --quiet                      errors and warnings only\n"
+         "  --help, --version\n"
+         "\n"
+         "Exit status: 0 done, 1 failed and undone, 2 wrong usage or "
+         "configuration,\n"
+         "3 refused because it would not fit, 4 status: swap is off,\n"
+         "5 check: a problem was found, 6 interrupted and undone.\n"
+         "vram-swap(8) has the rest.\n",
+         out);
+}
+
+static int
+wrong_usage (void)
+{
+  fputs ("Try: vram-swap --help\n", stderr);
+  return EXIT_USAGE;
+}
+
+int
+cmd_config (struct options *o)
+{
+  if (o->json)
+    conf_print_json (&o->conf, stdout);
+  else
+    conf_print (&o->conf, stdout);
+  return EXIT_OK;
+}
+
+static const struct command *
+find_command (const char *name)
+{
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+    if (strcmp (commands[i].name, name) == 0)
+      return &commands[i];
+  return NULL;
+}
+
+static bool
+parse_pause (const char *word, enum paused *pause)
+{
+  for (unsigned p = PAUSED_POWER; p <= PAUSED_IDLE; p++)
+    if (strcmp (word, paused_name (p)) == 0) {
+      *pause = p;
+      return true;
+    }
+  return false;
+}
+
+int
+main (int argc, char **argv)
+{
+  static const struct option longs[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "root", required_argument, NULL, 'r' },
+    { "quiet", no_argument, NULL, 'q' },
+    { "force", no_argument, NULL, FORCE },
+    { "wait", optional_argument, NULL, WAIT },
+    { "json", no_argument, NULL, JSON },
+    { "watch", no_argument, NULL, WATCH },
+    { "fill", no_argument, NULL, FILL },
+    { "for", required_argument, NULL, FOR },
+    { "help", no_argument, NULL, 'h' },
+    { "version", no_argument, NULL, 'V' },
+    { NULL, 0, NULL, 0 },
+  };
+  const struct command *command;
+  struct options o = { .wait_ms = -1 };
+  const char *conf_file = NULL;
+  unsigned given = 0;
+  int64_t seconds;
+  int opt, status;
+
+  while ((opt = getopt_long (argc, argv, "c:qhV", longs, NULL)) != -1) {
+    switch (opt) {
+    case 'c':
+      conf_file = optarg;
+      break;
+    case 'r':
+      root_prefix = optarg;
+      break;
+    case 'q':
+      quiet = true;
+      break;
+    case FORCE:
+      o.force = true;
+      break;
+    case WAIT:
+      o.wait = true;
+      if (optarg) {
+        if (!conf_parse_seconds (optarg, &seconds)) {
+          error ("--wait=%s: wanted a time such as 60, 90s, 10min or 1h",
+                 optarg);
+          return wrong_usage ();
+        }
+        o.wait_ms = seconds * 1000;
+      }
+      break;
+    case JSON:
+      o.json = true;
+      break;
+    case WATCH:
+      o.watch = true;
+      break;
+    case FILL:
+      o.fill = true;
+      break;
+    case FOR:
+      if (!optarg || !parse_pause (optarg, &o.pause)) {
+        error ("--for=%s: wanted power, sleep or idle", optarg);
+        return wrong_usage ();
+      }
+      break;
+    case 'h':
+      usage (stdout);
+      return EXIT_OK;
+    case 'V':
+      printf ("vram-swap %s\n", PACKAGE_VERSION);
+      return EXIT_OK;
+    default:
+      return wrong_usage ();
+    }
+    if (opt < 'A')
+      given |= opt;
+  }
+
+  if (optind == argc) {
+    usage (stderr);
+    return EXIT_USAGE;
+  }
+  command = find_command (argv[optind]);
+  if (!command) {
+    error ("unknown command '%s'", argv[optind]);
+    return wrong_usage ();
+  }
+  o.argc = argc - optind - 1;
+  o.argv = argv + optind + 1;
+  if (given & ~command->takes ||
+      (command->args >= 0 && o.argc > command->args)) {
+    error (given & ~command->takes ? "%s does not take that option"
+                                   : "%s takes no further words",
+           command->name);
+    return wrong_usage ();
+  }
+
+  status = EXIT_USAGE;
+  if (conf_load (&o.conf, conf_file ? conf_file : root_path ("%s", CONF_FILE),
+                 conf_file == NULL) == 0) {
+    catch_signals ();
+    status = command->run (&o);
+  }
+  conf_free (&o.conf);
+  /* serve has not even begun, and there is a disk that waits for it. */
+  if (command->run == cmd_serve && getenv ("LISTEN_FDS") && status != EXIT_OK)
+    status = EXIT_TRY_AGAIN;
+  return status;
+}

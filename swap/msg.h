@@ -1,0 +1,48 @@
+/* nbdkit-vram: what vram-swap says to people
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_MSG_H
+#define VRAM_SWAP_MSG_H
+
+#include <stdbool.h>
+
+/* The exit statuses of vram-swap; vram-swap(8) lists them. */
+enum {
+  EXIT_OK = 0,
+  EXIT_FAILED = 1,  /* something did not work; what had been done is undone */
+  EXIT_USAGE = 2,   /* wrong command line or configuration */
+  EXIT_REFUSED = 3, /* what is swapped there fits nowhere else */
+  EXIT_OFF = 4,     /* status: swap is not on */
+  EXIT_PROBLEM = 5, /* check: something has to be fixed first */
+  EXIT_TRY_AGAIN = 75,  /* serve: there is a disk, but not all else */
+  EXIT_INTERRUPTED = 6, /* by a signal; all is as it was before */
+};
+
+/* Both write one line with the program's name to stderr.  error () is for
+ * what makes the command fail, warning () for what it can live with.
+ */
+void error (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
+void warning (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* One line to stdout for a step that was done; silent under --quiet. */
+void note (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* Set by --quiet. */
+extern bool quiet;
+
+/* SIGINT, SIGTERM and SIGHUP only set a flag from here on: each command looks
+ * at it between its steps and undoes them.
+ */
+void catch_signals (void);
+bool interrupted (void);
+
+/* From here on interrupted () is false: what is being undone has to be undone
+ * to the end.  Every wait in there is bounded.
+ */
+void finish_undisturbed (void);
+
+/* Whether a signal came at all, for the exit status. */
+bool was_interrupted (void);
+
+#endif

@@ -1,0 +1,246 @@
+/* nbdkit-vram: the kernel's end, /dev/nbdN
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "msg.h"
+#include "nbd-device.h"
+#include "nbd-netlink.h"
+#include "root.h"
+#include "run.h"
+
+bool
+nbd_loaded (void)
+{
+  return file_exists (root_path ("/sys/module/nbd"));
+}
+
+int
+nbd_load (void)
+{
+  const char *argv[] = { "modprobe", "nbd", NULL };
+  struct run r = { .limit = 30 };
+
+  if (nbd_loaded ())
+    return 0;
+  if (run (&r, argv, NULL, NULL) == -1) {
+    error ("the kernel's nbd driver is not there and could not be loaded: "
+           "modprobe: %s",
+           run_reason (&r));
+    return -1;
+  }
+  /* The device nodes are udev's to make. */
+  for (unsigned i = 0; i < 100; i++) {
+    if (file_exists (root_path ("/dev/nbd0")))
+      return 0;
+    if (!pause_ms (50))
+      return -1;
+  }
+  error ("the nbd driver is loaded, but /dev/nbd0 did not appear in 5 s");
+  return -1;
+}
+
+bool
+nbd_attached_by (unsigned n, pid_t *pid)
+{
+  int64_t number;
+
+  /* There as long as a client is. */
+  if (!read_number (root_path ("/sys/block/nbd%u/pid", n), &number))
+    return false;
+  *pid = number;
+  return true;
+}
+
+bool
+nbd_attached (unsigned n)
+{
+  pid_t pid;
+
+  return nbd_attached_by (n, &pid);
+}
+
+int
+nbd_find_free (unsigned first)
+{
+  for (unsigned n = first; file_exists (root_path ("/sys/block/nbd%u", n)); n++)
+    if (!nbd_attached (n))
+      return n;
+  return -1;
+}
+
+int64_t
+nbd_size (unsigned n)
+{
+  int64_t sectors;
+
+  if (!read_number (root_path ("/sys/block/nbd%u/size", n), &sectors))
+    return 0;
+  return sectors * 512;
+}
+
+int
+nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size)
+{
+  char device[32], connections[16], timeout[16];
+  const char *argv[16];
+  struct run r = { .limit = 30 };
+  size_t i = 0;
+
+  snprintf (device, sizeof device, "/dev/nbd%u", n);
+  snprintf (connections, sizeof connections, "%u", a->connections);
+  snprintf (timeout, sizeof timeout, "%u", a->timeout);
+  argv[i++] = "nbd-client";
+  argv[i++] = "-unix";
+  argv[i++] = a->socket;
+  argv[i++] = device;
+  /* What the kernel swaps in; nbd-client's default is 512. */
+  argv[i++] = "-block-size";
+  argv[i++] = "4096";
+  argv[i++] = "-connections";
+  argv[i++] = connections;
+  if (a->timeout > 0) {
+    argv[i++] = "-timeout";
+    argv[i++] = timeout;
+  }
+  argv[i] = NULL;
+
+  if (run (&r, argv, a->started, a->opaque) == -1) {
+    snprintf (why, size, "nbd-client: %s", run_reason (&r));
+    return -1;
+  }
+  /* nbd-client returns when it has handed the sockets over. */
+  for (unsigned tries = 0; tries < 100; tries++) {
+    if (nbd_attached (n) && nbd_size (n) > 0)
+      return 0;
+    if (!pause_ms (20))
+      break;
+  }
+  snprintf (why, size, "nbd-client said nothing, but /dev/nbd%u has no client",
+            n);
+  return -1;
+}
+
+/* In a child: reads the device's first block, past the page cache, on CPU. */
+static void __attribute__ ((noreturn)) read_on_cpu (const char *device, int cpu)
+{
+  /* O_DIRECT wants memory that is aligned as the device's blocks are. */
+  static char block[4096] __attribute__ ((aligned (4096)));
+  cpu_set_t set;
+  int fd;
+
+  CPU_ZERO (&set);
+  CPU_SET (cpu, &set);
+  /* A CPU that we may not use is one that others may not use either. */
+  if (sched_setaffinity (0, sizeof set, &set) == -1)
+    _exit (0);
+  fd = open (device, O_RDONLY | O_DIRECT | O_CLOEXEC);
+  if (fd == -1 || pread (fd, block, sizeof block, 0) != sizeof block)
+    _exit (1);
+  _exit (0);
+}
+
+int
+nbd_verify (unsigned n, unsigned ms)
+{
+  char device[32];
+  static pid_t pids[CPU_SETSIZE];
+  long cpus = sysconf (_SC_NPROCESSORS_CONF);
+  long long deadline = now_ms () + ms;
+  int left = 0, status, ret = 0;
+
+  snprintf (device, sizeof device, "/dev/nbd%u", n);
+  if (cpus > CPU_SETSIZE)
+    cpus = CPU_SETSIZE;
+  for (int cpu = 0; cpu < cpus; cpu++) {
+    pids[cpu] = fork ();
+    if (pids[cpu] == 0)
+      read_on_cpu (device, cpu);
+    if (pids[cpu] == -1)
+      ret = -1;
+    else
+      left++;
+  }
+  while (left > 0 && now_ms () < deadline) {
+    for (int cpu = 0; cpu < cpus; cpu++)
+      if (pids[cpu] > 0 && waitpid (pids[cpu], &status, WNOHANG) > 0) {
+        pids[cpu] = 0;
+        left--;
+        if (status != 0)
+          ret = -1;
+      }
+    if (left > 0 && !pause_ms (2))
+      break;
+  }
+  /* What hangs in the kernel ends with the attachment, and init reaps it. */
+  return left == 0 ? ret : -1;
+}
+
+/* How long a request waits before the kernel looks whether its connection is
+ * still the one that it was sent on, milliseconds.
+ */
+#define LOOK_AGAIN "1000"
+
+void
+nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
+{
+  const char *path = root_path ("/sys/block/nbd%u/queue/io_timeout", n);
+  struct nbd_netlink nl = { .fd = -1 };
+
+  if (nbd_netlink_open (&nl, false) == -1 ||
+      nbd_netlink_set_patience (&nl, n, seconds) == -1) {
+    warning ("/dev/nbd%u does not wait for a new server when this one dies: "
+             "%m",
+             n);
+    goto out;
+  }
+  /* When a request's time is up, a single connection without a time-out is left
+   * alone, and the request is sent again if the connection is a new one; so
+   * that can be soon.  One of several connections, or one with a time-out, is
+   * taken for lost instead: with a server that is alive but slow, a write that
+   * was sent again could then be overtaken by itself.
+   */
+  if (connections == 1 && timeout == 0) {
+    int fd = open (path, O_WRONLY | O_CLOEXEC);
+
+    if (fd == -1 ||
+        write (fd, LOOK_AGAIN, strlen (LOOK_AGAIN)) != strlen (LOOK_AGAIN))
+      warning ("%s: %m", path);
+    if (fd != -1)
+      close (fd);
+  }
+out:
+  nbd_netlink_close (&nl);
+}
+
+int
+nbd_detach (unsigned n)
+{
+  char device[32];
+  const char *argv[] = { "nbd-client", "-d", device, NULL };
+  struct run r = { .limit = 30 };
+
+  if (!nbd_attached (n))
+    return 0;
+  snprintf (device, sizeof device, "/dev/nbd%u", n);
+  if (run (&r, argv, NULL, NULL) == -1 && nbd_attached (n) && !r.interrupted) {
+    error ("cannot detach %s: nbd-client: %s", device, run_reason (&r));
+    return -1;
+  }
+  for (unsigned tries = 0; tries < 500; tries++) {
+    if (!nbd_attached (n))
+      return 0;
+    pause_ms (20);
+  }
+  error ("cannot detach %s: the kernel keeps it", device);
+  return -1;
+}

@@ -1,0 +1,150 @@
+/* nbdkit-vram: what a server tells whoever started it (sd_notify), and passing it on
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "msg.h"
+#include "notify.h"
+
+/* Room for the sender's credentials and the descriptors. */
+union control {
+  char space[CMSG_SPACE (sizeof (struct ucred)) +
+             CMSG_SPACE (sizeof (int) * NOTIFY_FDS_MAX)];
+  struct cmsghdr align;
+};
+
+int
+notify_listen (char *address, size_t size)
+{
+  /* No path: the kernel finds a name that nobody has. */
+  struct sockaddr_un a = { .sun_family = AF_UNIX };
+  socklen_t n = sizeof a;
+  const int on = 1;
+  int fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+  if (fd == -1 ||
+      bind (fd, (struct sockaddr *) &a, sizeof (sa_family_t)) == -1 ||
+      getsockname (fd, (struct sockaddr *) &a, &n) == -1 ||
+      setsockopt (fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == -1) {
+    error ("cannot listen to the server: %m");
+    if (fd != -1)
+      close (fd);
+    return -1;
+  }
+  snprintf (address, size, "@%.*s",
+            (int) (n - offsetof (struct sockaddr_un, sun_path) - 1),
+            a.sun_path + 1);
+  return fd;
+}
+
+int
+notify_receive (int fd, struct notice *n)
+{
+  union control control;
+  struct iovec iov = { .iov_base = n->text, .iov_len = sizeof n->text - 1 };
+  struct msghdr m = {
+    .msg_iov = &iov,
+    .msg_iovlen = 1,
+    .msg_control = control.space,
+    .msg_controllen = sizeof control.space,
+  };
+  struct cmsghdr *c;
+  ssize_t r;
+
+  r = recvmsg (fd, &m, MSG_CMSG_CLOEXEC);
+  if (r == -1)
+    return 0;
+  n->text[r] = '\0';
+  n->n = 0;
+  n->sender = 0;
+  for (c = CMSG_FIRSTHDR (&m); c; c = CMSG_NXTHDR (&m, c)) {
+    if (c->cmsg_level != SOL_SOCKET)
+      continue;
+    if (c->cmsg_type == SCM_RIGHTS) {
+      n->n = (c->cmsg_len - CMSG_LEN (0)) / sizeof (int);
+      memcpy (n->fds, CMSG_DATA (c), n->n * sizeof (int));
+    }
+    else if (c->cmsg_type == SCM_CREDENTIALS) {
+      struct ucred sender;
+
+      memcpy (&sender, CMSG_DATA (c), sizeof sender);
+      n->sender = sender.pid;
+    }
+  }
+  return 1;
+}
+
+const char *
+notify_value (const struct notice *n, const char *name, char *buf, size_t size)
+{
+  const size_t length = strlen (name);
+
+  for (const char *line = n->text; line; line = strchr (line, '\n')) {
+    if (*line == '\n')
+      line++;
+    if (strncmp (line, name, length) == 0 && line[length] == '=') {
+      line += length + 1;
+      snprintf (buf, size, "%.*s", (int) strcspn (line, "\n"), line);
+      return buf;
+    }
+  }
+  return NULL;
+}
+
+int
+notify_send (const char *address, const struct notice *n)
+{
+  struct sockaddr_un a = { .sun_family = AF_UNIX };
+  const struct timeval patience = { .tv_sec = 10 };
+  const size_t length = strlen (address);
+  union control control;
+  struct iovec iov = { .iov_base = (char *) n->text,
+                       .iov_len = strlen (n->text) };
+  struct msghdr m = {
+    .msg_name = &a,
+    .msg_namelen = offsetof (struct sockaddr_un, sun_path) + length,
+    .msg_iov = &iov,
+    .msg_iovlen = 1,
+  };
+  ssize_t r;
+  int fd;
+
+  if (length == 0 || length >= sizeof a.sun_path) {
+    errno = EINVAL;
+    return -1;
+  }
+  memcpy (a.sun_path, address, length);
+  if (a.sun_path[0] == '@')
+    a.sun_path[0] = '\0';
+  if (n->n > 0) {
+    struct cmsghdr *c;
+
+    memset (&control, 0, sizeof control);
+    m.msg_control = control.space;
+    m.msg_controllen = CMSG_SPACE (n->n * sizeof (int));
+    c = CMSG_FIRSTHDR (&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN (n->n * sizeof (int));
+    memcpy (CMSG_DATA (c), n->fds, n->n * sizeof (int));
+  }
+  fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd == -1)
+    return -1;
+  setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  do
+    r = sendmsg (fd, &m, MSG_NOSIGNAL);
+  while (r == -1 && errno == EINTR);
+  close (fd);
+  return r == -1 ? -1 : 0;
+}

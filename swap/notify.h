@@ -1,0 +1,40 @@
+/* nbdkit-vram: what a server tells whoever started it (sd_notify), and passing it on
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_NOTIFY_H
+#define VRAM_SWAP_NOTIFY_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define NOTIFY_FDS_MAX 8
+
+/* One message: lines of NAME=VALUE, and descriptors. */
+struct notice {
+  char text[4096];
+  pid_t sender;
+  unsigned n;
+  int fds[NOTIFY_FDS_MAX];
+};
+
+/* Makes a socket that is listened on and leaves what the server is to find in
+ * NOTIFY_SOCKET in ADDRESS.  Returns the socket, or -1 with a message.
+ */
+int notify_listen (char *address, size_t size);
+
+/* Takes the next message if there is one.  Returns 1 and N descriptors that are
+ * the caller's, 0 when there is none.
+ */
+int notify_receive (int fd, struct notice *n);
+
+/* The value of NAME, up to the end of its line, into BUF; NULL when there is no
+ * such line.
+ */
+const char *
+notify_value (const struct notice *n, const char *name, char *buf, size_t size);
+
+/* Sends it to ADDRESS, as NOTIFY_SOCKET has it.  Returns 0, or -1. */
+int notify_send (const char *address, const struct notice *n);
+
+#endif

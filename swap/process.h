@@ -1,0 +1,24 @@
+/* nbdkit-vram: processes that are not our children
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_PROCESS_H
+#define VRAM_SWAP_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* When PID was started, in the kernel's ticks since boot: with the number it
+ * names one process for good.  -1 when there is none or only its zombie.
+ */
+int64_t process_started (pid_t pid);
+
+/* Runs START (which becomes another program, or returns when it cannot) in a
+ * process that is nobody's child but init's, in a session of its own, with
+ * nothing on stdin, its output in the file LOG and no other descriptors.
+ * Returns its pid, or -1 with a message.
+ */
+pid_t
+process_detached (const char *log, void (*start) (void *opaque), void *opaque);
+
+#endif

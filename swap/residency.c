@@ -1,0 +1,73 @@
+/* nbdkit-vram: whether a process is protected from the swap that it serves
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "residency.h"
+#include "root.h"
+
+/* What prctl (PR_SET_IO_FLUSHER) sets in a task's flags, which the kernel
+ * shows in the 9th field of /proc/PID/stat: PF_MEMALLOC_NOIO and
+ * PF_LOCAL_THROTTLE, as in its include/linux/sched.h since 5.6.
+ */
+#define IO_FLUSHER_FLAGS UINT64_C (0x00180000)
+
+static int64_t
+kib_after (const char *text, const char *name)
+{
+  const char *at = strstr (text, name);
+  int64_t n;
+
+  return at && sscanf (at + strlen (name), "%" SCNd64, &n) == 1 ? n * 1024 : 0;
+}
+
+static bool
+is_io_flusher (const char *stat)
+{
+  const char *at = strrchr (stat, ')'); /* the name may hold blanks */
+  uint64_t flags;
+
+  return at &&
+         sscanf (at + 1, " %*c %*d %*d %*d %*d %*d %" SCNu64, &flags) == 1 &&
+         (flags & IO_FLUSHER_FLAGS) == IO_FLUSHER_FLAGS;
+}
+
+bool
+residency_read (struct residency *r, pid_t pid)
+{
+  const struct dirent *entry;
+  char text[4096];
+  int64_t adj = 0;
+  DIR *dir;
+
+  memset (r, 0, sizeof *r);
+  if (read_text (root_path ("/proc/%ld/status", (long) pid), text,
+                 sizeof text) <= 0)
+    return false;
+  r->resident = kib_after (text, "\nVmRSS:");
+  r->locked = kib_after (text, "\nVmLck:");
+  r->swapped = kib_after (text, "\nVmSwap:");
+  read_number (root_path ("/proc/%ld/oom_score_adj", (long) pid), &adj);
+  r->oom_score_adj = adj;
+
+  dir = opendir (root_path ("/proc/%ld/task", (long) pid));
+  if (!dir)
+    return false;
+  while ((entry = readdir (dir)) != NULL)
+    if (entry->d_name[0] != '.' &&
+        read_text (
+            root_path ("/proc/%ld/task/%s/stat", (long) pid, entry->d_name),
+            text, sizeof text) > 0) {
+      r->threads++;
+      r->io_flushers += is_io_flusher (text);
+    }
+  closedir (dir);
+  return true;
+}

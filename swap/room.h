@@ -1,0 +1,54 @@
+/* nbdkit-vram: would what is swapped to VRAM fit elsewhere?
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_ROOM_H
+#define VRAM_SWAP_ROOM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "meminfo.h"
+#include "swaps.h"
+
+/* All in bytes. */
+struct room {
+  int64_t need;    /* swapped to our device */
+  int64_t ram;     /* available RAM, less what must stay free */
+  int64_t reserve; /* what must stay free */
+  int64_t disk;    /* free space of other swaps that cost no RAM */
+  int64_t zram;    /* free space of zram swaps, as it counts: below */
+  bool fits;
+};
+
+/* The plain arithmetic over what has been read.  ZRAM_RATIO is how many bytes
+ * zram stores in one byte of RAM, times 100.
+ *
+ * zram is paid for with RAM: moving a page there frees the page and takes
+ * 1/ratio of it, so that free zram space counts with 1 - 1/ratio, and only as
+ * far as RAM goes.
+ */
+void
+room_compute (struct room *r, const struct meminfo *m, const struct swaps *s,
+              const char *device, unsigned zram_ratio);
+
+/* Reads what it needs of the machine, then computes.  Returns 0, or -1 with a
+ * message.  Allocates nothing.
+ */
+int room_look (struct room *r, const char *device);
+
+/* The sum of ram, disk and zram. */
+int64_t room_total (const struct room *r);
+
+/* How much of what is swapped to our device may come back in one go: the kernel
+ * looks whether swapoff has been told to stop only between two processes, so
+ * this is what the one with most in swap has there, and at most NEED. NAME (of
+ * at least 32 bytes) becomes that process's name and number.  Allocates
+ * nothing.
+ */
+int64_t room_in_one_go (int64_t need, char *name);
+
+/* "7.4 GiB" in a buffer that the next calls reuse in turn (there are eight). */
+const char *human (int64_t bytes);
+
+#endif

@@ -1,0 +1,356 @@
+/* nbdkit-vram: vram-swap status
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gpu.h"
+#include "json.h"
+#include "kernel-log.h"
+#include "meminfo.h"
+#include "msg.h"
+#include "nbd-device.h"
+#include "options.h"
+#include "residency.h"
+#include "outage.h"
+#include "room.h"
+#include "root.h"
+#include "run.h"
+#include "server.h"
+#include "swaps.h"
+
+#define WATCH_MS 2000
+#define PROBE_MS 2000
+
+/* All that there is to say, gathered before a word of it is said. */
+struct picture {
+  struct state st;
+  int device; /* N of /dev/nbdN, or -1 */
+  char path[32];
+  const struct swap *swap; /* ours, in swaps, or NULL */
+  struct swaps swaps;
+  struct meminfo mem;
+  struct room room;
+  enum probe probe;
+  bool answers;
+  struct server server;
+  bool has_residency;
+  struct residency residency;
+  struct gpu gpu;
+  char pci[24], power[24];
+  int preserves;
+  long errors;
+  bool has_outages;
+  struct outages outages;
+};
+
+static int
+look (struct picture *p, const struct options *o)
+{
+  memset (p, 0, sizeof *p);
+  state_read (&p->st);
+  p->device = state_device (&p->st);
+  if (swaps_read (&p->swaps) == -1 || meminfo_read (&p->mem) == -1)
+    return -1;
+  if (p->device >= 0) {
+    snprintf (p->path, sizeof p->path, "/dev/nbd%d", p->device);
+    p->swap = swaps_find (&p->swaps, p->path);
+    p->errors = kernel_log_errors (p->device, p->st.since);
+    p->has_outages = outages_read (&p->outages);
+  }
+  if (p->swap && room_look (&p->room, p->path) == -1)
+    return -1;
+
+  p->probe = server_probe (root_path ("%s", conf_text (&o->conf, CONF_SOCKET)),
+                           PROBE_MS, &p->server);
+  p->answers = p->probe == PROBE_OK;
+  if (p->answers && p->server.pid > 0)
+    p->has_residency = residency_read (&p->residency, p->server.pid);
+
+  p->preserves = gpu_preserves ();
+  /* A GPU that may be asleep is left alone. */
+  if (p->answers) {
+    bool pci = gpu_find_pci (p->server.description, p->pci, sizeof p->pci);
+
+    gpu_ask (&p->gpu, pci ? p->pci : NULL);
+    if (p->gpu.known && !pci)
+      snprintf (p->pci, sizeof p->pci, "%s", p->gpu.pci);
+    if (p->pci[0])
+      gpu_power_state (p->pci, p->power, sizeof p->power);
+  }
+  return 0;
+}
+
+static const char *
+state_name (const struct picture *p)
+{
+  return p->swap ? "up" : p->st.paused != PAUSED_NO ? "paused" : "down";
+}
+
+static const char *
+kind_of (const struct picture *p, const struct swap *s)
+{
+  return s == p->swap                             ? "VRAM"
+         : strncmp (s->path, "/dev/zram", 9) == 0 ? "zram"
+         : s->is_file                             ? "file"
+                                                  : "disk";
+}
+
+static void
+print_memory_order (const struct picture *p)
+{
+  printf ("fills:     RAM (%s of %s available)\n", human (p->mem.available),
+          human (p->mem.total));
+  for (size_t i = 0; i < p->swaps.n; i++) {
+    const struct swap *s = &p->swaps.swap[i];
+
+    printf ("           %s %s, %s of %s used, priority %d%s\n",
+            i > 0 && s[-1].priority == s->priority ? "along with" : "then",
+            kind_of (p, s), human (s->used), human (s->size), s->priority,
+            s == p->swap ? "  <- this" : "");
+  }
+}
+
+static void
+print_server (const struct picture *p)
+{
+  const struct residency *r = &p->residency;
+
+  if (!p->answers) {
+    printf ("server:    %s\n", p->probe == PROBE_FORBIDDEN
+                                   ? "not known (root may ask)"
+                               : p->device >= 0 ? "DOES NOT ANSWER"
+                                                : "not there");
+    return;
+  }
+  printf ("server:    %s%s%s", human (p->server.size),
+          p->server.description[0] ? ", " : "", p->server.description);
+  if (p->server.pid > 0)
+    printf (", process %ld", (long) p->server.pid);
+  printf ("\n");
+  if (p->has_residency)
+    /* What is locked on fault counts as locked before it is resident. */
+    printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
+            "on %u of %u threads, OOM score %d\n",
+            human (r->resident),
+            r->locked >= r->resident ? "all of it" : human (r->locked),
+            human (r->swapped), r->swapped > 0 ? " (!)" : "", r->io_flushers,
+            r->threads, r->oom_score_adj);
+}
+
+static void
+print_gpu (const struct picture *p)
+{
+  if (p->gpu.known)
+    printf ("GPU:       %s, %s, driver %s: VRAM %s, %s used, %s free\n",
+            p->gpu.name, p->gpu.pci, p->gpu.driver, human (p->gpu.total),
+            human (p->gpu.used), human (p->gpu.free));
+  if (p->power[0] || p->preserves >= 0)
+    printf ("power:     GPU %s; VRAM is %spreserved over suspend\n",
+            p->power[0] ? p->power : "not known",
+            p->preserves > 0 ? "" : "not ");
+}
+
+static void
+print_text (const struct picture *p, const struct options *o)
+{
+  printf ("VRAM swap: %s", state_name (p));
+  if (p->swap)
+    printf (", %s of %s used, since %lld min", human (p->swap->used),
+            human (p->swap->size), (now_ms () - p->st.since) / 60000);
+  else if (p->st.paused != PAUSED_NO)
+    printf (" by the %s policy", paused_name (p->st.paused));
+  printf ("\n");
+  print_gpu (p);
+  print_server (p);
+  if (p->device >= 0) {
+    printf ("device:    %s, %u connection%s, ", p->path, p->st.connections,
+            p->st.connections == 1 ? "" : "s");
+    if (p->st.timeout)
+      printf ("timeout %u s, ", p->st.timeout);
+    else
+      printf ("no timeout, ");
+    if (p->errors >= 0)
+      printf ("%ld error%s\n", p->errors, p->errors == 1 ? "" : "s");
+    else
+      printf ("errors not known (root may look)\n");
+  }
+  if (p->has_outages && p->outages.count > 0)
+    printf ("outages:   %lld time%s the server was replaced, the last took "
+            "%lld ms (%lld min ago), the longest %lld ms\n",
+            (long long) p->outages.count, p->outages.count == 1 ? "" : "s",
+            (long long) p->outages.last_ms,
+            (now_ms () - (long long) p->outages.last_at) / 60000,
+            (long long) p->outages.longest_ms);
+  print_memory_order (p);
+  if (p->swap)
+    printf ("down:      %s (%s is in it, %s would fit elsewhere)\n",
+            p->room.fits ? "possible" : "would be refused",
+            human (p->room.need), human (room_total (&p->room)));
+  printf ("policy:    power %s, sleep %s, idle-down %s\n",
+          conf_text (&o->conf, CONF_POWER_POLICY),
+          conf_text (&o->conf, CONF_SLEEP_POLICY),
+          conf_text (&o->conf, CONF_IDLE_DOWN));
+}
+
+static void
+json_bytes (struct json *j, const char *name, int64_t bytes)
+{
+  if (bytes < 0)
+    json_null (j, name);
+  else
+    json_number (j, name, bytes);
+}
+
+static void
+json_text (struct json *j, const char *name, const char *text)
+{
+  if (text[0])
+    json_string (j, name, text);
+  else
+    json_null (j, name);
+}
+
+static void
+json_server (struct json *j, const struct picture *p)
+{
+  json_object (j, "server");
+  json_bool (j, "answers", p->answers);
+  if (p->answers) {
+    json_number (j, "size", p->server.size);
+    json_text (j, "description", p->server.description);
+    json_bytes (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
+  }
+  if (p->has_residency) {
+    json_number (j, "resident", p->residency.resident);
+    json_number (j, "locked", p->residency.locked);
+    json_number (j, "swapped", p->residency.swapped);
+    json_number (j, "oom_score_adj", p->residency.oom_score_adj);
+    json_number (j, "threads", p->residency.threads);
+    json_number (j, "io_flushers", p->residency.io_flushers);
+  }
+  json_close (j);
+}
+
+static void
+json_gpu (struct json *j, const struct picture *p)
+{
+  json_object (j, "gpu");
+  json_text (j, "name", p->gpu.name);
+  json_text (j, "pci", p->pci);
+  json_text (j, "driver", p->gpu.driver);
+  json_bytes (j, "vram_total", p->gpu.known ? p->gpu.total : -1);
+  json_bytes (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
+  json_bytes (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
+  json_text (j, "power", p->power);
+  if (p->preserves < 0)
+    json_null (j, "preserves_vram");
+  else
+    json_bool (j, "preserves_vram", p->preserves);
+  json_close (j);
+}
+
+static void
+print_json (const struct picture *p, const struct options *o)
+{
+  struct json j;
+
+  json_begin (&j, stdout);
+  json_number (&j, "schema", 1);
+  json_string (&j, "state", state_name (p));
+  json_string (&j, "paused_by", paused_name (p->st.paused));
+
+  if (p->device >= 0) {
+    json_object (&j, "device");
+    json_string (&j, "path", p->path);
+    json_number (&j, "connections", p->st.connections);
+    json_number (&j, "timeout", p->st.timeout);
+    json_bytes (&j, "errors", p->errors);
+    json_close (&j);
+  }
+  else
+    json_null (&j, "device");
+
+  if (p->swap) {
+    json_object (&j, "swap");
+    json_number (&j, "size", p->swap->size);
+    json_number (&j, "used", p->swap->used);
+    json_number (&j, "priority", p->swap->priority);
+    json_number (&j, "seconds", (now_ms () - p->st.since) / 1000);
+    json_bool (&j, "fits_elsewhere", p->room.fits);
+    json_number (&j, "room_elsewhere", room_total (&p->room));
+    json_close (&j);
+  }
+  else
+    json_null (&j, "swap");
+
+  if (p->has_outages) {
+    json_object (&j, "outages");
+    json_number (&j, "count", p->outages.count);
+    json_number (&j, "last_ms", p->outages.last_ms);
+    json_number (&j, "longest_ms", p->outages.longest_ms);
+    json_close (&j);
+  }
+  else
+    json_null (&j, "outages");
+
+  json_server (&j, p);
+  json_gpu (&j, p);
+
+  json_object (&j, "memory");
+  json_number (&j, "total", p->mem.total);
+  json_number (&j, "available", p->mem.available);
+  json_close (&j);
+
+  /* In the order in which the kernel fills them. */
+  json_array (&j, "swaps");
+  for (size_t i = 0; i < p->swaps.n; i++) {
+    const struct swap *s = &p->swaps.swap[i];
+
+    json_object (&j, NULL);
+    json_string (&j, "path", s->path);
+    json_string (&j, "kind", kind_of (p, s));
+    json_number (&j, "size", s->size);
+    json_number (&j, "used", s->used);
+    json_number (&j, "priority", s->priority);
+    json_close (&j);
+  }
+  json_close (&j);
+
+  json_object (&j, "policy");
+  json_string (&j, "power", conf_text (&o->conf, CONF_POWER_POLICY));
+  json_string (&j, "sleep", conf_text (&o->conf, CONF_SLEEP_POLICY));
+  json_number (&j, "idle_down", conf_number (&o->conf, CONF_IDLE_DOWN));
+  json_close (&j);
+  json_end (&j);
+}
+
+int
+cmd_status (struct options *o)
+{
+  struct picture p;
+
+  for (;;) {
+    if (look (&p, o) == -1)
+      return EXIT_FAILED;
+    if (o->json)
+      print_json (&p, o);
+    else {
+      if (o->watch && isatty (STDOUT_FILENO))
+        fputs ("\033[H\033[2J", stdout);
+      print_text (&p, o);
+      if (o->watch && !isatty (STDOUT_FILENO))
+        putchar ('\n');
+    }
+    fflush (stdout);
+    if (!o->watch)
+      return p.swap ? EXIT_OK : EXIT_OFF;
+    if (!pause_ms (WATCH_MS))
+      return EXIT_OK;
+  }
+}

@@ -1,0 +1,152 @@
+/* nbdkit-vram: the machine's swaps
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+#include "msg.h"
+#include "root.h"
+#include "run.h"
+#include "swaps.h"
+
+#define LABEL "vram-swap"
+
+/* In the first page of a swap device, as the kernel's include/linux/swap.h has
+ * it: 1024 bytes for a boot loader, three 32-bit numbers, the UUID, the label.
+ * The signature ends the page.
+ */
+#define LABEL_AT  (1024 + 3 * 4 + 16)
+#define LABEL_MAX 16
+#define SIGNATURE "SWAPSPACE2"
+
+/* /proc/swaps writes blanks in a path as \040 and so on. */
+static void
+unescape (char *s)
+{
+  char *to = s;
+
+  while (*s) {
+    if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' &&
+        s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+      *to++ = (s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0');
+      s += 4;
+    }
+    else
+      *to++ = *s++;
+  }
+  *to = '\0';
+}
+
+static int
+by_priority (const void *a, const void *b)
+{
+  const struct swap *left = a, *right = b;
+
+  return (left->priority < right->priority) -
+         (left->priority > right->priority);
+}
+
+int
+swaps_read (struct swaps *s)
+{
+  const char *path = root_path ("/proc/swaps");
+  char text[16384], *line, *next;
+  char type[16];
+
+  s->n = 0;
+  if (read_text (path, text, sizeof text) == -1) {
+    error ("%s: %m", path);
+    return -1;
+  }
+  /* The first line is the heading. */
+  for (line = strchr (text, '\n'); line && s->n < SWAPS_MAX; line = next) {
+    struct swap *swap = &s->swap[s->n];
+
+    next = strchr (++line, '\n');
+    if (next)
+      *next = '\0';
+    if (*line == '\0')
+      continue;
+    if (sscanf (line, "%255s %15s %" SCNd64 " %" SCNd64 " %d", swap->path, type,
+                &swap->size, &swap->used, &swap->priority) != 5) {
+      error ("%s: cannot read the line '%s'", path, line);
+      return -1;
+    }
+    unescape (swap->path);
+    swap->is_file = strcmp (type, "file") == 0;
+    swap->size *= 1024;
+    swap->used *= 1024;
+    s->n++;
+  }
+  qsort (s->swap, s->n, sizeof s->swap[0], by_priority);
+  return 0;
+}
+
+const struct swap *
+swaps_find (const struct swaps *s, const char *device)
+{
+  for (size_t i = 0; i < s->n; i++)
+    if (strcmp (s->swap[i].path, device) == 0)
+      return &s->swap[i];
+  return NULL;
+}
+
+int
+swap_format (const char *device)
+{
+  const char *argv[] = { "mkswap", "-L", LABEL, device, NULL };
+  struct run r = { .limit = 60 };
+
+  if (run (&r, argv, NULL, NULL) == -1) {
+    error ("mkswap %s: %s", device, run_reason (&r));
+    return -1;
+  }
+  return 0;
+}
+
+bool
+swap_has_label (const char *device)
+{
+  const long page = sysconf (_SC_PAGESIZE);
+  char label[LABEL_MAX], signature[sizeof SIGNATURE - 1];
+  int fd = open (root_path ("%s", device), O_RDONLY | O_CLOEXEC);
+  bool ours;
+
+  if (fd == -1)
+    return false;
+  ours = pread (fd, signature, sizeof signature,
+                page - (long) sizeof signature) == sizeof signature &&
+         memcmp (signature, SIGNATURE, sizeof signature) == 0 &&
+         pread (fd, label, sizeof label, LABEL_AT) == sizeof label &&
+         strncmp (label, LABEL, sizeof label) == 0;
+  close (fd);
+  return ours;
+}
+
+int
+swap_on (const char *device, int priority, const char *discard)
+{
+  int flags = SWAP_FLAG_PREFER |
+              ((priority << SWAP_FLAG_PRIO_SHIFT) & SWAP_FLAG_PRIO_MASK);
+
+  if (strcmp (discard, "once") == 0)
+    flags |= SWAP_FLAG_DISCARD | 0x20000; /* SWAP_FLAG_DISCARD_ONCE */
+  else if (strcmp (discard, "pages") == 0)
+    flags |= SWAP_FLAG_DISCARD | 0x40000; /* SWAP_FLAG_DISCARD_PAGES */
+  else if (strcmp (discard, "both") == 0)
+    flags |= SWAP_FLAG_DISCARD;
+
+  if (swapon (device, flags) == -1) {
+    error ("swapon %s: %m", device);
+    return -1;
+  }
+  return 0;
+}

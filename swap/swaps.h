@@ -1,0 +1,46 @@
+/* nbdkit-vram: the machine's swaps
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_SWAPS_H
+#define VRAM_SWAP_SWAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct swap {
+  char path[256]; /* as in /proc/swaps, octal escapes resolved */
+  bool is_file;
+  int64_t size; /* bytes */
+  int64_t used;
+  int priority;
+};
+
+#define SWAPS_MAX 32 /* the kernel's own limit, MAX_SWAPFILES */
+
+struct swaps {
+  size_t n;
+  struct swap swap[SWAPS_MAX];
+};
+
+/* Reads /proc/swaps, in the order in which the kernel fills them: highest
+ * priority first.  Returns 0, or -1 with a message.  Allocates nothing.
+ */
+int swaps_read (struct swaps *s);
+
+/* The swap on DEVICE ("/dev/nbd0"), or NULL. */
+const struct swap *swaps_find (const struct swaps *s, const char *device);
+
+/* Writes the swap signature with mkswap, and our label. Returns 0, or -1 with a message. */
+int swap_format (const char *device);
+
+/* Whether DEVICE carries a swap signature with our label. */
+bool swap_has_label (const char *device);
+
+/* Switches DEVICE on with PRIORITY; DISCARD is the configuration's word.
+ * Returns 0, or -1 with a message.
+ */
+int swap_on (const char *device, int priority, const char *discard);
+
+#endif

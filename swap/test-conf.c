@@ -1,0 +1,215 @@
+/* nbdkit-vram: tests what nbdkit-vram.conf may say
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <string.h>
+#include <unistd.h>
+
+#include "conf.h"
+#include "test.h"
+
+static char file[64];
+
+/* Loads TEXT; what the loader said on stderr ends up in SAID. */
+static char said[4096];
+
+static int
+load (struct conf *c, const char *text)
+{
+  int keep = dup (STDERR_FILENO), ret;
+  FILE *tmp = tmpfile ();
+  size_t n;
+
+  test_write (file, text);
+  fflush (stderr);
+  dup2 (fileno (tmp), STDERR_FILENO);
+  ret = conf_load (c, file, false);
+  fflush (stderr);
+  dup2 (keep, STDERR_FILENO);
+  close (keep);
+  rewind (tmp);
+  n = fread (said, 1, sizeof said - 1, tmp);
+  said[n] = '\0';
+  fclose (tmp);
+  return ret;
+}
+
+static void
+test_defaults (void)
+{
+  struct conf c;
+
+  CHECK (load (&c, "") == 0);
+  CHECK (said[0] == '\0');
+  for (unsigned k = 0; k < CONF_KEYS; k++) {
+    CHECK (strcmp (conf_text (&c, k), conf_default (k)) == 0);
+    CHECK (c.item[k].line == 0);
+  }
+  conf_free (&c);
+
+  CHECK (conf_load (&c, "/nonexistent/x.conf", true) == 0);
+  conf_free (&c);
+}
+
+/* Each default must pass its own check, or writing it out would fail. */
+static void
+test_defaults_are_valid (void)
+{
+  struct conf c;
+  char text[4096] = "";
+  size_t used = 0;
+
+  for (unsigned k = 0; k < CONF_KEYS; k++)
+    used += snprintf (text + used, sizeof text - used, "%s = %s\n",
+                      conf_name (k), conf_default (k));
+  CHECK (load (&c, text) == 0);
+  CHECK (said[0] == '\0');
+  conf_free (&c);
+}
+
+static void
+test_values (void)
+{
+  struct conf c;
+
+  CHECK (load (&c, "# a comment\n\n"
+                   "\t size =  7G \r\n"
+                   "priority=100\n"
+                   "device = NVIDIA GeForce #1\n"
+                   "timeout = 10min\n"
+                   "power-policy = down-below=20%\n") == 0);
+  CHECK (strcmp (conf_text (&c, CONF_SIZE), "7G") == 0);
+  CHECK (c.item[CONF_SIZE].line == 3);
+  CHECK (conf_number (&c, CONF_PRIORITY) == 100);
+  CHECK (strcmp (conf_text (&c, CONF_DEVICE), "NVIDIA GeForce #1") == 0);
+  CHECK (conf_timeout (&c) == 600);
+  CHECK (conf_number (&c, CONF_GPU_TIMEOUT) == 20);
+  CHECK (conf_battery_threshold (&c) == 20);
+  CHECK (conf_number (&c, CONF_MIN_SIZE) == INT64_C (512) << 20);
+  conf_free (&c);
+}
+
+/* Several connections must never be left to the kernel's 30 s. */
+static void
+test_timeouts (void)
+{
+  struct conf c;
+
+  CHECK (load (&c, "connections = 4\n") == 0);
+  CHECK (conf_timeout (&c) >= 30);
+  conf_free (&c);
+  CHECK (load (&c, "connections = 1\n") == 0);
+  CHECK (conf_timeout (&c) == 0);
+  conf_free (&c);
+}
+
+static void
+refused (const char *text, const char *words)
+{
+  struct conf c;
+
+  CHECK (load (&c, text) == -1);
+  if (!strstr (said, words)) {
+    fprintf (stderr, "'%s' gave '%s', wanted '%s'\n", text, said, words);
+    failures++;
+  }
+  conf_free (&c);
+}
+
+static void
+test_refusals (void)
+{
+  struct conf c;
+  char where[160];
+
+  snprintf (where, sizeof where, "%s:2: unknown key 'sizes'", file);
+  refused ("size = 1G\nsizes = 1G\n", where);
+  snprintf (where, sizeof where, "%s:2: size is already set in line 1", file);
+  refused ("size = 1G\nsize = 2G\n", where);
+  refused ("size\n", ":1: wanted KEY = VALUE");
+  refused ("[swap]\n", ":1: sections are not used here");
+
+  refused ("size =\n", "not ''");
+  refused ("size = 0%\n", "wanted a size");
+  refused ("size = 101%\n", "wanted a size");
+  refused ("size = -1G\n", "wanted a size");
+  refused ("size = 7GB\n", "wanted a size");
+  refused ("size = 0\n", "wanted a size");
+  refused ("size = 9999999999T\n", "wanted a size");
+  refused ("priority = 32768\n", "wanted a number from 0 to 32767");
+  refused ("priority = 10x\n", "wanted a number");
+  refused ("threads = 0\n", "wanted a number from 1");
+  refused ("socket = run/x\n", "wanted an absolute path");
+  refused ("nbd-device = /dev/nbd0p1\n", "whole device");
+  refused ("nbd-device = /dev/sda\n", "whole device");
+  refused ("timeout = 1d\n", "wanted auto or a time");
+  refused ("gpu-timeout = 0\n", "from 1s to 1h");
+  refused ("gpu-timeout = 2h\n", "from 1s to 1h");
+  refused ("discard = yes\n", "wanted no, once, pages or both");
+  refused ("power-policy = down-below=20\n", "down-below=N%");
+  refused ("power-policy = down-below=0%\n", "down-below=N%");
+  refused ("sleep-policy = never\n", "wanted auto, drain or keep");
+
+  /* All that is wrong, not only the first. */
+  CHECK (load (&c, "x = 1\ny = 2\n") == -1);
+  CHECK (strstr (said, ":1:") && strstr (said, ":2:"));
+  conf_free (&c);
+}
+
+/* As the Makefile makes it, beside the test. */
+#define INSTALLED_CONF "nbdkit-vram.conf"
+
+/* The file that is installed: each key once, with its default, commented. */
+static void
+test_installed_file (void)
+{
+  char line[256], wanted[256];
+  unsigned found[CONF_KEYS] = { 0 };
+  struct conf c;
+  FILE *fp;
+
+  CHECK (conf_load (&c, INSTALLED_CONF, false) == 0);
+  for (unsigned k = 0; k < CONF_KEYS; k++)
+    CHECK (c.item[k].line == 0);
+  conf_free (&c);
+
+  fp = fopen (INSTALLED_CONF, "r");
+  CHECK (fp != NULL);
+  while (fp && fgets (line, sizeof line, fp)) {
+    if (line[0] != '#' || line[1] < 'a' || line[1] > 'z')
+      continue;
+    line[strcspn (line, "\n")] = '\0';
+    for (unsigned k = 0; k < CONF_KEYS; k++) {
+      snprintf (wanted, sizeof wanted, "#%s =%s%s", conf_name (k),
+                conf_default (k)[0] ? " " : "", conf_default (k));
+      found[k] += strcmp (line, wanted) == 0;
+    }
+  }
+  for (unsigned k = 0; k < CONF_KEYS; k++)
+    if (found[k] != 1) {
+      fprintf (stderr, "%s: '#%s = %s' is there %u times\n", INSTALLED_CONF,
+               conf_name (k), conf_default (k), found[k]);
+      failures++;
+    }
+  if (fp)
+    fclose (fp);
+}
+
+int
+main (void)
+{
+  const char *folder = test_folder ();
+
+  snprintf (file, sizeof file, "%s/conf", folder);
+  test_defaults ();
+  test_defaults_are_valid ();
+  test_values ();
+  test_timeouts ();
+  test_refusals ();
+  test_installed_file ();
+  unlink (file);
+  rmdir (folder);
+  FINISH;
+}

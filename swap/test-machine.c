@@ -1,0 +1,248 @@
+/* nbdkit-vram: tests what vram-swap reads of the machine, on made-up ones
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <ftw.h>
+#include <string.h>
+
+#include "gpu.h"
+#include "kernel-log.h"
+#include "nbd-device.h"
+#include "policy.h"
+#include "power.h"
+#include "process.h"
+#include "residency.h"
+#include "root.h"
+#include "state.h"
+#include "test.h"
+
+/* A file of the made-up machine, with the folders on the way to it. */
+static void
+put (const char *path, const char *text)
+{
+  char full[512];
+
+  snprintf (full, sizeof full, "%s", root_path ("%s", path));
+  for (char *p = full + strlen (root_prefix) + 1; (p = strchr (p, '/')); p++) {
+    *p = '\0';
+    mkdir (full, 0755);
+    *p = '/';
+  }
+  test_write (full, text);
+}
+
+static int
+remove_one (const char *path, const struct stat *st, int type,
+            struct FTW *where)
+{
+  (void) st;
+  (void) type;
+  (void) where;
+  return remove (path);
+}
+
+static void
+test_power (void)
+{
+  struct power p;
+
+  power_read (&p);
+  CHECK (!p.on_battery && p.charge == -1);
+
+  put ("/sys/class/power_supply/AC/type", "Mains\n");
+  put ("/sys/class/power_supply/AC/online", "1\n");
+  power_read (&p);
+  CHECK (!p.on_battery && p.charge == -1);
+
+  put ("/sys/class/power_supply/BAT0/type", "Battery\n");
+  put ("/sys/class/power_supply/BAT0/status", "Charging\n");
+  put ("/sys/class/power_supply/BAT0/capacity", "80\n");
+  put ("/sys/class/power_supply/BAT1/type", "Battery\n");
+  put ("/sys/class/power_supply/BAT1/status", "Charging\n");
+  put ("/sys/class/power_supply/BAT1/capacity", "30\n");
+  power_read (&p);
+  CHECK (!p.on_battery && p.charge == 30);
+
+  put ("/sys/class/power_supply/AC/online", "0\n");
+  power_read (&p);
+  CHECK (p.on_battery && p.charge == 30);
+
+  /* A mouse is no reason, and USB power is as good as mains. */
+  put ("/sys/class/power_supply/mouse/type", "Battery\n");
+  put ("/sys/class/power_supply/mouse/scope", "Device\n");
+  put ("/sys/class/power_supply/mouse/capacity", "3\n");
+  power_read (&p);
+  CHECK (p.on_battery && p.charge == 30);
+  put ("/sys/class/power_supply/usb-c/type", "USB\n");
+  put ("/sys/class/power_supply/usb-c/online", "1\n");
+  power_read (&p);
+  CHECK (!p.on_battery);
+}
+
+static void
+test_power_policy (void)
+{
+  static const struct {
+    const char *policy;
+    int charge;
+    bool battery, paused, down;
+  } cases[] = {
+    { "keep", 1, true, false, false },
+    { "down-on-battery", 50, false, false, false },
+    { "down-on-battery", 99, true, false, true },
+    { "down-below=20%", 20, true, false, false },
+    { "down-below=20%", 19, true, false, true },
+    { "down-below=20%", 25, true, true, true }, /* until there is mains */
+    { "down-below=20%", 5, false, true, false },
+  };
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct power p = { cases[i].battery, cases[i].charge };
+    struct conf c;
+    char line[64];
+
+    snprintf (line, sizeof line, "power-policy = %s\n", cases[i].policy);
+    put ("/conf", line);
+    CHECK (conf_load (&c, root_path ("/conf"), false) == 0);
+    if (policy_power_down (&c, &p, cases[i].paused) != cases[i].down) {
+      fprintf (stderr, "case %zu of the power policy\n", i);
+      failures++;
+    }
+    conf_free (&c);
+  }
+}
+
+static void
+test_devices (void)
+{
+  struct state st = { .device = 1, .attach_pid = 77, .paused = PAUSED_SLEEP };
+  struct state back;
+  pid_t pid;
+  FILE *fp;
+
+  put ("/sys/block/nbd0/size", "0\n");
+  put ("/sys/block/nbd1/size", "2048\n");
+  put ("/sys/block/nbd1/pid", "77\n");
+  put ("/sys/block/nbd2/size", "0\n");
+  CHECK (nbd_find_free (0) == 0);
+  CHECK (nbd_find_free (1) == 2);
+  CHECK (nbd_find_free (3) == -1);
+  CHECK (nbd_size (1) == 1 << 20);
+  CHECK (nbd_attached_by (1, &pid) && pid == 77);
+
+  put ("/run/x", "");
+  put ("/proc/swaps", "Filename Type Size Used Priority\n");
+  CHECK (state_write (&st) == 0);
+  state_read (&back);
+  CHECK (back.device == 1 && back.attach_pid == 77);
+  CHECK (back.paused == PAUSED_SLEEP);
+  CHECK (state_device (&back) == 1);
+  /* Somebody else has attached it since. */
+  put ("/sys/block/nbd1/pid", "78\n");
+  CHECK (state_device (&back) == -1);
+
+  /* Forgotten, but it is swap, and has our label. */
+  put ("/proc/swaps", "Filename Type Size Used Priority\n"
+                      "/dev/nbd1 partition 1020 0 1500\n");
+  state_read (&back);
+  CHECK (state_device (&back) == -1);
+  put ("/dev/nbd1", "");
+  CHECK (truncate (root_path ("/dev/nbd1"), 8192) == 0);
+  fp = fopen (root_path ("/dev/nbd1"), "r+");
+  CHECK (fseek (fp, 1052, SEEK_SET) == 0 && fputs ("vram-swap", fp) >= 0);
+  CHECK (fseek (fp, sysconf (_SC_PAGESIZE) - 10, SEEK_SET) == 0 &&
+         fputs ("SWAPSPACE2", fp) >= 0);
+  fclose (fp);
+  state_read (&back);
+  CHECK (state_device (&back) == 1 && back.attach_pid == 78);
+}
+
+static void
+test_processes (void)
+{
+  struct residency r;
+
+  put ("/proc/42/stat", "42 (a ) b) S 1 42 42 0 -1 1077936384 0 0 0 0 0 0 0 0 "
+                        "20 0 2 0 4711 0 0\n");
+  put ("/proc/43/stat", "43 (x) Z 1 42 42 0 -1 1077936384 0 0 0 0 0 0 0 0 "
+                        "20 0 2 0 4711 0 0\n");
+  CHECK (process_started (42) == 4711);
+  CHECK (process_started (43) == -1);
+  CHECK (process_started (44) == -1);
+
+  /* 0x40580040 has both flags, 0x40480040 only one. */
+  put ("/proc/42/status", "Name:\tx\nVmLck:\t  20 kB\nVmRSS:\t  10 kB\n"
+                          "VmSwap:\t  4 kB\n");
+  put ("/proc/42/oom_score_adj", "-1000\n");
+  put ("/proc/42/task/42/stat", "42 (a ) b) S 1 42 42 0 -1 1079509056 0 0\n");
+  put ("/proc/42/task/45/stat", "45 (a ) b) S 1 42 42 0 -1 1078460480 0 0\n");
+  CHECK (residency_read (&r, 42));
+  CHECK (r.locked == 20480 && r.resident == 10240 && r.swapped == 4096);
+  CHECK (r.oom_score_adj == -1000);
+  CHECK (r.threads == 2 && r.io_flushers == 1);
+  CHECK (!residency_read (&r, 46));
+}
+
+static void
+test_gpu (void)
+{
+  char pci[24], state[24];
+
+  CHECK (gpu_find_pci ("VRAM of X, 0000:0A:00.0", pci, sizeof pci));
+  CHECK (strcmp (pci, "0000:0A:00.0") == 0);
+  CHECK (!gpu_find_pci ("VRAM of X, 000:0a:00.0", pci, sizeof pci));
+  CHECK (!gpu_find_pci ("", pci, sizeof pci));
+
+  CHECK (gpu_preserves () == -1);
+  put ("/proc/driver/nvidia/params",
+       "A: 1\nPreserveVideoMemoryAllocations: 0\nB: 1\n");
+  CHECK (gpu_preserves () == 0);
+  put ("/proc/driver/nvidia/params", "PreserveVideoMemoryAllocations: 1\n");
+  CHECK (gpu_preserves () == 1);
+
+  put ("/sys/bus/pci/devices/0000:0a:00.0/power/runtime_status", "active\n");
+  CHECK (gpu_power_state ("0000:0A:00.0", state, sizeof state));
+  CHECK (strcmp (state, "active") == 0);
+  put ("/sys/bus/pci/devices/0000:0a:00.0/resource",
+       "0x00000000f0000000 0x00000000f0ffffff 0x0000000000040200\n"
+       "0x0000006000000000 0x00000061ffffffff 0x000000000014220c\n"
+       "0x0000000000000000 0x0000000000000000 0x0000000000000000\n");
+  CHECK (gpu_largest_bar ("0000:0A:00.0") == INT64_C (8) << 30);
+}
+
+static void
+test_kernel_log (void)
+{
+  static const char error[] =
+      "3,900,5000000,-;I/O error, dev nbd1, sector 0 op 0x0:(READ)";
+
+  CHECK (kernel_log_is_error (error, 1, 4000000));
+  CHECK (!kernel_log_is_error (error, 1, 6000000)); /* before that */
+  CHECK (!kernel_log_is_error (error, 0, 0));
+  CHECK (kernel_log_is_error (
+      "3,901,5,-;block nbd12: Connection timed out, retrying (4/4 alive)", 12,
+      0));
+  CHECK (!kernel_log_is_error (
+      "3,901,5,-;block nbd12: Connection timed out, retrying (4/4 alive)", 1,
+      0));
+  CHECK (
+      !kernel_log_is_error ("6,902,5,-;nbd1: detected capacity change", 1, 0));
+}
+
+int
+main (void)
+{
+  const char *folder = test_folder ();
+
+  root_prefix = folder;
+  test_power ();
+  test_power_policy ();
+  test_devices ();
+  test_processes ();
+  test_gpu ();
+  test_kernel_log ();
+  nftw (folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+  FINISH;
+}

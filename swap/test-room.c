@@ -1,0 +1,176 @@
+/* nbdkit-vram: tests the arithmetic of 'vram-swap down' and what it reads
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "progress.h"
+#include "room.h"
+#include "root.h"
+#include "test.h"
+
+#define GIB (INT64_C (1) << 30)
+#define MIB (INT64_C (1) << 20)
+
+static void
+test_ram_alone (void)
+{
+  struct meminfo m = { .total = 16 * GIB, .available = 5 * GIB };
+  struct swaps s = { 1, { { "/dev/nbd0", false, 8 * GIB, 4 * GIB, 1500 } } };
+  struct room r;
+
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (r.need == 4 * GIB);
+  CHECK (r.reserve == 16 * GIB / 50);
+  CHECK (r.ram == 5 * GIB - r.reserve);
+  CHECK (r.disk == 0 && r.zram == 0);
+  CHECK (r.fits);
+
+  m.available = 4 * GIB; /* the reserve is what is missing */
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (!r.fits);
+  m.available = 4 * GIB + r.reserve;
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (r.fits);
+}
+
+static void
+test_small_machine (void)
+{
+  struct meminfo m = { .total = 512 * MIB, .available = 10 * MIB };
+  struct swaps s = { 1, { { "/dev/nbd0", false, GIB, 1 * MIB, 1500 } } };
+  struct room r;
+
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (r.reserve == 64 * MIB);
+  CHECK (r.ram == 0);
+  CHECK (!r.fits);
+}
+
+/* Our own free space is no room for what is in it. */
+static void
+test_other_swap (void)
+{
+  struct meminfo m = { .total = 8 * GIB, .available = 0 };
+  struct swaps s = { 2,
+                     { { "/dev/nbd0", false, 8 * GIB, 2 * GIB, 1500 },
+                       { "/swapfile", true, 4 * GIB, 2 * GIB, -2 } } };
+  struct room r;
+
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (r.disk == 2 * GIB);
+  CHECK (r.fits);
+  s.swap[1].used += 4096;
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (!r.fits);
+}
+
+/* zram at 2:1: what moves there takes half of itself from RAM. */
+static void
+test_zram (void)
+{
+  struct meminfo m = { .total = 8 * GIB, .available = 2 * GIB };
+  struct swaps s = { 2,
+                     { { "/dev/nbd0", false, 8 * GIB, 4 * GIB, 1500 },
+                       { "/dev/zram0", false, 4 * GIB, 0, 100 } } };
+  struct room r;
+
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  /* 4 GiB of zram gain 2 GiB, but there is RAM for less than that. */
+  CHECK (r.zram <= r.ram && r.zram > r.ram - MIB);
+  CHECK (!r.fits);
+  m.available = 4 * GIB;
+  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  CHECK (r.zram <= 2 * GIB && r.zram > 2 * GIB - MIB);
+  /* It does not compress at all: no gain. */
+  room_compute (&r, &m, &s, "/dev/nbd0", 100);
+  CHECK (r.zram == 0);
+}
+
+static void
+test_reading (void)
+{
+  const char *folder = test_folder ();
+  struct room r;
+  struct swaps s;
+  char name[32];
+
+  root_prefix = folder;
+  mkdir (root_path ("/proc"), 0755);
+  test_write (root_path ("/proc/meminfo"), "MemTotal:        8388608 kB\n"
+                                           "MemFree:          100000 kB\n"
+                                           "MemAvailable:    4194304 kB\n"
+                                           "SwapTotal:       8388600 kB\n"
+                                           "SwapFree:        7340024 kB\n");
+  test_write (
+      root_path ("/proc/swaps"),
+      "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+      "/mnt/a\\040b                             file\t\t1024\t\t0\t\t-2\n"
+      "/dev/nbd0                               partition\t8388604\t\t"
+      "1048576\t\t1500\n");
+  CHECK (swaps_read (&s) == 0);
+  CHECK (s.n == 2);
+  /* In the order in which the kernel fills them. */
+  CHECK (strcmp (s.swap[0].path, "/dev/nbd0") == 0);
+  CHECK (s.swap[0].priority == 1500 && s.swap[0].used == GIB);
+  CHECK (strcmp (s.swap[1].path, "/mnt/a b") == 0 && s.swap[1].is_file);
+  CHECK (swaps_find (&s, "/dev/nbd1") == NULL);
+
+  CHECK (room_look (&r, "/dev/nbd0") == 0);
+  CHECK (r.need == GIB && r.disk == MIB);
+  CHECK (r.ram == 4 * GIB - r.reserve);
+  CHECK (r.fits);
+
+  mkdir (root_path ("/proc/7"), 0755);
+  mkdir (root_path ("/proc/12"), 0755);
+  test_write (root_path ("/proc/7/status"), "Name:\tsmall\nVmSwap:\t8 kB\n");
+  test_write (root_path ("/proc/12/status"),
+              "Name:\tlarge\nVmSwap:\t 2048 kB\n");
+  CHECK (room_in_one_go (GIB, name) == 2 * MIB);
+  CHECK (strcmp (name, "large (12)") == 0);
+  CHECK (room_in_one_go (MIB, name) == MIB);
+  for (size_t i = 0; i < 2; i++) {
+    unlink (root_path ("/proc/%s/status", i ? "7" : "12"));
+    rmdir (root_path ("/proc/%s", i ? "7" : "12"));
+  }
+
+  unlink (root_path ("/proc/swaps"));
+  CHECK (room_look (&r, "/dev/nbd0") == -1);
+  unlink (root_path ("/proc/meminfo"));
+  rmdir (root_path ("/proc"));
+  rmdir (folder);
+}
+
+static void
+test_progress (void)
+{
+  struct progress p = {
+    .what = "emptying", .unit = "pages", .unit_size = 4096, .total = 2 * GIB
+  };
+  char text[256];
+
+  progress_text (&p, GIB, 10000, 8, text, sizeof text);
+  CHECK (strcmp (text, "emptying: ####....   50 %, 262144 pages (1.0 GiB) "
+                       "left, 102 MiB/s, about 10 s left") == 0);
+  progress_text (&p, 0, 10000, 0, text, sizeof text);
+  CHECK (strcmp (text, "emptying: 100 %, 0 pages (0 B) left, 205 MiB/s, "
+                       "about 0 s left") == 0);
+  /* No rate from no time; more left than there was is no progress. */
+  progress_text (&p, 3 * GIB, 0, 4, text, sizeof text);
+  CHECK (strcmp (text, "emptying: ....    0 %, 786432 pages (3.0 GiB) left") ==
+         0);
+}
+
+int
+main (void)
+{
+  test_ram_alone ();
+  test_small_machine ();
+  test_other_swap ();
+  test_zram ();
+  test_reading ();
+  test_progress ();
+  FINISH;
+}
