@@ -1,0 +1,141 @@
+# nbdkit-vram: real swapping: every byte comes back, down refuses what does not fit, and can be interrupted
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# shellcheck source=tests/vm/guest.sh
+. ./guest.sh
+install_project
+settings 'size = 384M' 'min-size = 384M'
+
+available ()
+{
+  awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo
+}
+
+# In MiB.
+swapped ()
+{
+  awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
+}
+
+swap_is_off ()
+{
+  ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
+  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
+}
+
+# hold MIB [MIB...]: a verifying program for each, in the background.
+hold ()
+{
+  local number=0 size
+  fillers=()
+  for size; do
+    number=$((number + 1))
+    ./memfill "$size" >/run/memfill.$number 2>&1 &
+    fillers+=($!)
+    for _ in $(seq 1200); do
+      grep -q filled /run/memfill.$number && break
+      sleep 0.1
+    done
+  done
+}
+
+# release [PID...]: ends them, or all; none may have read a wrong word.
+release ()
+{
+  (($#)) || set -- "${fillers[@]}"
+  local pid
+  kill -CONT "$@"
+  kill "$@"
+  for pid; do
+    wait "$pid" || fail "memfill: $(cat /run/memfill.*)"
+  done
+}
+
+# The stand-in's VRAM is the guest's own RAM, which must be there, and must not
+# be swapped itself, through a server that lives for as long as the test.
+export STANDIN_CUDA_MEMORY=400M
+vram-swap serve >/run/serve.log 2>&1 &
+server=$!
+expect 0 vram-swap wait-server $server
+lock_vram $server
+echo "the stand-in's VRAM: $(cat /run/lockvram.out)"
+expect 0 vram-swap up
+
+step "more than RAM holds, and every byte comes back"
+part=$((($(available) + 150) / 6))
+hold $part $part $part $part $part $part
+echo "6 x $part MiB filled, $(swapped) MiB of them swapped"
+[ "$(swapped)" -ge 100 ] || fail "only $(swapped) MiB were swapped"
+
+step "down refuses what does not fit, with the numbers"
+expect 3 vram-swap down
+said "is swapped to /dev/nbd0, and only"
+said "of it would fit elsewhere"
+swap_is_on
+expect 3 vram-swap down --wait=2
+swap_is_on
+expect 0 vram-swap status
+said "would be refused"
+
+step "down --force refuses where it would have programs killed"
+expect 3 vram-swap down --force
+said "in one go"
+swap_is_on
+
+step "down --force does what it can, and has no program killed"
+kill -STOP "${fillers[@]}"
+release "${fillers[@]:0:2}"
+fillers=("${fillers[@]:2}")
+before=$(swapped)
+status=0
+vram-swap down --force >/run/out 2>&1 || status=$?
+echo "$before MiB before, $(swapped) MiB after, status $status: $(tail -1 /run/out)"
+# How much there is room for is not in our hand.
+[ $status = 3 ] || [ $status = 0 ] || fail "status $status: $(cat /run/out)"
+expect 0 vram-swap up
+swap_is_on
+kill -CONT "${fillers[@]}"
+
+step "down --wait goes on when there is room, and the programs never noticed"
+hold_more=("${fillers[@]}")
+hold $((part * 2))
+fillers+=("${hold_more[@]}")
+vram-swap down --wait >/run/out 2>&1 &
+pid=$!
+sleep 3
+kill -0 $pid || fail "down did not wait: $(cat /run/out)"
+release
+wait $pid || fail "down --wait: $(cat /run/out)"
+cat /run/out
+swap_is_off
+
+step "interrupted while it is being emptied, swap stays on; run again, it goes on"
+dd if=/dev/zero of=/swapfile bs=1M count=500 status=none
+chmod 600 /swapfile
+mkswap /swapfile >/dev/null
+expect 0 vram-swap up
+hold $part $part $part $part $part $part
+kill -STOP "${fillers[@]}"
+swapon -p 1 /swapfile
+vram-swap down >/run/out 2>&1 &
+pid=$!
+sleep 0.5
+kill -INT $pid
+status=0
+wait $pid || status=$?
+tail -1 /run/out
+case $status in
+  6) swap_is_on ;;
+  0) echo "it was done before it could be interrupted" ;;
+  *) fail "status $status: $(cat /run/out)" ;;
+esac
+expect 0 vram-swap down
+swap_is_off
+release
+swapoff /swapfile
+kill $server
+wait $server
+all_is_off
+
+dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Out of memory" && fail "the kernel complained"
+finish

@@ -1,0 +1,106 @@
+# nbdkit-vram: under systemd: the server, and what keeps it, are killed and upgraded while swap is in use
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# shellcheck source=tests/vm/guest.sh
+. ./guest.sh
+install_project
+use_stand_in STANDIN_CUDA_MEMORY=300M
+settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
+
+property ()
+{
+  systemctl show -P "$1" vram-swap-server.service
+}
+
+outages ()
+{
+  sed -n 's/^count=//p' /run/vram-swap.outages
+}
+
+# replaced N: wait until the kernel was given new connections N times.
+replaced ()
+{
+  for ((i = 0; i < 600; i++)); do
+    [ "$(outages)" -lt "$1" ] || return 0
+    sleep 0.1
+  done
+  fail "the server was replaced $(outages) times, not $1: $(journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -20)"
+}
+
+# The stand-in's VRAM is the guest's own RAM, which must be there.
+lock ()
+{
+  ./lockvram "$(property MainPID)" >/run/lockvram.out 2>&1 &
+  for _ in $(seq 300); do
+    ! grep -qs locked /run/lockvram.out || break
+    sleep 0.1
+  done
+}
+
+expect 0 systemctl start vram-swap.service
+swap_is_on
+lock
+cat /run/lockvram.out
+[ "$(property NFileDescriptorStore)" = 5 ] || fail "systemd keeps $(property NFileDescriptorStore) descriptors, not 5"
+
+part=$(($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) + 60))
+nice ./memfill $part >/run/memfill.out 2>&1 &
+filler=$!
+for _ in $(seq 1200); do
+  ! grep -q filled /run/memfill.out || break
+  sleep 0.1
+done
+echo "$part MiB filled, swapped: $(awk '$1 ~ "nbd" { print int ($4 / 1024) }' /proc/swaps) MiB"
+
+step "the server is killed"
+kill -KILL "$(pgrep -x nbdkit)"
+replaced 1
+[ "$(property NRestarts)" = 0 ] || fail "systemd had to start it again"
+
+step "what keeps it is killed"
+kill -STOP $filler
+kill -KILL "$(property MainPID)"
+replaced 2
+[ "$(property NRestarts)" = 1 ] || fail "systemd started it again $(property NRestarts) times"
+lock
+kill -CONT $filler
+
+step "another build"
+plugin=$(find / -xdev -name nbdkit-vram-plugin.so -not -path "$PWD/*" 2>/dev/null | head -n 1)
+cp "$plugin" "$plugin.new"
+mv "$plugin.new" "$plugin"
+kill -STOP $filler
+expect 0 systemctl restart vram-swap-server.service
+replaced 3
+lock
+kill -CONT $filler
+grep -q "$(stat -c %i "$plugin") .*nbdkit-vram-plugin.so$" "/proc/$(pgrep -x nbdkit)/maps" ||
+  fail "the old build still runs: $(grep plugin.so "/proc/$(pgrep -x nbdkit)/maps" | head -n 1)"
+swap_is_on
+expect 0 systemctl is-active vram-swap.service
+expect 0 vram-swap status
+said "outages:   3 times"
+echo "$out"
+
+step "nobody noticed"
+sleep 5
+kill $filler
+wait $filler || fail "memfill: $(cat /run/memfill.out)"
+cat /run/memfill.out
+dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" && fail "the kernel met errors"
+
+step "stop is the end"
+expect 0 systemctl stop vram-swap.service
+for _ in $(seq 200); do
+  pgrep -x nbdkit >/dev/null || break
+  sleep 0.1
+done
+all_is_off
+for _ in $(seq 50); do
+  [ "$(property NFileDescriptorStore)" != 0 ] || break
+  sleep 0.1
+done
+[ "$(property NFileDescriptorStore)" = 0 ] || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
+
+[ "$failures" = 0 ] || journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -60
+finish

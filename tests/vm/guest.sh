@@ -1,0 +1,115 @@
+# nbdkit-vram: what the tests share that run inside the virtual machine
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+#
+# Sourced as root in the guest, in the folder that check-vm.sh has made: dest/
+# holds what "make install DESTDIR=" installed, driver/ the stand-in for
+# NVIDIA's driver.
+
+set -u
+failures=0
+out=
+
+# Install the way "make install" would have, had it run here.
+install_project ()
+{
+  cp -a dest/. /
+  mkdir -p /opt/driver && cp -a driver/. /opt/driver
+  export LD_LIBRARY_PATH=/opt/driver STANDIN_CUDA_MEMORY=2G
+  conf=$(vram-swap --help | sed -n 's/.*instead of //p')
+  settings ''
+}
+
+# use_stand_in VARIABLE=VALUE: have the server's unit use the stand-in.
+use_stand_in ()
+{
+  mkdir -p /etc/systemd/system/vram-swap-server.service.d
+  cat >/etc/systemd/system/vram-swap-server.service.d/stand-in.conf <<EOF
+[Service]
+Environment=LD_LIBRARY_PATH=/opt/driver $*
+EOF
+  systemctl daemon-reload
+}
+
+# lock_vram PID: what the server PID has for VRAM is not swapped, see lockvram.c.
+lock_vram ()
+{
+  : >/run/lockvram.out
+  ./lockvram "$1" >/run/lockvram.out 2>&1 &
+  for _ in $(seq 300); do
+    ! grep -q locked /run/lockvram.out || return 0
+    sleep 0.1
+  done
+  fail "lockvram: $(cat /run/lockvram.out)"
+}
+
+# settings [LINE...]: the configuration, small enough for the guest, and LINEs
+# over it.
+# shellcheck disable=SC2120
+settings ()
+{
+  {
+    printf '%s\n' "$@"
+    for line in 'size = 64M' 'min-size = 64M' 'headroom = 0' 'start-timeout = 30s'; do
+      printf '%s\n' "$@" | grep -q "^${line%% *} " || echo "$line"
+    done
+  } >"$conf"
+}
+
+step ()
+{
+  echo "# $*"
+}
+
+fail ()
+{
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+
+# expect STATUS COMMAND...: runs it and compares; its output is in $out.
+expect ()
+{
+  local wanted=$1 status=0
+  shift
+  out=$("$@" 2>&1) || status=$?
+  if [ "$status" != "$wanted" ]; then
+    fail "'$*' gave $status, wanted $wanted:"
+    printf '%s\n' "$out"
+    return 1
+  fi
+}
+
+# said WORDS: $out contains them.
+said ()
+{
+  case $out in
+    *"$1"*) ;;
+    *) fail "'$1' is not in: $out" ;;
+  esac
+}
+
+# swap_is_on [N]: on /dev/nbdN, or nbd0.
+# shellcheck disable=SC2120
+swap_is_on ()
+{
+  grep -q "^/dev/nbd${1:-0} " /proc/swaps || fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
+}
+
+# Nothing is left of it: no swap, no attached device, no server, no socket.
+all_is_off ()
+{
+  ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
+  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
+  ! pgrep -x nbdkit >/dev/null || fail "a server runs: $(pgrep -ax nbdkit)"
+}
+
+finish ()
+{
+  if [ "$failures" -gt 0 ]; then
+    echo "$failures failed"
+    exit 1
+  fi
+  echo "all passed"
+  exit 0
+}

@@ -1,0 +1,78 @@
+/* nbdkit-vram: keeps the stand-in driver's VRAM from being swapped
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * lockvram PID: the stand-in keeps VRAM in memory files, which the kernel swaps
+ * like any other memory, and then to the very disk that is made of it. No GPU
+ * does that. So this process maps and locks them, which allocates them whole,
+ * writes "locked" and how many MiB, and stays for as long as PID lives.
+ */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int
+main (int argc, char **argv)
+{
+  const pid_t pid = argc == 2 ? atol (argv[1]) : 0;
+  char folder[64], path[320], target[128];
+  const struct dirent *entry;
+  size_t locked = 0;
+  FILE *adj;
+  DIR *dir;
+
+  snprintf (folder, sizeof folder, "/proc/%ld/fd", (long) pid);
+  dir = opendir (folder);
+  if (!dir) {
+    perror (folder);
+    return 1;
+  }
+  while ((entry = readdir (dir)) != NULL) {
+    struct stat st;
+    ssize_t n;
+    void *p;
+    int fd;
+
+    snprintf (path, sizeof path, "%s/%s", folder, entry->d_name);
+    n = readlink (path, target, sizeof target - 1);
+    if (n == -1)
+      continue;
+    target[n] = '\0';
+    if (strncmp (target, "/memfd:stand-in VRAM", 20) != 0)
+      continue;
+    fd = open (path, O_RDWR | O_CLOEXEC);
+    if (fd == -1 || fstat (fd, &st) == -1) {
+      perror (path);
+      return 1;
+    }
+    p = mmap (NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED || mlock (p, st.st_size) == -1) {
+      perror (target);
+      return 1;
+    }
+    close (fd);
+    locked += st.st_size;
+  }
+  closedir (dir);
+  adj = fopen ("/proc/self/oom_score_adj", "w");
+  if (!adj || fputs ("-1000", adj) == EOF || fclose (adj) == EOF) {
+    perror ("oom_score_adj");
+    return 1;
+  }
+  if (locked == 0) {
+    fprintf (stderr, "lockvram: process %ld has no VRAM\n", (long) pid);
+    return 1;
+  }
+  printf ("locked %zu MiB\n", locked >> 20);
+  fflush (stdout);
+  while (kill (pid, 0) == 0)
+    sleep (1);
+  return 0;
+}

@@ -1,0 +1,98 @@
+#!/bin/bash
+# nbdkit-vram: builds the guest image that the tests on a real kernel boot
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Build the guest image that vmrun.sh boots: vmbuild.sh [-f] [EXTRA_PACKAGE...]
+# Does nothing when it is there already, built by this same script with the same packages; -f rebuilds.
+# Root and Debian only. Leaves vmlinuz and root.img in $VM_CACHE.
+set -euo pipefail
+
+cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
+force=0
+if [[ ${1-} == -f ]]; then force=1; shift; fi
+packages=(systemd systemd-sysv udev kmod procps iproute2 hostname socat psmisc strace e2fsprogs
+    nbdkit nbd-client libnbd-bin fio stress-ng python3-minimal "$@")
+stamp="$(sha256sum <"$0") ${packages[*]}"
+if ((!force)) && [[ "$(cat "$cache/stamp" 2>/dev/null)" == "$stamp" ]]; then
+    exit 0
+fi
+
+start=$SECONDS
+need=()
+for package in qemu-system-x86 qemu-system-common mmdebstrap e2fsprogs; do
+    dpkg -s "$package" >/dev/null 2>&1 || need+=("$package")
+done
+if ((${#need[@]})); then
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${need[@]}"
+fi
+
+mkdir -p "$cache"
+work=$(mktemp -d "$cache/build.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"
+
+# The cloud kernel has NVMe and ext4 built in, so that it mounts the root disk with no initrd.
+# It is unpacked, not installed: installing it would bring in initramfs-tools.
+kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" {print $2; exit}')
+(cd "$work" && apt-get download -q -o APT::Sandbox::User=root "$kernel" && dpkg-deb -x ./*.deb kernel)
+
+root=$work/root
+mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" >"$cache/build.log" 2>&1 ||
+    { tail -n 20 "$cache/build.log" >&2; exit 1; }
+cp -a "$work"/kernel/lib/modules "$root"/usr/lib/
+chroot "$root" depmod "${kernel#linux-image-}"
+
+# The agent: pid 1 when init=plain, a service when init=systemd. Runs the script vmrun.sh hands over
+# through fw_cfg; its output goes to the first virtio port, its exit status to the second.
+cat >"$root/usr/lib/vm-agent" <<'EOF'
+#!/bin/sh
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+if [ $$ = 1 ]; then
+    hostname guest
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mkdir -p /dev/shm /dev/pts
+    mount -t devpts devpts /dev/pts
+    for dir in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $dir; done
+    ip link set lo up
+fi
+modprobe -a virtio_pci virtio_console qemu_fw_cfg virtiofs virtio_net
+until [ -c /dev/vport*p2 ]; do sleep 0.05; done
+output=$(echo /dev/vport*p1)
+# A pipe, since a port can be opened only once and commands may open /dev/stderr.
+mkfifo /run/vm-output
+cat /run/vm-output >"$output" &
+cat=$!
+sh /sys/firmware/qemu_fw_cfg/by_name/opt/vm/script/raw </dev/null >/run/vm-output 2>&1
+status=$?
+timeout 2 tail --pid=$cat -f /dev/null # a daemon left behind keeps the pipe open
+echo $status >"${output%1}2"
+sync
+systemctl poweroff -ff
+EOF
+chmod +x "$root/usr/lib/vm-agent"
+cat >"$root/etc/systemd/system/vm-agent.service" <<'EOF'
+[Unit]
+Description=Runs the command of vmrun.sh
+[Service]
+ExecStart=/usr/lib/vm-agent
+OOMPolicy=continue
+EOF
+systemctl --root="$root" -q add-wants multi-user.target vm-agent.service
+systemctl --root="$root" -q mask getty@.service getty-static.service serial-getty@.service console-getty.service systemd-timesyncd.service e2scrub_reap.service \
+    e2scrub_all.timer fstrim.timer dpkg-db-backup.timer apt-daily.timer apt-daily-upgrade.timer
+: >"$root/etc/machine-id"
+echo guest >"$root/etc/hostname"
+
+rm -f "$cache/stamp"
+truncate -s 0 "$cache/root.img"
+mke2fs -q -t ext4 -O ^has_journal -d "$root" "$cache/root.img" 1500M
+cp "$work"/kernel/boot/vmlinuz-* "$cache/vmlinuz"
+echo "$stamp" >"$cache/stamp"
+echo "built $cache in $((SECONDS - start)) s: image $(du -sh "$cache/root.img" | cut -f1)," \
+    "kernel package $(du -sh "$work"/*.deb | cut -f1), $(grep -o 'get [0-9.]* .B' "$cache/build.log" | paste -sd ' ') of others"
