@@ -109,7 +109,9 @@ combinations = [(job, name) for job in jobs for name in ("memory", "vram")]
 assert [(run["job"], run["contender"]) for run in results["runs"]] == combinations
 for run in results["runs"]:
     assert run["requests"] > 0 and run["p50_us"] > 0 and run["server_cpu_us"] > 0, run
-    assert (run["ratio"] == 1) == (run["contender"] == "memory"), run
+    (base,) = (other for other in results["runs"] if (other["job"], other["contender"]) == (run["job"], "memory"))
+    key = "p50_us" if "idle" in run["job"] else "iops"
+    assert abs(run["ratio"] - run[key] / base[key]) < 1e-9, run
 for server in results["servers"]:
     assert server["end"]["resident"] >= 16 << 20, server
 with open(folder / "all/results.csv") as stream:
