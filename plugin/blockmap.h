@@ -46,7 +46,8 @@ extern size_t blockmap_bytes (uint64_t blocks);
 
 /* Make a map of BLOCKS blocks.  BITS is memory of blockmap_bytes (BLOCKS) to
  * use, aligned to 8 bytes, such as a shared mapping, whose bits are taken as
- * they are; NULL for memory of the map's own, with all bits clear.  All of it
+ * they are, other than those beyond the last block, which nothing looks at or
+ * changes; NULL for memory of the map's own, with all bits clear.  All of it
  * is touched here, so that no later call faults.  Returns NULL with errno set
  * when there is no memory.
  */

@@ -175,7 +175,9 @@ test_bytes (void)
   CHECK_EQ (blockmap_bytes (UINT64_C (1) << 32), UINT64_C (1) << 29);
 }
 
-/* Bits that were handed in are taken as they are, used, and left. */
+/* Bits that were handed in are taken as they are, used, and left.  Those beyond
+ * the last block stand for nothing, whatever they are.
+ */
 static void
 test_bits_handed_in (void)
 {
@@ -185,12 +187,15 @@ test_bits_handed_in (void)
   struct blockmap *map;
   struct claim claim;
   struct rnd rnd;
+  uint64_t beyond;
 
   CHECK_EQ (blockmap_bytes (BLOCKS) / 8, sizeof bits / 8 - 1);
   rnd_begin (&rnd, 2);
   for (size_t i = 0; i < sizeof bits / 8; ++i)
     bits[i] = rnd_next (&rnd);
+  beyond = UINT64_C (0xa5a5a5a5a5a5a5a5) << BLOCKS % 64;
   bits[BLOCKS / 64] &= (UINT64_C (1) << BLOCKS % 64) - 1;
+  bits[BLOCKS / 64] |= beyond;
   bits[sizeof bits / 8 - 1] = 0x0123456789abcdef;
   model.data = malloc (BLOCKS);
   CHECK (model.data != NULL);
@@ -212,6 +217,7 @@ test_bits_handed_in (void)
   CHECK_EQ (bits[0], UINT64_C (0xf) << 60);
   CHECK_EQ (bits[1], 0x1f);
   CHECK_EQ (bits[2], 0);
+  CHECK_EQ (bits[BLOCKS / 64], beyond);
   CHECK_EQ (bits[sizeof bits / 8 - 1], 0x0123456789abcdef);
   map = blockmap_create (BLOCKS, bits);
   CHECK (map != NULL);
