@@ -107,6 +107,14 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
                   SIZE_STR (*bytes), SIZE_STR (total));
     return -1;
   }
+  /* Of bytes this is known before there is a GPU to take a share of. */
+  if (*bytes < BLOCK_SIZE && size->kind == SIZE_PERCENT) {
+    nbdkit_error ("the percentage of size= is too small: it makes %" PRIu64
+                  " bytes of the %s of VRAM that the GPU has, and at least %d "
+                  "bytes are needed",
+                  *bytes, SIZE_STR (total), BLOCK_SIZE);
+    return -1;
+  }
   *bytes = ROUND_DOWN (*bytes, BLOCK_SIZE);
   return 0;
 }

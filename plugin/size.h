@@ -36,7 +36,8 @@ extern int size_parse_bytes (const char *key, const char *value, uint64_t min,
 
 /* How many bytes SIZE means on a GPU with TOTAL bytes of VRAM, of which FREE
  * are free and HEADROOM are to be left to others.  Rounded down to 4 KiB.
- * Returns 0, or -1 after nbdkit_error when it is more than the GPU has.
+ * Returns 0, or -1 after nbdkit_error when it is more than the GPU has, or a
+ * share that is less than 4 KiB.
  */
 extern int size_resolve (const struct size *size, uint64_t total, uint64_t free,
                          uint64_t headroom, uint64_t *bytes);

@@ -26,3 +26,8 @@ export STANDIN_CUDA_USED=0
 start_vram size=100%
 [ "$(nbdinfo --size "$uri")" -eq $((62 << 20)) ]
 stop_vram
+
+# So small a share that there is nothing to serve is a mistake, whatever else is said.
+refuses_to_start "percentage of size= is too small: it makes 0 bytes of the 62 MiB" size=0.000001%
+expect_no_log "VRAM is short"
+refuses_to_start "percentage of size= is too small: it makes 3900 bytes .* at least 4096 bytes" size=0.006% min-size=8M

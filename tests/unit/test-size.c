@@ -142,7 +142,10 @@ test_resolve (void)
     { { SIZE_PERCENT, 0, 100 }, 8 * GiB, 0, 0, 0, 8 * GiB },
     { { SIZE_PERCENT, 0, 100 }, 8 * GiB + 100, 0, 0, 0, 8 * GiB },
     { { SIZE_PERCENT, 0, 12.5 }, 8 * GiB, 0, 0, 0, GiB },
-    { { SIZE_PERCENT, 0, 0.000001 }, 8 * GiB, 0, 0, 0, 0 },
+    { { SIZE_PERCENT, 0, 0.00005 }, 8 * GiB, 0, 0, 0, 4096 },
+    { { SIZE_PERCENT, 0, 0.000047 }, 8 * GiB, 0, 0, -1, 0 },
+    { { SIZE_PERCENT, 0, 0.000001 }, 8 * GiB, 0, 0, -1, 0 },
+    { { SIZE_PERCENT, 0, 1e-300 }, 8 * GiB, 8 * GiB, GiB, -1, 0 },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB + 5, 0, 0, 6 * GiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 6 * GiB, 0, 0 },
@@ -167,6 +170,12 @@ test_resolve (void)
                 &(uint64_t){ 0 });
   CHECK_HOLDS (stub_errors (), "9 GiB");
   CHECK_HOLDS (stub_errors (), "8 GiB");
+  stub_messages_clear ();
+  size_resolve (&(struct size){ SIZE_PERCENT, 0, 0.000001 }, 8 * GiB, 0, 0,
+                &(uint64_t){ 0 });
+  CHECK_HOLDS (stub_errors (), "size= is too small: it makes 85 bytes of the "
+                               "8 GiB");
+  CHECK_HOLDS (stub_errors (), "at least 4096 bytes");
 }
 
 static void
