@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -13,7 +14,48 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "clock.h"
 #include "privacy.h"
+
+void
+privacy_log_refusal (int64_t uid, uint64_t now_ms)
+{
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static int64_t users[REFUSED_USERS_MAX];
+  static unsigned count;
+  static uint64_t unsaid, said_ms;
+  uint64_t more = 0;
+  unsigned i = 0;
+  bool is_new;
+
+  pthread_mutex_lock (&lock);
+  while (i < count && users[i] != uid)
+    ++i;
+  is_new = i == count && count < REFUSED_USERS_MAX;
+  if (is_new)
+    users[count++] = uid;
+  else
+    ++unsaid;
+  if (!is_new && now_ms >= said_ms + REFUSED_AGAIN_MS) {
+    more = unsaid;
+    unsaid = 0;
+  }
+  if (is_new || more > 0)
+    said_ms = now_ms;
+  pthread_mutex_unlock (&lock);
+
+  if (is_new)
+    nbdkit_error ("refused a client with uid %" PRId64 ": only root and uid "
+                  "%u, which this server runs as, may connect; allow=any lets "
+                  "everyone in whom the socket's permissions let in",
+                  uid, (unsigned) geteuid ());
+  else if (more > 0)
+    nbdkit_error ("refused %" PRIu64
+                  " more clients, the last with uid %" PRId64,
+                  more, uid);
+  else
+    nbdkit_debug ("refused another client with uid %" PRId64, uid);
+}
 
 bool
 privacy_peer_allowed (void)
@@ -37,10 +79,7 @@ privacy_peer_allowed (void)
     return false;
   if (uid == 0 || uid == (int64_t) geteuid ())
     return true;
-  nbdkit_error ("refused a client with uid %" PRId64 ": only root and uid %u, "
-                "which this server runs as, may connect; allow=any lets "
-                "everyone in whom the socket's permissions let in",
-                uid, (unsigned) geteuid ());
+  privacy_log_refusal (uid, clock_ms ());
   return false;
 }
 

@@ -4,10 +4,12 @@
 
 #include <config.h>
 
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "cuda.h"
 #include "fake-cuda.h"
 #include "gpu.h"
@@ -245,6 +247,60 @@ test_peers (void)
   CHECK_HOLDS (stub_errors (), "warning");
 }
 
+#define REFUSALS 1000
+
+static void *
+refuse_often (void *now_ms)
+{
+  for (unsigned i = 0; i < REFUSALS; ++i)
+    privacy_log_refusal (70001, *(uint64_t *) now_ms);
+  return NULL;
+}
+
+/* Clients that are refused cannot fill the log. */
+static void
+test_refusals (void)
+{
+  uint64_t now_ms = clock_ms ();
+  pthread_t thread[4];
+
+  /* The first line of a user says what to do about it. */
+  stub_messages_clear ();
+  privacy_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "refused a client with uid 70001: only root");
+  CHECK_HOLDS (stub_errors (), "allow=any");
+
+  stub_messages_clear ();
+  for (size_t i = 0; i < COUNT (thread); ++i)
+    CHECK (pthread_create (&thread[i], NULL, refuse_often, &now_ms) == 0);
+  for (size_t i = 0; i < COUNT (thread); ++i)
+    pthread_join (thread[i], NULL);
+  privacy_log_refusal (70001, now_ms + REFUSED_AGAIN_MS - 1);
+  CHECK_EQ (stub_errors_count (), 0);
+  CHECK_HOLDS (stub_debugs (), "uid 70001");
+
+  /* All of them are told of, at some time, and nothing is told twice. */
+  now_ms += REFUSED_AGAIN_MS;
+  privacy_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_STR (stub_errors (), "refused 4002 more clients, the last with uid "
+                             "70001\n");
+  stub_messages_clear ();
+  privacy_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 0);
+  now_ms += REFUSED_AGAIN_MS;
+  privacy_log_refusal (70001, now_ms);
+  CHECK_HOLDS (stub_errors (), "refused 2 more clients");
+
+  /* Not by many users either. */
+  stub_messages_clear ();
+  for (unsigned i = 0; i < REFUSALS; ++i)
+    privacy_log_refusal (80000 + i, now_ms);
+  CHECK_HOLDS (stub_errors (), "refused a client with uid 80000");
+  CHECK (stub_errors_count () < REFUSED_USERS_MAX);
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -254,5 +310,6 @@ main (int argc, char *argv[])
   RUN (test_most_free);
   RUN (test_resident);
   RUN (test_peers);
+  RUN (test_refusals);
   return check_end ();
 }
