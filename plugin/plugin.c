@@ -512,13 +512,19 @@ vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
-/* Which GPU a client got. */
+/* Which GPU a client got, and how copies go at this moment, which vram-swap
+ * status looks for.
+ */
 static const char *
 vram_export_description (void *handle)
 {
+  char way[VRAM_WAY];
+
   (void) handle;
-  return nbdkit_printf_intern ("VRAM of %s, %s", vram_gpu (vram)->name,
-                               vram_gpu (vram)->pci);
+  vram_say_way (vram, way);
+  return nbdkit_printf_intern ("VRAM of %s, %s, copies %s",
+                               vram_gpu (vram)->name, vram_gpu (vram)->pci,
+                               way);
 }
 
 /* VRAM does not turn. */

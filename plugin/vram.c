@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +39,8 @@ struct vram {
   struct cuda cuda;
   struct chunks chunks;
   struct lanes *lanes;
-  struct window *window; /* NULL: there is none */
+  struct window *window;         /* NULL: there is none */
+  char no_window[WINDOW_REASON]; /* why not */
   struct route route;
   uint64_t asked; /* bytes that size= said; 0 unless it said bytes */
   bool scrub;
@@ -284,13 +286,17 @@ adopt_window (struct vram *vram, const struct state *state,
 
 /* Do without a window for REASON, unless it was demanded. */
 static int
-refuse_window (const struct vram_options *options, const char *reason)
+refuse_window (struct vram *vram, const struct vram_options *options,
+               const char *reason)
 {
   if (options->window == VRAM_WINDOW_YES) {
     nbdkit_error ("window=yes: %s", reason);
     return -1;
   }
   nbdkit_debug ("no window, copies go by DMA alone: %s", reason);
+  /* Without the advice, which is long, and in the man page too. */
+  snprintf (vram->no_window, WINDOW_REASON, "%.*s", (int) strcspn (reason, ";"),
+            reason);
   return 0;
 }
 
@@ -304,11 +310,13 @@ open_window (struct vram *vram, const struct vram_options *options)
   int r;
 
   route_init (&vram->route, vram->lanes, &vram->chunks);
-  if (options->window == VRAM_WINDOW_NO)
+  if (options->window == VRAM_WINDOW_NO) {
+    snprintf (vram->no_window, WINDOW_REASON, "window=no");
     return 0;
+  }
   vram->window = window_open (&vram->chunks, &vram->gpu.uuid_bytes, reason);
   if (vram->window == NULL)
-    return refuse_window (options, reason);
+    return refuse_window (vram, options, reason);
   if (options->state)
     r = adopt_window (vram, options->state, read_max, reason);
   else
@@ -320,7 +328,7 @@ open_window (struct vram *vram, const struct vram_options *options)
   }
   window_free (vram->window, cuda_is_lost (&vram->cuda));
   vram->window = NULL;
-  return r == 1 ? refuse_window (options, reason) : -1;
+  return r == 1 ? refuse_window (vram, options, reason) : -1;
 }
 
 struct vram *
@@ -440,6 +448,26 @@ const struct gpu *
 vram_gpu (const struct vram *vram)
 {
   return &vram->gpu;
+}
+
+void
+vram_say_way (const struct vram *vram, char text[VRAM_WAY])
+{
+  struct route_limits limits;
+
+  route_get_limits (&vram->route, &limits);
+  if (vram_is_lost (vram))
+    snprintf (text, VRAM_WAY, "fail: the GPU is lost");
+  else if (vram->window == NULL)
+    snprintf (text, VRAM_WAY, "by DMA alone: %s", vram->no_window);
+  else if (!window_is_open (vram->window))
+    snprintf (text, VRAM_WAY,
+              "by DMA alone: the mapping of VRAM has failed (SIGBUS)");
+  else if (limits.read_max_rested == 0 && limits.write_max == 0)
+    snprintf (text, VRAM_WAY,
+              "by DMA alone: nothing is faster by the window, or may use it");
+  else
+    snprintf (text, VRAM_WAY, "by window");
 }
 
 int

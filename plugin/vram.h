@@ -13,6 +13,7 @@
 #include "gpu.h"
 #include "size.h"
 #include "state.h"
+#include "window.h"
 
 struct vram;
 
@@ -80,6 +81,12 @@ extern bool vram_is_lost (const struct vram *vram);
 
 /* The GPU that it belongs to. */
 extern const struct gpu *vram_gpu (const struct vram *vram);
+
+/* How copies go as things are now, in words: "by window", where that is what
+ * they are better served by, "by DMA alone: REASON", or "fail: REASON".
+ */
+#define VRAM_WAY (WINDOW_REASON + 32)
+extern void vram_say_way (const struct vram *vram, char text[VRAM_WAY]);
 
 /* Copy COUNT bytes at OFFSET, within the size; any alignment, any thread.
  * When a call returns 0, every later call sees the bytes (route.h says why).

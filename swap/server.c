@@ -206,6 +206,30 @@ server_probe (const char *socket_path, unsigned ms, struct server *s)
   return result;
 }
 
+enum way
+server_way (const struct server *s, const char **why)
+{
+  static const struct {
+    const char *words;
+    enum way way;
+  } ways[] = {
+    { SERVER_COPIES "by window", WAY_WINDOW },
+    { SERVER_COPIES "by DMA alone: ", WAY_DMA },
+    { SERVER_COPIES "fail: ", WAY_NONE },
+  };
+
+  for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    const char *at = strstr (s->description, ways[i].words);
+
+    if (at) {
+      *why = at + strlen (ways[i].words);
+      return ways[i].way;
+    }
+  }
+  *why = "";
+  return WAY_UNKNOWN;
+}
+
 int
 server_connect (const char *socket_path, unsigned ms, struct server *s)
 {

@@ -15,8 +15,8 @@ struct server {
   bool multi_conn;
   bool trim;
   bool read_only;
-  char description[512]; /* the export's own words, or "" */
-  pid_t pid;             /* the peer of the socket, 0 when unknown */
+  char description[1024]; /* the export's own words, or "" */
+  pid_t pid;              /* the peer of the socket, 0 when unknown */
 };
 
 enum probe { PROBE_OK, PROBE_ABSENT, PROBE_SILENT, PROBE_BAD, PROBE_FORBIDDEN };
@@ -28,6 +28,14 @@ enum probe { PROBE_OK, PROBE_ABSENT, PROBE_SILENT, PROBE_BAD, PROBE_FORBIDDEN };
  * to ask.  Prints nothing.
  */
 enum probe server_probe (const char *socket, unsigned ms, struct server *s);
+
+/* How the server copies, which the plugin adds to its description after
+ * SERVER_COPIES.  WHY is why it is not by the window, or "".  WAY_UNKNOWN: it
+ * does not say; it is another plugin, or an older version.
+ */
+#define SERVER_COPIES ", copies "
+enum way { WAY_UNKNOWN, WAY_WINDOW, WAY_DMA, WAY_NONE };
+enum way server_way (const struct server *s, const char **why);
 
 /* Connects to SOCKET and shakes hands, up to where requests follow.  Returns the
  * connection, close-on-exec, or -1.  Prints nothing and allocates nothing.

@@ -39,6 +39,8 @@ struct picture {
   enum probe probe;
   bool answers;
   struct server server;
+  enum way way;
+  const char *why_way; /* not the window */
   bool has_residency;
   struct residency residency;
   struct gpu gpu;
@@ -48,6 +50,26 @@ struct picture {
   bool has_outages;
   struct outages outages;
 };
+
+/* What the server does, by its own words: not what it was told to do. */
+static void
+look_at_way (struct picture *p)
+{
+  static const char *const reasons[] = {
+    [PROBE_ABSENT] = "there is no server",
+    [PROBE_SILENT] = "the server does not answer",
+    [PROBE_BAD] = "the server hung up",
+    [PROBE_FORBIDDEN] = "root may ask",
+  };
+
+  p->way = WAY_UNKNOWN;
+  p->why_way = reasons[p->probe];
+  if (!p->answers)
+    return;
+  p->way = server_way (&p->server, &p->why_way);
+  if (p->way == WAY_UNKNOWN)
+    p->why_way = "the server does not say";
+}
 
 static int
 look (struct picture *p, const struct options *o)
@@ -69,6 +91,7 @@ look (struct picture *p, const struct options *o)
   p->probe = server_probe (root_path ("%s", conf_text (&o->conf, CONF_SOCKET)),
                            PROBE_MS, &p->server);
   p->answers = p->probe == PROBE_OK;
+  look_at_way (p);
   if (p->answers && p->server.pid > 0)
     p->has_residency = residency_read (&p->residency, p->server.pid);
 
@@ -117,22 +140,43 @@ print_memory_order (const struct picture *p)
 }
 
 static void
+print_way (const struct picture *p)
+{
+  static const char *const words[] = {
+    [WAY_UNKNOWN] = "not known: ",
+    [WAY_WINDOW] = "by the window, and by DMA where that is faster",
+    [WAY_DMA] = "by DMA alone: ",
+    [WAY_NONE] = "FAIL: ",
+  };
+
+  printf ("copies:    %s%s\n", words[p->way],
+          p->way == WAY_WINDOW ? "" : p->why_way);
+}
+
+static void
 print_server (const struct picture *p)
 {
   const struct residency *r = &p->residency;
+  const char *copies = strstr (p->server.description, SERVER_COPIES);
+  size_t n = copies ? (size_t) (copies - p->server.description)
+                    : strlen (p->server.description);
 
   if (!p->answers) {
     printf ("server:    %s\n", p->probe == PROBE_FORBIDDEN
                                    ? "not known (root may ask)"
                                : p->device >= 0 ? "DOES NOT ANSWER"
                                                 : "not there");
+    /* Where there need be no server, that says it all. */
+    if (p->device >= 0)
+      print_way (p);
     return;
   }
-  printf ("server:    %s%s%s", human (p->server.size),
-          p->server.description[0] ? ", " : "", p->server.description);
+  printf ("server:    %s%s%.*s", human (p->server.size), n > 0 ? ", " : "",
+          (int) n, p->server.description);
   if (p->server.pid > 0)
     printf (", process %ld", (long) p->server.pid);
   printf ("\n");
+  print_way (p);
   if (p->has_residency)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
@@ -226,6 +270,11 @@ json_server (struct json *j, const struct picture *p)
     json_text (j, "description", p->server.description);
     json_bytes (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
   }
+  if (p->way == WAY_UNKNOWN)
+    json_null (j, "window");
+  else
+    json_bool (j, "window", p->way == WAY_WINDOW);
+  json_text (j, "window_reason", p->why_way);
   if (p->has_residency) {
     json_number (j, "resident", p->residency.resident);
     json_number (j, "locked", p->residency.locked);

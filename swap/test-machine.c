@@ -15,6 +15,7 @@
 #include "process.h"
 #include "residency.h"
 #include "root.h"
+#include "server.h"
 #include "state.h"
 #include "test.h"
 
@@ -213,6 +214,37 @@ test_gpu (void)
 }
 
 static void
+test_way (void)
+{
+  static const struct {
+    const char *description;
+    enum way way;
+    const char *why;
+  } cases[] = {
+    { "VRAM of X, 0000:0a:00.0, copies by window", WAY_WINDOW, "" },
+    { "VRAM of X, 0000:0a:00.0, copies by DMA alone: no, copies are", WAY_DMA,
+      "no, copies are" },
+    { "VRAM of X, 0000:0a:00.0, copies fail: the GPU is lost", WAY_NONE,
+      "the GPU is lost" },
+    { "VRAM of X by window, 0000:0a:00.0", WAY_UNKNOWN, "" },
+    { "VRAM of X, 0000:0a:00.0, copies by pigeon", WAY_UNKNOWN, "" },
+    { "", WAY_UNKNOWN, "" },
+  };
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct server s = { 0 };
+    const char *why;
+
+    snprintf (s.description, sizeof s.description, "%s", cases[i].description);
+    if (server_way (&s, &why) != cases[i].way ||
+        strcmp (why, cases[i].why) != 0) {
+      fprintf (stderr, "case %zu of the way: %s\n", i, why);
+      failures++;
+    }
+  }
+}
+
+static void
 test_kernel_log (void)
 {
   static const char error[] =
@@ -242,6 +274,7 @@ main (void)
   test_devices ();
   test_processes ();
   test_gpu ();
+  test_way ();
   test_kernel_log ();
   nftw (folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
   FINISH;

@@ -460,10 +460,10 @@ random_file ()
   head -c "$2" /dev/urandom >"$1"
 }
 
-# The export's description.
+# The export's description, without how copies go.
 description ()
 {
-  nbdinfo "$uri" | sed -n 's/^[[:space:]]*description: //p'
+  nbdinfo "$uri" | sed -n 's/^[[:space:]]*description: \(.*\), copies .*/\1/p'
 }
 
 # map: what nbdinfo says of the disk's extents, a line "OFFSET LENGTH hole|data" each.
