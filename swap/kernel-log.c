@@ -15,44 +15,94 @@
 #include "kernel-log.h"
 #include "root.h"
 
-int
-kernel_log_is_error (const char *record, unsigned n, long long since_us)
+enum kind { OTHER, REPLY, REQUEST, PAGE, CONNECTION };
+
+/* What TEXT of the kernel's is about. */
+static enum kind
+kind_of (const char *text, unsigned n, const char *numbers)
 {
-  static const char *const complaints[] = {
-    "I/O error",        "timed out",           "Possible stuck request",
-    "Send data failed", "Send control failed", "Receive data failed",
-    "Dead connection",  "returned error",      "Unexpected reply",
+  static const char *const troubles[] = {
+    "timed out",           "Possible stuck request", "Dead connection",
+    "Send data failed",    "Send control failed",    "Request send failed",
+    "Receive data failed", "Receive control failed", "Attempted send",
+    "Unexpected reply",    "Double reply",           "Suspicious reply",
   };
+  char words[64];
+  const char *at;
+
+  /* Whatever kind of error the block layer calls it. */
+  snprintf (words, sizeof words, " error, dev nbd%u,", n);
+  if (strstr (text, words))
+    return REQUEST;
+  snprintf (words, sizeof words, "I/O error on dev nbd%u,", n);
+  if (strstr (text, words))
+    return PAGE;
+  snprintf (words, sizeof words, "-error on swap-device (%s:", numbers);
+  if (numbers[0] && strstr (text, words))
+    return PAGE;
+  snprintf (words, sizeof words, "block nbd%u: ", n);
+  at = strstr (text, words);
+  if (!at)
+    return OTHER;
+  if (strstr (at, "returned error"))
+    return REPLY;
+  for (size_t i = 0; i < sizeof troubles / sizeof troubles[0]; i++)
+    if (strstr (at, troubles[i]))
+      return CONNECTION;
+  return OTHER;
+}
+
+void
+kernel_log_add (struct kernel_log *l, const char *record, unsigned n,
+                const char *numbers, long long since_us)
+{
   /* "priority,sequence,microseconds,flags;text" */
-  const char *text = strchr (record, ';'), *at;
+  const char *text = strchr (record, ';');
   long long us;
-  char device[16];
 
   if (!text || sscanf (record, "%*u,%*u,%lld", &us) != 1 || us < since_us)
-    return 0;
-  snprintf (device, sizeof device, "nbd%u", n);
-  at = strstr (text, device);
-  /* Not nbd10 for nbd1. */
-  if (!at || (at[strlen (device)] >= '0' && at[strlen (device)] <= '9'))
-    return 0;
-  for (size_t i = 0; i < sizeof complaints / sizeof complaints[0]; i++)
-    if (strstr (text, complaints[i]))
-      return 1;
-  return 0;
+    return;
+  switch (kind_of (text + 1, n, numbers)) {
+  case REPLY:
+    l->replies++;
+    break;
+  case REQUEST:
+    l->requests++;
+    break;
+  case PAGE:
+    l->pages++;
+    break;
+  case CONNECTION:
+    l->connections++;
+    break;
+  case OTHER:
+    break;
+  }
 }
 
 long
-kernel_log_errors (unsigned n, long long since_ms)
+kernel_log_errors (const struct kernel_log *l)
+{
+  long most = l->replies > l->requests ? l->replies : l->requests;
+
+  return most > l->pages ? most : l->pages;
+}
+
+bool
+kernel_log_read (struct kernel_log *l, unsigned n, long long since_ms)
 {
   struct timespec boot, mono;
-  char record[8192];
-  long errors = 0;
+  char record[8192], numbers[16];
   long long since;
   ssize_t r;
   int fd = open (root_path ("/dev/kmsg"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
+  *l = (struct kernel_log){ 0 };
   if (fd == -1)
-    return -1;
+    return false;
+  if (read_text (root_path ("/sys/block/nbd%u/dev", n), numbers,
+                 sizeof numbers) <= 0)
+    numbers[0] = '\0';
   /* The log's clock stands still while the machine sleeps. */
   clock_gettime (CLOCK_BOOTTIME, &boot);
   clock_gettime (CLOCK_MONOTONIC, &mono);
@@ -65,8 +115,8 @@ kernel_log_errors (unsigned n, long long since_ms)
     if (r <= 0)
       break;
     record[r] = '\0';
-    errors += kernel_log_is_error (record, n, since);
+    kernel_log_add (l, record, n, numbers, since);
   }
   close (fd);
-  return errors;
+  return true;
 }

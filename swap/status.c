@@ -46,7 +46,8 @@ struct picture {
   struct gpu gpu;
   char pci[24], power[24];
   int preserves;
-  long errors;
+  bool has_log;
+  struct kernel_log log;
   bool has_outages;
   struct outages outages;
 };
@@ -82,7 +83,7 @@ look (struct picture *p, const struct options *o)
   if (p->device >= 0) {
     snprintf (p->path, sizeof p->path, "/dev/nbd%d", p->device);
     p->swap = swaps_find (&p->swaps, p->path);
-    p->errors = kernel_log_errors (p->device, p->st.since);
+    p->has_log = kernel_log_read (&p->log, p->device, p->st.since);
     p->has_outages = outages_read (&p->outages);
   }
   if (p->swap && room_look (&p->room, p->path) == -1)
@@ -201,6 +202,22 @@ print_gpu (const struct picture *p)
 }
 
 static void
+print_log (const struct picture *p)
+{
+  long errors = kernel_log_errors (&p->log), lost = p->log.connections;
+
+  if (!p->has_log) {
+    printf ("errors not known (root may look)\n");
+    return;
+  }
+  printf ("%ld error%s", errors, errors == 1 ? "" : "s");
+  if (lost > 0)
+    printf (" (%ld message%s of the kernel's about lost or late connections)",
+            lost, lost == 1 ? "" : "s");
+  printf ("\n");
+}
+
+static void
 print_text (const struct picture *p, const struct options *o)
 {
   printf ("VRAM swap: %s", state_name (p));
@@ -219,10 +236,7 @@ print_text (const struct picture *p, const struct options *o)
       printf ("timeout %u s, ", p->st.timeout);
     else
       printf ("no timeout, ");
-    if (p->errors >= 0)
-      printf ("%ld error%s\n", p->errors, p->errors == 1 ? "" : "s");
-    else
-      printf ("errors not known (root may look)\n");
+    print_log (p);
   }
   if (p->has_outages && p->outages.count > 0)
     printf ("outages:   %lld time%s the server was replaced, the last took "
@@ -319,7 +333,9 @@ print_json (const struct picture *p, const struct options *o)
     json_string (&j, "path", p->path);
     json_number (&j, "connections", p->st.connections);
     json_number (&j, "timeout", p->st.timeout);
-    json_bytes (&j, "errors", p->errors);
+    json_bytes (&j, "errors", p->has_log ? kernel_log_errors (&p->log) : -1);
+    json_bytes (&j, "connection_messages",
+                p->has_log ? p->log.connections : -1);
     json_close (&j);
   }
   else

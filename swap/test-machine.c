@@ -244,23 +244,89 @@ test_way (void)
   }
 }
 
+/* What records make of it, for /dev/nbd1 with the numbers 43:32. */
+static struct kernel_log
+log_of (const char *const *records, size_t n, long long since_us)
+{
+  struct kernel_log l = { 0 };
+
+  for (size_t i = 0; i < n; i++)
+    kernel_log_add (&l, records[i], 1, "43:32", since_us);
+  return l;
+}
+
+#define LOG_OF(records, since)                                                 \
+  log_of (records, sizeof (records) / sizeof (records)[0], since)
+
 static void
 test_kernel_log (void)
 {
-  static const char error[] =
-      "3,900,5000000,-;I/O error, dev nbd1, sector 0 op 0x0:(READ)";
+  /* One read that fails is told of three times, and is one error. */
+  static const char *const failure[] = {
+    "3,900,5000000,-;block nbd1: Other side returned error (5)\n"
+    " SUBSYSTEM=block\n DEVICE=b43:32\n",
+    "3,901,5000001,-;I/O error, dev nbd1, sector 8 op 0x0:(READ) flags 0x0",
+    "1,902,5000002,-;Read-error on swap-device (43:32:8)",
+  };
+  /* A write of which the block layer knows one request, and swap two pages. */
+  static const char *const write[] = {
+    "3,903,5,-;timeout error, dev nbd1, sector 8 op 0x1:(WRITE) flags 0x0",
+    "1,904,5,-;Write-error on swap-device (43:32:8)",
+    "1,905,5,-;Write-error on swap-device (43:32:16)",
+  };
+  static const char *const buffer[] = {
+    "3,906,5,-;Buffer I/O error on dev nbd1, logical block 0, async page read",
+  };
+  /* The server was replaced: nothing failed. */
+  static const char *const outage[] = {
+    "3,910,5,-;block nbd1: Receive control failed (result -104)",
+    "4,911,5,-;block nbd1: shutting down sockets",
+    "3,912,5,-;block nbd1: Send control failed (result -32)",
+    "3,913,5,-;block nbd1: Request send failed, requeueing",
+    "3,914,5,-;block nbd1: Dead connection, failed to find a fallback",
+    "3,915,5,-;block nbd1: Connection timed out, retrying (4/4 alive)",
+    "6,916,5,-;nbd1: detected capacity change from 0 to 131072",
+  };
+  static const char *const others[] = {
+    "3,920,5,-;I/O error, dev nbd12, sector 0 op 0x0:(READ)",
+    "3,921,5,-;I/O error, dev nbd0, sector 0 op 0x0:(READ)",
+    "3,922,5,-;block nbd12: Connection timed out, retrying (4/4 alive)",
+    "3,923,5,-;block nbd12: Other side returned error (5)",
+    "1,924,5,-;Read-error on swap-device (43:320:8)",
+    "1,925,5,-;Read-error on swap-device (8:32:8)",
+    "3,926,5,-;Buffer I/O error on dev nbd12, logical block 0",
+    "nonsense about nbd1: I/O error, dev nbd1,",
+  };
+  struct kernel_log l;
 
-  CHECK (kernel_log_is_error (error, 1, 4000000));
-  CHECK (!kernel_log_is_error (error, 1, 6000000)); /* before that */
-  CHECK (!kernel_log_is_error (error, 0, 0));
-  CHECK (kernel_log_is_error (
-      "3,901,5,-;block nbd12: Connection timed out, retrying (4/4 alive)", 12,
-      0));
-  CHECK (!kernel_log_is_error (
-      "3,901,5,-;block nbd12: Connection timed out, retrying (4/4 alive)", 1,
-      0));
-  CHECK (
-      !kernel_log_is_error ("6,902,5,-;nbd1: detected capacity change", 1, 0));
+  l = LOG_OF (failure, 4000000);
+  CHECK (kernel_log_errors (&l) == 1 && l.connections == 0);
+  CHECK (l.replies == 1 && l.requests == 1 && l.pages == 1);
+  l = LOG_OF (failure, 6000000); /* before that */
+  CHECK (kernel_log_errors (&l) == 0);
+  l = LOG_OF (write, 0);
+  CHECK (kernel_log_errors (&l) == 2 && l.connections == 0);
+  l = LOG_OF (buffer, 0);
+  CHECK (kernel_log_errors (&l) == 1 && l.connections == 0);
+  l = LOG_OF (outage, 0);
+  CHECK (kernel_log_errors (&l) == 0 && l.connections == 5);
+  l = LOG_OF (others, 0);
+  CHECK (kernel_log_errors (&l) == 0 && l.connections == 0);
+
+  /* Numbers that are not known match nothing. */
+  l = (struct kernel_log){ 0 };
+  kernel_log_add (&l, "1,1,5,-;Read-error on swap-device (:8)", 1, "", 0);
+  CHECK (kernel_log_errors (&l) == 0);
+
+  /* From the files. */
+  CHECK (!kernel_log_read (&l, 1, 0));
+  put ("/sys/block/nbd1/dev", "43:32\n");
+  put ("/dev/kmsg", "1,1,9000000000000000,-;Read-error on swap-device "
+                    "(43:32:8)\n");
+  CHECK (kernel_log_read (&l, 1, 0));
+  CHECK (l.pages == 1 && kernel_log_errors (&l) == 1);
+  CHECK (kernel_log_read (&l, 2, 0));
+  CHECK (kernel_log_errors (&l) == 0);
 }
 
 int
