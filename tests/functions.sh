@@ -17,6 +17,7 @@
 #   VRAM_VALGRIND=1    run the server under valgrind (make check-valgrind)
 #   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need the stand-in are skipped
 #   VRAM_SOAK          seconds for which tests of data go on, default: one round
+#   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are skipped
 #   VRAM_TEST_TIMEOUT  seconds that one test may take, default 120, or 600 where the server is slowed down
 
 if [ -z "${BASH_VERSION-}" ]; then
@@ -54,6 +55,10 @@ skip ()
   printf 'skipped: %s\n' "$*"
   exit 77
 }
+
+if [ -n "${VRAM_TEST_ONLY-}" ] && [[ ! ${0##*/} =~ $VRAM_TEST_ONLY ]]; then
+  skip "not one of those that were asked for (VRAM_TEST_ONLY)"
+fi
 
 fail ()
 {
