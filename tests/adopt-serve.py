@@ -3,7 +3,7 @@
 #
 #   adopt-serve.py KILLS SIZE-IN-MIB FOLDER LOG COMMAND...     COMMAND is vram-swap serve; the socket is FOLDER/sock
 
-import os, random, signal, subprocess, sys, threading, time
+import os, random, select, signal, sys, threading, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from store import *
 
@@ -29,8 +29,19 @@ def run (client):
 
 
 def server ():
-    """The keeper's child."""
-    return int (subprocess.check_output (["pgrep", "-P", str (store.process.pid)]).split ()[0])
+    """Who has answered both clients since the last death: its process, as a descriptor."""
+    pids = {c.server for c in clients}
+    if len (pids) != 1:
+        raise SystemExit ("the clients have different servers: %s" % pids)
+    pid = pids.pop ()
+    try:
+        fd = os.pidfd_open (pid)
+        parent = int (open ("/proc/%d/stat" % pid).read ().rsplit (")", 1)[1].split ()[1])
+    except OSError as e:
+        raise SystemExit ("the server, process %d, has gone by itself: %s" % (pid, e))
+    if parent != store.process.pid:
+        raise SystemExit ("process %d is the server, and a child of %d, not of %d" % (pid, parent, store.process.pid))
+    return fd
 
 
 threads = [threading.Thread (target = run, args = (c,), daemon = True) for c in clients]
@@ -39,6 +50,7 @@ for t in threads:
 dice = random.Random ()
 try:
     for n in range (kills):
+        # More than the server before can have answered without having been heard.
         answered = [c.answered for c in clients]
         deadline = time.monotonic () + PATIENCE
         while any (c.answered < a + 20 for c, a in zip (clients, answered)) and not wrong:
@@ -52,23 +64,15 @@ try:
         if n % 3 == 2:
             # The server dies with it, and the next keeper gets the descriptors from outside.
             store.end (signal.SIGKILL)
-            for _ in range (1000):
-                try:
-                    os.kill (victim, 0)
-                    state = open ("/proc/%d/stat" % victim).read ().rsplit (")", 1)[1].split ()[0]
-                except OSError:
-                    break
-                if state == "Z":
-                    break
-                time.sleep (0.01)
-            else:
+            if not select.select ([victim], [], [], PATIENCE)[0]:
                 raise SystemExit ("the server outlives its keeper")
             if store.names () != kept:
                 raise SystemExit ("kept: %s" % store.names ())
             store.start_as_systemd (log)
         else:
             store.ready.clear ()
-            os.kill (victim, signal.SIGSEGV if n % 3 == 1 else signal.SIGKILL)
+            signal.pidfd_send_signal (victim, signal.SIGSEGV if n % 3 == 1 else signal.SIGKILL)
+        os.close (victim)
         store.wait_ready ()
 finally:
     stop.set ()

@@ -10,6 +10,17 @@ import array, fcntl, os, random, select, signal, socket, struct, subprocess, sys
 
 PATIENCE = float (os.environ.get ("VRAM_PATIENCE", "60"))
 
+# What becomes the launcher, in a process of its own, which is given the descriptors that are to be 3, 4 and so on.
+LISTEN = """
+import os, sys
+fds = [int (fd) for fd in sys.argv[1].split (",") if fd]
+for i, fd in enumerate (fds):
+    os.dup2 (fd, 3 + i)
+    os.close (fd)
+os.environ["LISTEN_PID"] = str (os.getpid ())
+os.execvp (sys.argv[2], sys.argv[2:])
+"""
+
 
 class Store:
     """Keeps descriptors by name, as systemd does for a unit with FileDescriptorStoreMax=."""
@@ -33,7 +44,8 @@ class Store:
 
     def listen (self):
         while True:
-            data, control, _, _ = self.notify.recvmsg (4096, socket.CMSG_SPACE (253 * 4))
+            # Else a server that is started now would have them, too, and a barrier would never fall.
+            data, control, _, _ = self.notify.recvmsg (4096, socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
             fds = array.array ("i")
             for level, kind, content in control:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -87,23 +99,20 @@ class Store:
     def start_as_systemd (self, log = None):
         """Starts a launcher with whatever is kept, as LISTEN_FDS has it."""
         with self.lock:
-            names, fds = list (self.fds), list (self.fds.values ())
-
-        def pass_descriptors ():
-            # First out of the way of where they are to be.
-            high = [fcntl.fcntl (fd, fcntl.F_DUPFD_CLOEXEC, 500) for fd in fds]
-            for i, fd in enumerate (high):
-                os.dup2 (fd, 3 + i)
-
+            names = list (self.fds)
+            # Out of the way of where they are to be.
+            fds = [fcntl.fcntl (fd, fcntl.F_DUPFD_CLOEXEC, 500) for fd in self.fds.values ()]
         environment = dict (os.environ, NOTIFY_SOCKET = self.address)
         if names:
             environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))
         self.ready.clear ()
         out = open (log, "ab") if log else None
-        self.process = subprocess.Popen (["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"] + self.command,
+        self.process = subprocess.Popen ([sys.executable, "-c", LISTEN, ",".join (map (str, fds))] + self.command,
                                          stdin = subprocess.DEVNULL, stdout = out, stderr = out, env = environment,
-                                         close_fds = False, preexec_fn = pass_descriptors)
+                                         pass_fds = fds)
         self.starts += 1
+        for fd in fds:
+            os.close (fd)
         if out:
             out.close ()
 
@@ -153,6 +162,7 @@ class Client:
         self.pending = {}                           # handle -> (command, offset, data or length)
         self.handle = 0
         self.answered = self.resent = 0
+        self.server = None                          # the process that serves, or served last
         self.socket = None
 
     # --- The protocol ---
@@ -190,6 +200,9 @@ class Client:
                     _, _, kind, length = struct.unpack (">QIII", self.receive (20))
                     self.receive (length)
                     if kind == 1:
+                        # The process that listens.
+                        credentials = self.socket.getsockopt (socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                        self.server = struct.unpack ("3i", credentials)[0]
                         return
                     if kind & 0x80000000:
                         raise SystemExit ("the server refuses: %x" % kind)
