@@ -1,0 +1,326 @@
+/* nbdkit-vram: tests how vram-swap keeps the descriptors of a disk
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "descriptors.h"
+#include "test.h"
+
+static unsigned
+count_open (void)
+{
+  unsigned n = 0;
+
+  for (int fd = 0; fd < 300; fd++)
+    n += fcntl (fd, F_GETFD) != -1;
+  return n;
+}
+
+static bool
+is_open (int fd)
+{
+  return fcntl (fd, F_GETFD) != -1;
+}
+
+/* Inheritable, so that it can be seen when that is taken away. */
+static int
+some_file (void)
+{
+  return open ("/dev/null", O_RDWR);
+}
+
+/* Where NAME is kept, or -1. */
+static int
+find (const struct descriptors *d, const char *name)
+{
+  for (size_t i = 0; i < d->n; i++)
+    if (strcmp (d->one[i].name, name) == 0)
+      return d->one[i].fd;
+  return -1;
+}
+
+static void
+let_all_go (struct descriptors *d)
+{
+  while (d->n > 0)
+    descriptors_remove (d, d->one[0].name);
+}
+
+static void
+test_names (void)
+{
+  CHECK (descriptors_know ("vram-state"));
+  CHECK (descriptors_know ("vram-chunk-0"));
+  CHECK (descriptors_know ("vram-chunk-127"));
+  CHECK (!descriptors_know (""));
+  CHECK (!descriptors_know ("stored"));
+  CHECK (!descriptors_know ("vram-states"));
+  CHECK (!descriptors_know ("vram-chun"));
+  CHECK (!descriptors_know ("xvram-chunk-0"));
+  /* It has to fit with its end. */
+  CHECK (descriptors_know ("vram-chunk-01234567890123456789"));
+  CHECK (!descriptors_know ("vram-chunk-012345678901234567890"));
+}
+
+static void
+test_keep (void)
+{
+  static struct descriptors d;
+  const unsigned had = count_open ();
+  int chunk0 = some_file (), chunk1 = some_file (), chunk2 = some_file ();
+  int state = some_file (), another = some_file (), alien = some_file ();
+  char buf[200], expected[200];
+
+  CHECK (!descriptors_complete (&d));
+  CHECK (strcmp (descriptors_adopt (&d, buf, sizeof buf), "adopt=") == 0);
+  descriptors_add (&d, "vram-chunk-0", chunk0);
+  descriptors_add (&d, "vram-chunk-1", chunk1);
+  descriptors_add (&d, "vram-chunk-2", chunk2);
+  CHECK (d.n == 3 && !descriptors_complete (&d));
+  descriptors_add (&d, "vram-state", state);
+  CHECK (d.n == 4 && descriptors_complete (&d));
+  CHECK (fcntl (chunk0, F_GETFD) & FD_CLOEXEC);
+  CHECK (fcntl (state, F_GETFD) & FD_CLOEXEC);
+
+  snprintf (expected, sizeof expected,
+            "adopt=%d:vram-chunk-0,%d:vram-chunk-1,%d:vram-chunk-2,"
+            "%d:vram-state",
+            chunk0, chunk1, chunk2, state);
+  CHECK (descriptors_adopt (&d, buf, sizeof buf) == buf);
+  CHECK (strcmp (buf, expected) == 0);
+  /* Cut where there is no room, and no further. */
+  memset (buf, 'x', sizeof buf);
+  descriptors_adopt (&d, buf, 30);
+  CHECK (strlen (buf) == 29 && strncmp (buf, expected, 29) == 0);
+  for (size_t i = 30; i < sizeof buf; i++)
+    CHECK (buf[i] == 'x');
+
+  /* The next server's of that name. */
+  descriptors_add (&d, "vram-chunk-1", another);
+  CHECK (d.n == 4 && !is_open (chunk1));
+  CHECK (find (&d, "vram-chunk-1") == another);
+  CHECK (find (&d, "vram-chunk-0") == chunk0);
+  CHECK (find (&d, "vram-chunk-2") == chunk2);
+
+  descriptors_add (&d, "alien", alien);
+  CHECK (d.n == 4 && !is_open (alien));
+
+  descriptors_inherit (&d);
+  CHECK (!(fcntl (chunk0, F_GETFD) & FD_CLOEXEC));
+  CHECK (!(fcntl (another, F_GETFD) & FD_CLOEXEC));
+  CHECK (!(fcntl (state, F_GETFD) & FD_CLOEXEC));
+
+  descriptors_remove (&d, "vram-chunk-9");
+  CHECK (d.n == 4);
+  descriptors_remove (&d, "vram-state");
+  CHECK (d.n == 3 && !is_open (state) && !descriptors_complete (&d));
+  descriptors_remove (&d, "vram-chunk-0");
+  CHECK (d.n == 2 && !is_open (chunk0));
+  CHECK (find (&d, "vram-chunk-1") == another);
+  CHECK (find (&d, "vram-chunk-2") == chunk2);
+  let_all_go (&d);
+  CHECK (count_open () == had);
+}
+
+/* As many as a disk can have, and one more. */
+static void
+test_many (void)
+{
+  static struct descriptors d;
+  static char adopt[DESCRIPTORS_MAX * 48];
+  const unsigned had = count_open ();
+  char name[32], *item, *rest;
+  unsigned items = 0;
+  int last;
+
+  for (unsigned i = 0; i < DESCRIPTORS_MAX; i++) {
+    snprintf (name, sizeof name, "vram-chunk-%u", i);
+    descriptors_add (&d, name, some_file ());
+  }
+  CHECK (d.n == DESCRIPTORS_MAX && count_open () == had + DESCRIPTORS_MAX);
+  last = some_file ();
+  descriptors_add (&d, "vram-state", last);
+  CHECK (d.n == DESCRIPTORS_MAX && !is_open (last));
+  CHECK (!descriptors_complete (&d));
+  /* One of them anew is not one more. */
+  descriptors_add (&d, "vram-chunk-5", some_file ());
+  CHECK (d.n == DESCRIPTORS_MAX && count_open () == had + DESCRIPTORS_MAX);
+
+  descriptors_adopt (&d, adopt, sizeof adopt);
+  rest = adopt + strlen ("adopt=");
+  while ((item = strsep (&rest, ","))) {
+    int fd = atoi (item);
+
+    item = strchr (item, ':');
+    CHECK (item && find (&d, item + 1) == fd);
+    items++;
+  }
+  CHECK (items == DESCRIPTORS_MAX);
+  let_all_go (&d);
+  CHECK (count_open () == had);
+}
+
+/* How many KiB of this process are locked. */
+static long
+locked (void)
+{
+  FILE *fp = fopen ("/proc/self/status", "r");
+  char line[256];
+  long kib = -1;
+
+  while (fp && fgets (line, sizeof line, fp))
+    if (sscanf (line, "VmLck: %ld", &kib) == 1)
+      break;
+  if (fp)
+    fclose (fp);
+  return kib;
+}
+
+/* What is known of the disk is kept in RAM for as long as it is kept. */
+static void
+test_lock (void)
+{
+  static struct descriptors d;
+  const long before = locked ();
+  int fd = memfd_create ("test", 0);
+
+  CHECK (ftruncate (fd, 8192) == 0);
+  descriptors_add (&d, "vram-state", fd);
+  CHECK (d.one[0].locked && d.one[0].size == 8192);
+  /* Whether it may is up to who started this, and valgrind only makes believe.
+   */
+  CHECK (locked () == before + 8 || locked () == before);
+  descriptors_remove (&d, "vram-state");
+  CHECK (locked () == before);
+  CHECK (d.n == 0 && !is_open (fd));
+
+  /* Nothing in it to be locked; that is for the server to say. */
+  descriptors_add (&d, "vram-state", memfd_create ("test", 0));
+  CHECK (d.n == 1 && !d.one[0].locked);
+  let_all_go (&d);
+}
+
+/* As systemd starts us: with FDS descriptors from 3 on, called NAMES. */
+static void
+start (const char *pid, const char *fds, const char *names, unsigned open_fds)
+{
+  char self[16];
+
+  /* Whatever else this process got is not to be taken for one of them. */
+  for (int fd = 3; fd < 20; fd++)
+    close (fd);
+  for (unsigned i = 0; i < open_fds; i++)
+    CHECK (some_file () == 3 + (int) i);
+  snprintf (self, sizeof self, "%ld", (long) getpid ());
+  setenv ("LISTEN_PID", pid ? pid : self, 1);
+  setenv ("LISTEN_FDS", fds, 1);
+  if (names)
+    setenv ("LISTEN_FDNAMES", names, 1);
+  else
+    unsetenv ("LISTEN_FDNAMES");
+}
+
+static void
+test_take (void)
+{
+  static const struct {
+    const char *pid, *fds, *names;
+    const char
+        *kept; /* names of descriptors 3 and on, - for one that is closed,
+                         + for one that is left alone */
+  } cases[] = {
+    { NULL, "3", "vram-chunk-0:vram-chunk-1:vram-state",
+      "vram-chunk-0 vram-chunk-1 vram-state" },
+    { NULL, "3", "vram-state:vram-chunk-0:vram-chunk-1",
+      "vram-state vram-chunk-0 vram-chunk-1" },
+    /* Others'. */
+    { NULL, "3", "vram-chunk-0:stored:vram-state",
+      "vram-chunk-0 - vram-state" },
+    { NULL, "2", "my.socket:other.socket", "- -" },
+    { NULL, "2", ":", "- -" },
+    /* Without names, or with too few. */
+    { NULL, "2", NULL, "- -" },
+    { NULL, "2", "", "- -" },
+    { NULL, "3", "vram-chunk-0:vram-state", "vram-chunk-0 vram-state -" },
+    /* With more names than descriptors: those do not exist. */
+    { NULL, "1", "vram-chunk-0:vram-state", "vram-chunk-0 +" },
+    /* The last of one name is it. */
+    { NULL, "2", "vram-state:vram-state", "- vram-state" },
+    /* For another process, or no number. */
+    { "1", "1", "vram-state", "+" },
+    { "", "1", "vram-state", "+" },
+    { NULL, "0", "", "+" },
+    { NULL, "-1", "vram-state", "+" },
+    { NULL, "x", "vram-state", "+" },
+    { NULL, "", "vram-state", "+" },
+  };
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    int status = -1;
+    pid_t child = fork ();
+
+    if (child == 0) {
+      static struct descriptors d;
+      char kept[200], *name, *rest = kept;
+      unsigned n = 1, known = 0;
+
+      failures = 0;
+      snprintf (kept, sizeof kept, "%s", cases[i].kept);
+      for (const char *p = kept; *p; p++)
+        n += *p == ' ';
+      start (cases[i].pid, cases[i].fds, cases[i].names, n);
+      descriptors_take (&d);
+      for (int fd = 3; (name = strsep (&rest, " ")); fd++) {
+        CHECK (is_open (fd) == (*name != '-'));
+        if (*name != '-' && *name != '+') {
+          CHECK (find (&d, name) == fd);
+          CHECK (fcntl (fd, F_GETFD) & FD_CLOEXEC);
+          known++;
+        }
+      }
+      CHECK (d.n == known);
+      CHECK (descriptors_complete (&d) == (find (&d, "vram-state") != -1));
+      /* nbdkit would take them for sockets. */
+      CHECK (!getenv ("LISTEN_PID") && !getenv ("LISTEN_FDS") &&
+             !getenv ("LISTEN_FDNAMES"));
+      _exit (failures ? 1 : 0);
+    }
+    if (waitpid (child, &status, 0) != child || status != 0) {
+      fprintf (stderr, "case %zu of LISTEN_FDS\n", i);
+      failures++;
+    }
+  }
+}
+
+/* Nothing at all. */
+static void
+test_take_nothing (void)
+{
+  static struct descriptors d;
+  const unsigned had = count_open ();
+
+  unsetenv ("LISTEN_PID");
+  unsetenv ("LISTEN_FDS");
+  unsetenv ("LISTEN_FDNAMES");
+  descriptors_take (&d);
+  CHECK (d.n == 0 && count_open () == had);
+}
+
+int
+main (void)
+{
+  test_names ();
+  test_keep ();
+  test_many ();
+  test_lock ();
+  test_take ();
+  test_take_nothing ();
+  FINISH;
+}
