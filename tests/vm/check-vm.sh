@@ -2,15 +2,22 @@
 # nbdkit-vram: installs the build for a virtual machine and runs the tests in it
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   check-vm.sh BUILDDIR [TEST...]   BUILDDIR is configured and built; TEST is one
-#                                    of life, pressure, deaths, service, upgrade, shutdown
-#                                    (default: all)
+#   check-vm.sh [-j N] BUILDDIR [TEST...]
+#
+# BUILDDIR is configured and built; at most N machines run at once (1). TEST is one of those below; by default all
+# but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+jobs=1
+if [[ ${1-} == -j ]]; then
+  jobs=$2
+  shift 2
+fi
 build=$(realpath "$1")
 shift
-(($#)) || set -- life pressure deaths service upgrade shutdown
+# The longest first, so that none of them is what all wait for in the end.
+(($#)) || set -- deaths mix stops upgrade life pressure service faults reboot shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
@@ -47,38 +54,98 @@ shut_down_well ()
     ! grep -a -E "Read-error|Write-error|Out of memory" "$console"
 }
 
-run_one ()
+# machine NAME COMMAND: in a machine of its own, with $options; its output in $build/vm-NAME.log.
+machine ()
 {
-  local status=0
-  "$here/vmrun.sh" "${options[@]}" -l "$build/vm-$test.console" "$stage" "bash guest-$test.sh" || status=$?
-  if [[ $test == shutdown ]]; then
-    # It ends without a word.
-    [[ $status == 125 ]] && shut_down_well
-  else
-    return $status
-  fi
+  "$here/vmrun.sh" "${options[@]}" -l "$build/vm-$1.console" "$stage" "$2" >"$build/vm-$1.log" 2>&1
 }
 
-failed=()
-for test; do
-  options=()
+# A machine without our protections stands still at some time; with them it never does.
+deadlock ()
+{
+  local guard run status hung=0 bad=0 line
+  for guard in none locked all; do
+    line="$guard:"
+    for ((run = 1; run <= ${RUNS:-3}; run++)); do
+      status=0
+      machine "deadlock-$guard-$run" "GUARD=$guard bash guest-deadlock.sh" || status=$?
+      case $status in
+        0) line+=" survived" ;;
+        124) line+=" hung" ;;
+        *) line+=" status $status" ;;
+      esac
+      [[ $status == 0 || $guard == all ]] || hung=$((hung + 1))
+      [[ $status == 0 || $guard != all ]] || bad=$((bad + 1))
+    done
+    echo "$line"
+  done
+  ((bad == 0 && hung > 0))
+}
+
+run_one ()
+{
+  local status=0 options=() environment="DEATHS=${DEATHS:-50} STOPS=${STOPS:-10}"
   # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
     life) options=(-m 1G -t 600) ;;
     pressure) options=(-m 1G -t 900) ;;
+    mix) options=(-m 1G -t 1200) ;;
     deaths) options=(-m 1G -t 700) ;;
+    deadlock) options=(-m 1G -t 240) ;;
     service) options=(-m 1G -t 600 -i systemd) ;;
+    stops) options=(-m 1G -t 1200 -i systemd) ;;
+    faults) options=(-m 1G -t 400 -i systemd) ;;
     upgrade) options=(-m 1G -t 600 -i systemd) ;;
+    reboot) options=(-m 1G -t 600 -i systemd -b) ;;
     shutdown) options=(-m 1G -t 400 -i systemd) ;;
-    *) echo "unknown test '$test'" >&2; exit 2 ;;
+    trouble) options=(-m 1G -t 300 -i systemd -a novramswap) ;;
+    *) echo "unknown test '$test'" >&2; return 2 ;;
   esac
-  echo "== $test"
-  start=$SECONDS
-  if run_one; then
-    echo "PASS: $test ($((SECONDS - start)) s)"
-  else
-    echo "FAIL: $test ($((SECONDS - start)) s); the kernel's console is in $build/vm-$test.console"
-    failed+=("$test")
+  if [[ $test == deadlock ]]; then
+    deadlock
+    return
   fi
+  machine "$test" "$environment bash guest-$test.sh" || status=$?
+  if [[ $test == shutdown ]]; then
+    # It ends without a word.
+    [[ $status == 125 ]] && shut_down_well && return
+    return 1
+  fi
+  cat "$build/vm-$test.log"
+  return $status
+}
+
+# One test, with all that it says in one piece, in a subshell of its own.
+run_and_tell ()
+{
+  local start=$SECONDS status=0 said
+  said=$(run_one 2>&1) || status=$?
+  {
+    flock 9
+    echo "== $test"
+    printf '%s\n' "$said"
+    if ((status == 0)); then
+      echo "PASS: $test ($((SECONDS - start)) s)"
+    else
+      echo "FAIL: $test ($((SECONDS - start)) s); the kernel's console is in $build/vm-$test.console"
+    fi
+  } 9>"$stage/.lock"
+  return $status
+}
+
+# Once, and not by several at the same time.
+"$here/vmbuild.sh" >&2
+failed=0 running=0
+for test; do
+  if ((running == jobs)); then
+    wait -n || failed=$((failed + 1))
+    running=$((running - 1))
+  fi
+  run_and_tell &
+  running=$((running + 1))
 done
-((${#failed[@]} == 0))
+while ((running > 0)); do
+  wait -n || failed=$((failed + 1))
+  running=$((running - 1))
+done
+((failed == 0))

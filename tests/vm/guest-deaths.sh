@@ -19,11 +19,6 @@ outages ()
   sed -n 's/^count=//p' /run/vram-swap.outages
 }
 
-swapped ()
-{
-  awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
-}
-
 # How many requests the block layer has given the device: pages go both ways.
 requests ()
 {
@@ -47,7 +42,7 @@ cat /sys/block/nbd0/queue/io_timeout
 fillers=()
 part=$((($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) + 80) / 2))
 for n in 1 2; do
-  nice ./memfill $part >/run/memfill.$n 2>&1 &
+  nice ./memfill $part random >/run/memfill.$n 2>&1 &
   fillers+=($!)
 done
 for n in 1 2; do

@@ -6,17 +6,6 @@
 install_project
 settings 'size = 384M' 'min-size = 384M'
 
-available ()
-{
-  awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo
-}
-
-# In MiB.
-swapped ()
-{
-  awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
-}
-
 swap_is_off ()
 {
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
@@ -26,16 +15,11 @@ swap_is_off ()
 # hold MIB [MIB...]: a verifying program for each, in the background.
 hold ()
 {
-  local number=0 size
+  local size
   fillers=()
   for size; do
-    number=$((number + 1))
-    ./memfill "$size" >/run/memfill.$number 2>&1 &
-    fillers+=($!)
-    for _ in $(seq 1200); do
-      grep -q filled /run/memfill.$number && break
-      sleep 0.1
-    done
+    fill "$size" random
+    fillers+=("$filler")
   done
 }
 

@@ -6,21 +6,6 @@
 install_project
 use_stand_in STANDIN_CUDA_MEMORY=2G
 
-journal ()
-{
-  journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -30
-}
-
-# Waits, since the server's end is not waited for by who asked for it.
-server_is_gone ()
-{
-  for _ in $(seq 200); do
-    pgrep -x nbdkit >/dev/null || return 0
-    sleep 0.1
-  done
-  fail "the server did not end: $(journal)"
-}
-
 policy ()
 {
   expect 0 systemctl start vram-swap-policy.service
@@ -94,6 +79,69 @@ all_is_off
 expect 0 systemctl start vram-swap.service
 swap_is_on
 
+step "the cable is pulled, the battery runs down, the cable is back"
+# What the kernel would show of a laptop.
+mount -t tmpfs none /sys/class/power_supply
+supply ()
+{
+  mkdir -p "/sys/class/power_supply/$1"
+  printf '%s\n' "$2" >"/sys/class/power_supply/$1/$3"
+}
+supply AC Mains type
+supply AC 1 online
+supply BAT0 Battery type
+supply BAT0 Discharging status
+supply BAT0 80 capacity
+settings 'power-policy = down-on-battery'
+policy
+swap_is_on
+supply AC 0 online
+policy
+server_is_gone
+all_is_off
+expect 4 vram-swap status
+said "paused by the power policy"
+policy
+all_is_off
+supply AC 1 online
+policy
+swap_is_on
+settings 'power-policy = down-below=20%'
+supply AC 0 online
+policy
+swap_is_on
+supply BAT0 19 capacity
+policy
+server_is_gone
+all_is_off
+step "stopped by hand meanwhile, it stays so when the cable is back"
+expect 0 systemctl stop vram-swap.service
+supply AC 1 online
+expect 1 systemctl start vram-swap-policy.service
+all_is_off
+expect 0 systemctl start vram-swap.service
+swap_is_on
+step "udev has it looked at"
+# There is no battery whose news the kernel could bring: the rule itself, for a device that there is.
+rule=$(find / -xdev -name 90-vram-swap.rules -not -path "$PWD/*" | head -n 1)
+mkdir -p /run/udev/rules.d
+sed 's/SUBSYSTEM=="power_supply"/SUBSYSTEM=="net"/' "$rule" >/run/udev/rules.d/90-vram-swap.rules
+udevadm control --reload
+settings 'power-policy = down-on-battery'
+supply AC 0 online
+udevadm trigger --action=change --settle /sys/class/net/lo
+server_is_gone
+for _ in $(seq 100); do
+  grep -q nbd /proc/swaps || break
+  sleep 0.1
+done
+all_is_off
+supply AC 1 online
+settings
+policy
+swap_is_on
+umount /sys/class/power_supply
+
 step "sleep empties it, waking up brings it back"
 # As systemd-suspend.service has it, but that no machine sleeps.
 cat >/run/systemd/system/nap.service <<'EOF'
@@ -132,7 +180,7 @@ step "what does not fit prevents the sleep"
 lock_vram "$(pgrep -x nbdkit)"
 # Less is left than must stay free, but enough to run this; and some goes to swap.
 cp memfill /run/memfill
-amount=$(($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) - 40))
+amount=$(($(available) - 40))
 expect 0 systemd-run -q --unit=program -p StandardOutput=file:/run/memfill.out /run/memfill $amount
 for _ in $(seq 600); do
   grep -qs filled /run/memfill.out && break

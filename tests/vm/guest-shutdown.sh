@@ -26,10 +26,10 @@ for _ in $(seq 300); do
   grep -qs locked /run/lockvram.out && break
   sleep 0.1
 done
-amount=$(($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) + 100))
+amount=$(($(available) + 100))
 expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $amount
 for _ in $(seq 300); do
-  [ "$(awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps)" -ge 80 ] && break
+  [ "$(swapped)" -ge 80 ] && break
   sleep 0.1
 done
 echo "in use before: $(grep nbd /proc/swaps)" >/dev/ttyS0

@@ -24,7 +24,7 @@ replaced ()
     [ "$(outages)" -lt "$1" ] || return 0
     sleep 0.1
   done
-  fail "the server was replaced $(outages) times, not $1: $(journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -20)"
+  fail "the server was replaced $(outages) times, not $1: $(journal)"
 }
 
 # The stand-in's VRAM is the guest's own RAM, which must be there.
@@ -43,14 +43,9 @@ lock
 cat /run/lockvram.out
 [ "$(property NFileDescriptorStore)" = 5 ] || fail "systemd keeps $(property NFileDescriptorStore) descriptors, not 5"
 
-part=$(($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) + 60))
-nice ./memfill $part >/run/memfill.out 2>&1 &
-filler=$!
-for _ in $(seq 1200); do
-  ! grep -q filled /run/memfill.out || break
-  sleep 0.1
-done
-echo "$part MiB filled, swapped: $(awk '$1 ~ "nbd" { print int ($4 / 1024) }' /proc/swaps) MiB"
+part=$(($(available) + 60))
+fill $part random
+echo "$part MiB filled, swapped: $(swapped) MiB"
 
 step "the server is killed"
 kill -KILL "$(pgrep -x nbdkit)"
@@ -85,16 +80,13 @@ echo "$out"
 step "nobody noticed"
 sleep 5
 kill $filler
-wait $filler || fail "memfill: $(cat /run/memfill.out)"
-cat /run/memfill.out
+wait $filler || fail "memfill: $(cat /run/memfill.$filler)"
+cat "/run/memfill.$filler"
 dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" && fail "the kernel met errors"
 
 step "stop is the end"
 expect 0 systemctl stop vram-swap.service
-for _ in $(seq 200); do
-  pgrep -x nbdkit >/dev/null || break
-  sleep 0.1
-done
+server_is_gone
 all_is_off
 for _ in $(seq 50); do
   [ "$(property NFileDescriptorStore)" != 0 ] || break
@@ -102,5 +94,5 @@ for _ in $(seq 50); do
 done
 [ "$(property NFileDescriptorStore)" = 0 ] || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
 
-[ "$failures" = 0 ] || journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -60
+[ "$failures" = 0 ] || journal
 finish

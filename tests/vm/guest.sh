@@ -58,7 +58,7 @@ settings ()
 
 step ()
 {
-  echo "# $*"
+  echo "# [$(cut -d . -f 1 /proc/uptime) s] $*"
 }
 
 fail ()
@@ -102,6 +102,48 @@ all_is_off ()
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
   ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
   ! pgrep -x nbdkit >/dev/null || fail "a server runs: $(pgrep -ax nbdkit)"
+}
+
+# Waits, since the server's end is not waited for by who asked for it.
+server_is_gone ()
+{
+  for _ in $(seq 200); do
+    pgrep -x nbdkit >/dev/null || return 0
+    sleep 0.1
+  done
+  fail "the server did not end: $(journal)"
+}
+
+# What the service has said last.
+journal ()
+{
+  journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -n 40
+}
+
+# fill MIB [ORDER]: a verifying program of that size, $filler, has all its memory; its words are in /run/memfill.$filler.
+fill ()
+{
+  local words
+  words=$(mktemp /run/memfill.XXXXXX)
+  nice ./memfill "$@" >"$words" 2>&1 &
+  filler=$!
+  mv "$words" "/run/memfill.$filler"
+  for _ in $(seq 1800); do
+    grep -q filled "/run/memfill.$filler" && return
+    sleep 0.1
+  done
+  fail "memfill $*: not filled"
+}
+
+# In MiB: what programs can have without swap; what is swapped to VRAM.
+available ()
+{
+  awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo
+}
+
+swapped ()
+{
+  awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
 }
 
 finish ()

@@ -1,15 +1,22 @@
 /* nbdkit-vram: fills memory with a pattern and verifies it until told to stop
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * memfill MIB: fills, writes "filled" to stdout, then reads all of it back over
- * and over until SIGTERM, and exits with 0 when no word was ever wrong.
+ * memfill MIB [random|onward [repeating]]: fills, writes "filled" to stdout, then reads all of it
+ * back over and over until SIGTERM, and exits with 0 when no word was ever
+ * wrong.  With "random" it goes from page to page in no order, and writes every
+ * eighth page anew, so that pages which had been swapped out change.  With
+ * "repeating" pages compress, as zram needs them, else they do not.
  */
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#define PAGE_WORDS 512
 
 static volatile sig_atomic_t stop;
 
@@ -20,38 +27,68 @@ on_term (int sig)
   stop = 1;
 }
 
-/* No two pages alike, and none that compresses. */
+static uint64_t repeated_after = PAGE_WORDS;
+
+/* No two pages alike. */
 static uint64_t
 word_at (uint64_t i)
 {
+  i = i / PAGE_WORDS * PAGE_WORDS + i % repeated_after;
   i = (i + 1) * UINT64_C (0x9e3779b97f4a7c15);
   i = (i ^ (i >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
   return i ^ (i >> 27);
 }
 
+/* How many words of PAGE are not what WRITTEN has made of them. */
+static size_t
+wrong_words (const uint64_t *page, size_t first, uint64_t written)
+{
+  size_t wrong = 0;
+
+  for (size_t i = 0; i < PAGE_WORDS; i++)
+    wrong += page[i] != word_at (first + i) + written;
+  return wrong;
+}
+
 int
 main (int argc, char **argv)
 {
-  size_t n = argc > 1 ? strtoull (argv[1], NULL, 10) << 17 : 0, wrong = 0;
-  unsigned rounds = 0;
-  uint64_t *words = n > 0 ? malloc (n * sizeof *words) : NULL;
+  const bool random_order = argc > 2 && strcmp (argv[2], "random") == 0;
+  const size_t pages = argc > 1 ? strtoull (argv[1], NULL, 10) << 8 : 0;
+  uint64_t *words =
+      pages > 0 ? malloc (pages * PAGE_WORDS * sizeof *words) : NULL;
+  uint8_t *written = pages > 0 ? calloc (pages, 1) : NULL;
+  size_t wrong = 0, reads = 0;
+  uint64_t dice = 0;
 
-  if (words == NULL) {
+  if (words == NULL || written == NULL) {
     fprintf (stderr, "memfill: wanted a number of MiB that fit\n");
     return 2;
   }
+  if (argc > 3 && strcmp (argv[3], "repeating") == 0)
+    repeated_after = PAGE_WORDS / 16;
   signal (SIGTERM, on_term);
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = 0; i < pages * PAGE_WORDS; i++)
     words[i] = word_at (i);
   printf ("filled\n");
   fflush (stdout);
-  /* At least once to the end. */
-  do {
-    for (size_t i = 0; i < n && (rounds == 0 || !stop); i++)
-      wrong += words[i] != word_at (i);
-    rounds++;
-  } while (!stop);
-  printf ("%u rounds, %zu wrong words\n", rounds, wrong);
+  for (size_t turn = 0; !stop; turn = (turn + 1) % pages) {
+    const size_t n = random_order ? word_at (++dice) % pages : turn;
+    uint64_t *page = words + n * PAGE_WORDS;
+
+    wrong += wrong_words (page, n * PAGE_WORDS, written[n]);
+    reads++;
+    if (random_order && reads % 8 == 0) {
+      written[n]++;
+      for (size_t i = 0; i < PAGE_WORDS; i++)
+        page[i] = word_at (n * PAGE_WORDS + i) + written[n];
+    }
+  }
+  /* Each page must have been read at least once. */
+  for (size_t n = random_order ? 0 : reads; n < pages; n++, reads++)
+    wrong += wrong_words (words + n * PAGE_WORDS, n * PAGE_WORDS, written[n]);
+  printf ("%zu pages read, %zu wrong words\n", reads, wrong);
   free (words);
+  free (written);
   return wrong != 0;
 }

@@ -8,18 +8,20 @@
 #   -m SIZE  memory, default 1G     -i plain|systemd  what runs as pid 1, default plain
 #   -c N     cpus, default 2        -t SECONDS        time limit, default 600
 #   -r       mount DIR read-only    -n                network: the host's 127.0.0.1 is 10.0.2.2
-#   -l FILE  keep the kernel's console in FILE
+#   -l FILE  keep the kernel's console in FILE      -a WORDS  more on the kernel's command line
+#   -b       the guest may reboot, and COMMAND is run at each start
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
 work=$(mktemp -d)
 memory=1G cpus=2 limit=600 init=plain mount_options=rw net=() console=$work/console network=
+words='' reboot=(-no-reboot)
 usage() {
     sed -n '5,/^set/{/^#/s/^# \?//p}' "$0" >&2
     exit 2
 }
-while getopts m:c:i:t:rnl: option; do
+while getopts m:c:i:t:rnl:a:b option; do
     case $option in
     m) memory=$OPTARG ;;
     c) cpus=$OPTARG ;;
@@ -27,6 +29,8 @@ while getopts m:c:i:t:rnl: option; do
     t) limit=$OPTARG ;;
     r) mount_options=ro ;;
     n) network=1 ;;
+    a) words=$OPTARG ;;
+    b) reboot=() ;;
     l) console=$OPTARG ;;
     *) usage ;;
     esac
@@ -59,11 +63,11 @@ until [[ -S $work/virtiofs ]]; do
     sleep 0.02
 done
 
-qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
+qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none "${reboot[@]}"
     -M q35 -accel "tcg,thread=multi" -cpu max -smp "$cpus" -m "$memory"
     -object "memory-backend-memfd,id=ram,size=$memory,share=on" -numa "node,memdev=ram"
     -kernel "$cache/vmlinuz"
-    -append "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 root=/dev/nvme0n1 rw init=$init systemd.log_target=journal"
+    -append "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 root=/dev/nvme0n1 rw init=$init systemd.log_target=journal $words"
     -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on" -device "nvme,drive=root,serial=root"
     -chardev "socket,id=share,path=$work/virtiofs" -device "vhost-user-fs-pci,chardev=share,tag=share"
     -fw_cfg "name=opt/vm/script,file=$work/script"
@@ -71,8 +75,9 @@ qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
     -chardev "file,id=output,path=/dev/stdout,append=on" -device "virtserialport,nr=1,chardev=output"
     -chardev "file,id=status,path=$work/status" -device "virtserialport,nr=2,chardev=status"
     "${net[@]}")
+# In the foreground: who ends this script's process group ends the machine as well.
 status=0
-timeout -k 5 "$limit" "${qemu[@]}" </dev/null | cat || status=$? # cat: a pipe is what qemu can open by path
+timeout --foreground -k 5 "$limit" "${qemu[@]}" </dev/null | cat || status=$? # cat: a pipe is what qemu can open by path
 ((status == 0)) || exit "$status"
 if [[ ! -s $work/status ]]; then
     { echo "vmrun.sh: the guest ended without a status; its console:"; tail -n 40 "$console"; } >&2

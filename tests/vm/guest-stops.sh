@@ -1,0 +1,49 @@
+# nbdkit-vram: the service is stopped again and again while programs use what is swapped to it
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# shellcheck source=tests/vm/guest.sh
+. ./guest.sh
+install_project
+use_stand_in STANDIN_CUDA_MEMORY=300M
+settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
+stops=${STOPS:-10}
+
+# Where it goes when VRAM is given back: last in order, as a disk is.
+dd if=/dev/zero of=/swapfile bs=1M count=400 status=none
+chmod 600 /swapfile
+mkswap /swapfile >/dev/null
+swapon -p 1 /swapfile
+
+part=
+times=()
+for ((n = 1; n <= stops; n++)); do
+  expect 0 systemctl start vram-swap.service
+  lock_vram "$(pgrep -x nbdkit)"
+  [ -n "$part" ] || part=$((($(available) + 120) / 3))
+  fillers=()
+  for order in random random onward; do
+    fill $part $order
+    fillers+=("$filler")
+  done
+  before=$(swapped)
+  [ "$before" -ge 60 ] || fail "only $before MiB were swapped"
+  began=$(date +%s%N)
+  # All three go on, and want their pages meanwhile.
+  expect 0 timeout 300 systemctl stop vram-swap.service
+  times+=($((($(date +%s%N) - began) / 1000000)))
+  server_is_gone
+  all_is_off
+  for pid in "${fillers[@]}"; do
+    kill -0 "$pid" || fail "a program was killed"
+  done
+  kill "${fillers[@]}"
+  for pid in "${fillers[@]}"; do
+    wait "$pid" || fail "memfill: $(cat /run/memfill.*)"
+  done
+  echo "stop $n: $before MiB taken back in ${times[-1]} ms, $(grep -h wrong /run/memfill.* | paste -sd ,)"
+  rm /run/memfill.*
+done
+swapoff /swapfile
+dmesg | grep -E "I/O error, dev nbd.*WRITE|Read-error|Write-error|Out of memory|blocked for more" && fail "the kernel complained"
+[ "$failures" = 0 ] || journal
+finish
