@@ -98,12 +98,20 @@ run_one ()
     upgrade) options=(-m 1G -t 600 -i systemd) ;;
     reboot) options=(-m 1G -t 600 -i systemd -b) ;;
     shutdown) options=(-m 1G -t 400 -i systemd) ;;
+    newcomer)
+      options=(-m 2G -t 3600 -i systemd -n)
+      # Its own disk, with next to nothing on it.
+      export VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}/newcomer
+      export VM_PACKAGES="apt ca-certificates git mount procps" ;;
     trouble) options=(-m 1G -t 300 -i systemd -a novramswap) ;;
     *) echo "unknown test '$test'" >&2; return 2 ;;
   esac
   if [[ $test == deadlock ]]; then
     deadlock
     return
+  fi
+  if [[ $test == newcomer ]]; then
+    git clone -q --bare "$here/../.." "$stage/nbdkit-vram.git" || return
   fi
   machine "$test" "$environment bash guest-$test.sh" || status=$?
   if [[ $test == shutdown ]]; then

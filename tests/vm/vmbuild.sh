@@ -4,15 +4,25 @@
 #
 # Build the guest image that vmrun.sh boots: vmbuild.sh [-f] [EXTRA_PACKAGE...]
 # Does nothing when it is there already, built by this same script with the same packages; -f rebuilds.
+# VM_PACKAGES, when it is set, is used instead of the packages that the tests need.
 # Root and Debian only. Leaves vmlinuz and root.img in $VM_CACHE.
 set -euo pipefail
 
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
 force=0
 if [[ ${1-} == -f ]]; then force=1; shift; fi
-packages=(systemd systemd-sysv udev kmod procps iproute2 hostname socat psmisc strace e2fsprogs
-    nbdkit nbd-client libnbd-bin fio stress-ng python3-minimal "$@")
+packages=(systemd systemd-sysv udev kmod iproute2)
+if [[ -n ${VM_PACKAGES-} ]]; then
+    read -ra wanted <<<"$VM_PACKAGES"
+else
+    wanted=(procps hostname socat psmisc strace e2fsprogs nbdkit nbd-client libnbd-bin fio stress-ng python3-minimal)
+fi
+packages+=("${wanted[@]}" "$@")
 stamp="$(sha256sum <"$0") ${packages[*]}"
+mkdir -p "$cache"
+# One at a time, and who had to wait finds it done.
+exec 8>"$cache/.lock"
+flock 8
 if ((!force)) && [[ "$(cat "$cache/stamp" 2>/dev/null)" == "$stamp" ]]; then
     exit 0
 fi
@@ -27,7 +37,6 @@ if ((${#need[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${need[@]}"
 fi
 
-mkdir -p "$cache"
 work=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -89,10 +98,11 @@ systemctl --root="$root" -q mask getty@.service getty-static.service serial-gett
 : >"$root/etc/machine-id"
 echo guest >"$root/etc/hostname"
 
+mke2fs -q -t ext4 -O ^has_journal -d "$root" "$work/root.img" 3000M
 rm -f "$cache/stamp"
-truncate -s 0 "$cache/root.img"
-mke2fs -q -t ext4 -O ^has_journal -d "$root" "$cache/root.img" 1500M
-cp "$work"/kernel/boot/vmlinuz-* "$cache/vmlinuz"
+# Machines that run keep the files that they began with.
+mv "$work/root.img" "$cache/root.img"
+mv "$work"/kernel/boot/vmlinuz-* "$cache/vmlinuz"
 echo "$stamp" >"$cache/stamp"
 echo "built $cache in $((SECONDS - start)) s: image $(du -sh "$cache/root.img" | cut -f1)," \
     "kernel package $(du -sh "$work"/*.deb | cut -f1), $(grep -o 'get [0-9.]* .B' "$cache/build.log" | paste -sd ' ') of others"

@@ -7,7 +7,7 @@
 # and exits with its status; 124 when time ran out, 125 when the guest ended without a status.
 #   -m SIZE  memory, default 1G     -i plain|systemd  what runs as pid 1, default plain
 #   -c N     cpus, default 2        -t SECONDS        time limit, default 600
-#   -r       mount DIR read-only    -n                network: the host's 127.0.0.1 is 10.0.2.2
+#   -r       mount DIR read-only    -n                network: the host's, whose 127.0.0.1 is 10.0.2.2
 #   -l FILE  keep the kernel's console in FILE      -a WORDS  more on the kernel's command line
 #   -b       the guest may reboot, and COMMAND is run at each start
 set -euo pipefail
@@ -50,7 +50,8 @@ trap '[[ -z $virtiofsd ]] || kill "$virtiofsd" 2>/dev/null || true; rm -rf "$wor
 {
     if [[ -n $network ]]; then
         net=(-netdev "user,id=net" -device "virtio-net-pci,netdev=net,romfile=")
-        echo "ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up"
+        echo "ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up; ip route add default via 10.0.2.2"
+        echo "rm -f /etc/resolv.conf; echo nameserver 10.0.2.3 >/etc/resolv.conf"
     fi
     echo "mkdir -p ${dir@Q} && mount -t virtiofs -o $mount_options share ${dir@Q} && cd ${dir@Q} || exit 125"
     printf '%s\n' "$2"

@@ -1,0 +1,39 @@
+# nbdkit-vram: a machine on which nothing of it was ever installed, and what the README tells a newcomer to do
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# shellcheck source=tests/vm/guest.sh
+. ./guest.sh
+
+# Instead of NVIDIA's driver, which a newcomer has, and a size that fits this machine.
+mkdir -p /opt/driver && cp -a driver/. /opt/driver
+use_stand_in STANDIN_CUDA_MEMORY=320M
+for program in nbdkit nbd-client gcc make; do
+  ! command -v $program || fail "$program was installed before"
+done
+export HOME=/root TERM=dumb
+source=$PWD/nbdkit-vram.git
+cd /root || exit 1
+
+step "git clone, quickstart install, systemctl enable: three commands"
+time git clone -q "$source" nbdkit-vram || fail "git clone"
+cd nbdkit-vram || exit 1
+time ./quickstart install || fail "quickstart install"
+expect 0 systemctl enable --now vram-swap
+
+step "what the newcomer sees"
+swap_is_on
+swapon --show
+vram-swap status
+step "and what the doctor says"
+vram-swap check
+vram-swap config
+man -w vram-swap 2>/dev/null || find / -xdev -name 'vram-swap.8*'
+
+step "and away again"
+expect 0 systemctl stop vram-swap
+server_is_gone
+expect 0 make -C out/build uninstall
+! command -v vram-swap || fail "vram-swap is still there"
+find / -xdev \( -name 'vram-swap*' -o -name '*nbdkit-vram*' \) -not -path '/root/*' -not -path '/sys/*' -not -path '/proc/*' -print
+[ "$failures" = 0 ] || journal
+finish
