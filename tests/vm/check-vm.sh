@@ -40,6 +40,18 @@ for program in lockvram memfill; do
   "${CC:-cc}" -O2 -static -o "$stage/$program" "$here/$program.c"
 done
 
+# Another build of the same sources, of another version and compiled in another way, for upgrade.
+build_next ()
+{
+  local next=$build/vm-next
+  mkdir -p "$next"
+  [[ -e $next/config.status ]] || (cd "$next" && "$here/../../configure" CFLAGS=-O1) || return
+  sed -i 's/^\(#define PACKAGE_VERSION "[^"+]*\)[^"]*"/\1+next"/' "$next/config.h" || return
+  make -s -C "$next/plugin" && make -s -C "$next/swap" || return
+  mkdir -p "$stage/next"
+  cp "$next"/plugin/.libs/nbdkit-*-plugin.so "$next/swap/vram-swap" "$stage/next"
+}
+
 # The console of a machine that has shut itself down: swap was off when its unit had stopped, and before the
 # server's had, and nobody met an error.
 shut_down_well ()
@@ -109,6 +121,9 @@ run_one ()
   if [[ $test == deadlock ]]; then
     deadlock
     return
+  fi
+  if [[ $test == upgrade ]]; then
+    build_next >"$build/vm-next.log" 2>&1 || { tail -n 20 "$build/vm-next.log"; return 1; }
   fi
   if [[ $test == newcomer ]]; then
     git clone -q --bare "$here/../.." "$stage/nbdkit-vram.git" || return

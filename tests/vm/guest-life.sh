@@ -62,6 +62,27 @@ assert s["device"]["errors"] == 0, s
 ' || fail "status --json: $out"
 expect 0 vram-swap down
 
+step "bench, beside another swap, which is only read"
+dd if=/dev/zero of=/swapfile bs=1M count=64 status=none
+chmod 600 /swapfile
+mkswap /swapfile >/dev/null
+swapon -p 1 /swapfile
+sum=$(sha256sum </swapfile)
+expect 0 vram-swap bench
+echo "$out"
+said "VRAM /dev/nbd0"
+said "one 4K read a second"
+[ "$(printf '%s\n' "$out" | grep -c '^/swapfile ')" = 3 ] || fail "/swapfile is not in each table"
+[ "$(sha256sum </swapfile)" = "$sum" ] || fail "bench wrote to another swap"
+all_is_off
+swapoff /swapfile
+rm /swapfile
+expect 0 vram-swap up
+expect 1 vram-swap bench
+said "swap is on"
+swap_is_on
+expect 0 vram-swap down
+
 step "nbd-client is missing"
 mv /usr/sbin/nbd-client /root
 expect 1 vram-swap up

@@ -62,8 +62,18 @@ kill -CONT $filler
 
 step "another build"
 plugin=$(find / -xdev -name nbdkit-vram-plugin.so -not -path "$PWD/*" 2>/dev/null | head -n 1)
-cp "$plugin" "$plugin.new"
-mv "$plugin.new" "$plugin"
+program=$(command -v vram-swap)
+old=$(vram-swap --version)
+# As a package manager does: the new file takes the old one's place.
+replace ()
+{
+  ! cmp -s "$1" "$2" || fail "$2: the same build"
+  cp "$1" "$2.new"
+  mv "$2.new" "$2"
+}
+replace next/nbdkit-vram-plugin.so "$plugin"
+replace next/vram-swap "$program"
+echo "from $old to $(vram-swap --version)"
 kill -STOP $filler
 expect 0 systemctl restart vram-swap-server.service
 replaced 3
