@@ -154,6 +154,13 @@ cleanup_fn ()
   hooks+=("$(printf '%q ' "$@")")
 }
 
+# Whether a server's log has a report. One that is killed has no exit status to say so.
+reported ()
+{
+  [ -n "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] &&
+    grep -qE '^WARNING: ThreadSanitizer|^==[0-9]+== ' "$tmp"/log* 2>/dev/null
+}
+
 run_hooks ()
 {
   local status=$? i
@@ -162,6 +169,10 @@ run_hooks ()
   for ((i = ${#hooks[@]} - 1; i >= 0; i--)); do
     eval "${hooks[i]}"
   done
+  if [ "$status" -eq 0 ] && reported; then
+    failure="there are reports of a sanitizer, or of valgrind"
+    status=1
+  fi
   if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
     for i in "$tmp"/log*; do
       [ -s "$i" ] || continue

@@ -78,7 +78,9 @@ class Store:
             return ",".join ("%d:%s" % (fd, name) for name, fd in self.fds.items ())
 
     def start (self, *parameters, log = None):
-        """Starts a server with whatever is kept; does not wait for it."""
+        """Starts a server with whatever is kept; does not wait for it. What it says goes to log, or to the end of what
+        all servers have said.
+        """
         parameters = list (parameters)
         adopt = self.adopt ()
         if adopt:
@@ -88,15 +90,14 @@ class Store:
         self.ready.clear ()
         with self.lock:
             fds = list (self.fds.values ())
-        out = open (log, "wb") if log else None
+        out = open (log, "wb") if log else open (self.folder + "/log.servers", "ab")
         self.process = subprocess.Popen (self.command + parameters, pass_fds = fds, stdin = subprocess.DEVNULL,
                                          stdout = out, stderr = out,
                                          env = dict (os.environ, NOTIFY_SOCKET = self.address))
         self.starts += 1
-        if out:
-            out.close ()
+        out.close ()
 
-    def start_as_systemd (self, log = None):
+    def start_as_systemd (self, log):
         """Starts a launcher with whatever is kept, as LISTEN_FDS has it."""
         with self.lock:
             names = list (self.fds)
@@ -106,15 +107,14 @@ class Store:
         if names:
             environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))
         self.ready.clear ()
-        out = open (log, "ab") if log else None
+        out = open (log, "ab")
         self.process = subprocess.Popen ([sys.executable, "-c", LISTEN, ",".join (map (str, fds))] + self.command,
                                          stdin = subprocess.DEVNULL, stdout = out, stderr = out, env = environment,
                                          pass_fds = fds)
         self.starts += 1
         for fd in fds:
             os.close (fd)
-        if out:
-            out.close ()
+        out.close ()
 
     def wait_ready (self):
         deadline = time.monotonic () + PATIENCE

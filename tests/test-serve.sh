@@ -6,7 +6,6 @@ source "$(dirname "$0")/functions.sh"
 set -e -x -u
 
 requires_program python3
-[ -z "$VRAM_VALGRIND" ] || skip "valgrind would run vram-swap, too"
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 swap=$VRAM_BUILD/swap/vram-swap
 [ -x "$swap" ] || skip "vram-swap is not built: $swap"
@@ -21,13 +20,13 @@ threads = 16
 socket = $sock
 plugin = $VRAM_PLUGIN
 END
-# What launch runs is nbdkit; here it is vram-swap that runs nbdkit.
+# What launch runs is nbdkit; here it is vram-swap that runs nbdkit, and under valgrind it is vram-swap that is.
 launcher
 unset 'launch[-1]'
 export VRAM_PATIENCE=$patience
 kills=12
-[ -z "$SANITIZER_PRELOAD" ] || kills=6
-launch+=("PATH=$nbdkit_folder:$PATH" "$swap" --config "$tmp/conf" serve)
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=6
+launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$tmp/conf" serve)
 python3 "$tests/adopt-serve.py" "$kills" 72 "$tmp" "$log" "${launch[@]}"
 expect_log "the server was killed by"
 expect_log "took over a disk of 72 MiB"
