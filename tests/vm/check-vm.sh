@@ -5,7 +5,8 @@
 #   check-vm.sh [-j N] BUILDDIR [TEST...]
 #
 # BUILDDIR is configured and built; at most N machines run at once (1). TEST is one of those below; by default all
-# but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do.
+# but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do, MIX which
+# of the ways in guest-mix.sh are tried.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -96,26 +97,26 @@ deadlock ()
 
 run_one ()
 {
-  local status=0 options=() environment="DEATHS=${DEATHS:-50} STOPS=${STOPS:-10}"
+  local status=0 options=() environment="DEATHS=${DEATHS:-50} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
   # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
-    life) options=(-m 1G -t 600) ;;
-    pressure) options=(-m 1G -t 900) ;;
+    life) options=(-m 768M -t 600) ;;
+    pressure) options=(-m 768M -t 900) ;;
     mix) options=(-m 1G -t 1200) ;;
-    deaths) options=(-m 1G -t 700) ;;
+    deaths) options=(-m 768M -t 700) ;;
     deadlock) options=(-m 1G -t 240) ;;
-    service) options=(-m 1G -t 600 -i systemd) ;;
-    stops) options=(-m 1G -t 1200 -i systemd) ;;
-    faults) options=(-m 1G -t 400 -i systemd) ;;
-    upgrade) options=(-m 1G -t 600 -i systemd) ;;
-    reboot) options=(-m 1G -t 600 -i systemd -b) ;;
-    shutdown) options=(-m 1G -t 400 -i systemd) ;;
+    service) options=(-m 768M -t 600 -i systemd) ;;
+    stops) options=(-m 768M -t 2400 -i systemd) ;;
+    faults) options=(-m 768M -t 400 -i systemd) ;;
+    upgrade) options=(-m 768M -t 600 -i systemd) ;;
+    reboot) options=(-m 768M -t 600 -i systemd -b) ;;
+    shutdown) options=(-m 768M -t 400 -i systemd) ;;
     newcomer)
       options=(-m 2G -t 3600 -i systemd -n)
       # Its own disk, with next to nothing on it.
       export VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}/newcomer
       export VM_PACKAGES="apt ca-certificates git mount procps" ;;
-    trouble) options=(-m 1G -t 300 -i systemd -a novramswap) ;;
+    trouble) options=(-m 768M -t 300 -i systemd -a novramswap) ;;
     *) echo "unknown test '$test'" >&2; return 2 ;;
   esac
   if [[ $test == deadlock ]]; then

@@ -4,7 +4,7 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-settings 'size = 384M' 'min-size = 384M' 'connections = 1' 'threads = 4'
+settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
 deaths=${DEATHS:-50}
 
 # The server's process, a child of the one that was started.
@@ -25,7 +25,7 @@ requests ()
   awk '{ print $1 + $5 }' /sys/block/nbd0/stat
 }
 
-export STANDIN_CUDA_MEMORY=400M
+export STANDIN_CUDA_MEMORY=300M
 vram-swap serve >/run/serve.log 2>&1 &
 keeper=$!
 expect 0 vram-swap wait-server $keeper

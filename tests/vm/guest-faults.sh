@@ -4,8 +4,8 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-use_stand_in STANDIN_CUDA_MEMORY=400M STANDIN_CUDA_FAIL_FILE=/tmp/faults
-settings 'size = 384M' 'min-size = 384M' 'connections = 1'
+use_stand_in STANDIN_CUDA_MEMORY=300M STANDIN_CUDA_FAIL_FILE=/tmp/faults
+settings 'size = 256M' 'min-size = 256M' 'connections = 1'
 
 # faults LINE: the next copies fail as LINE says; the stand-in looks for it at each call.
 faults ()

@@ -5,9 +5,10 @@
 . ./guest.sh
 install_project
 store=448
-mkdir /sys/fs/cgroup/server
+cgroup=/sys/fs/cgroup/server
+mkdir $cgroup
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-echo 0 >/sys/fs/cgroup/server/memory.swap.max
+echo 0 >$cgroup/memory.swap.max
 
 # What the store leaves of the machine's memory.
 total=$(($(awk '$1 == "MemTotal:" { print int ($2 / 1024) }' /proc/meminfo) - store))
@@ -69,7 +70,7 @@ served ()
   export STANDIN_CUDA_MEMORY=500M
   # In the cgroup from the start: what it allocates counts there.
   (
-    echo $BASHPID >/sys/fs/cgroup/server/cgroup.procs
+    echo $BASHPID >$cgroup/cgroup.procs
     exec vram-swap serve >/run/serve.log 2>&1
   ) &
   keeper=$!
@@ -87,57 +88,62 @@ over ()
   all_is_off
 }
 
-served 'connections = 1' 'threads = 1'
-under_pressure 150
-over
-
-served 'connections = 4' 'threads = 1'
-step "and nearly nothing kept free"
-least=$(cat /proc/sys/vm/min_free_kbytes)
-echo 500 >/proc/sys/vm/min_free_kbytes
-under_pressure 120
-echo "$least" >/proc/sys/vm/min_free_kbytes
-over
-
-served 'connections = 4' 'threads = 4'
-step "and the server's cgroup is squeezed"
-cgroup=/sys/fs/cgroup/server
-# No more than it has, and room for what its sockets hold; and all the time all is taken from it that can be.
-echo $(($(cat $cgroup/memory.current) + (2 << 20))) >$cgroup/memory.max
-while sleep 0.2; do
-  echo 1G >$cgroup/memory.reclaim
-done 2>/dev/null &
-squeeze=$!
-under_pressure 120
-kill $squeeze
-echo "the cgroup: limit $(cat $cgroup/memory.max), peak $(cat $cgroup/memory.peak)," \
-  "$(grep -E '^(pgscan|pgsteal|unevictable) ' $cgroup/memory.stat | paste -sd ' '), $(paste -sd ' ' $cgroup/memory.events)"
-over
-echo max >$cgroup/memory.max
-
-served 'connections = 1' 'threads = 16'
-step "and zram beside it, which overflows into nothing before VRAM is full"
-modprobe zram
-echo 256M >/sys/block/zram0/disksize
-mkswap /dev/zram0 >/dev/null
-swapon -p 100 /dev/zram0
-expect 0 vram-swap status
-echo "$out" | grep -A4 -i "priority\|order" || :
-# Pages that are freed leave holes, so the order is what shows when both have been filled for the first time.
-while :; do
-  if [ "$(in_use zram)" -ge 8 ]; then
-    in_use nbd >/run/vram-before-zram
-    break
-  fi
-  sleep 0.2
-done &
-watch=$!
-under_pressure 165 repeating
-kill $watch 2>/dev/null
-echo "VRAM had $(cat /run/vram-before-zram) of $store MiB when zram got its first"
-[ "$(cat /run/vram-before-zram)" -ge $((store - 32)) ] || fail "zram was used before VRAM was full"
-over
-swapoff /dev/zram0
+for way in ${MIX:-1 2 3 4}; do
+  case $way in
+    1)
+      served 'connections = 1' 'threads = 1'
+      under_pressure 150
+      over ;;
+    2)
+      served 'connections = 4' 'threads = 1'
+      step "and nearly nothing kept free"
+      least=$(cat /proc/sys/vm/min_free_kbytes)
+      echo 500 >/proc/sys/vm/min_free_kbytes
+      under_pressure 120
+      echo "$least" >/proc/sys/vm/min_free_kbytes
+      over ;;
+    3)
+      served 'connections = 4' 'threads = 4'
+      step "and the server's cgroup is squeezed"
+      # No more than it has, and room for what its sockets hold; and all the time all is taken from it that can be.
+      echo $(($(cat $cgroup/memory.current) + (2 << 20))) >$cgroup/memory.max
+      while sleep 0.2; do
+        echo 1G >$cgroup/memory.reclaim
+      done 2>/dev/null &
+      squeeze=$!
+      under_pressure 120
+      kill $squeeze
+      echo "the cgroup: limit $(cat $cgroup/memory.max), peak $(cat $cgroup/memory.peak)," \
+        "$(grep -E '^(pgscan|pgsteal|unevictable) ' $cgroup/memory.stat | paste -sd ' ')," \
+        "$(paste -sd ' ' $cgroup/memory.events)"
+      over
+      echo max >$cgroup/memory.max ;;
+    4)
+      served 'connections = 1' 'threads = 16'
+      step "and zram beside it, which gets what VRAM has no room for"
+      modprobe zram
+      echo 256M >/sys/block/zram0/disksize
+      mkswap /dev/zram0 >/dev/null
+      swapon -p 100 /dev/zram0
+      expect 0 vram-swap status
+      printf '%s\n' "$out" | grep -E '^(fills|  *then)'
+      # Pages that are freed leave holes, so the order is what shows when VRAM is full for the first time.
+      while :; do
+        if [ "$(in_use zram)" -ge 8 ]; then
+          in_use nbd >/run/vram-before-zram
+          break
+        fi
+        sleep 0.2
+      done &
+      watch=$!
+      under_pressure 165 repeating
+      kill $watch 2>/dev/null
+      echo "VRAM had $(cat /run/vram-before-zram) of $store MiB when zram got its first"
+      [ "$(cat /run/vram-before-zram)" -ge $((store - 32)) ] || fail "zram was used before VRAM was full"
+      over
+      swapoff /dev/zram0 ;;
+  esac
+done
 
 dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Read-error|Write-error|Out of memory|blocked for more" &&
   fail "the kernel complained"

@@ -4,9 +4,9 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 
-# Instead of NVIDIA's driver, which a newcomer has, and a size that fits this machine.
+# Instead of NVIDIA's driver, which a newcomer has. Its VRAM costs memory only where it is used.
 mkdir -p /opt/driver && cp -a driver/. /opt/driver
-use_stand_in STANDIN_CUDA_MEMORY=320M
+use_stand_in STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_GARBAGE=1M
 for program in nbdkit nbd-client gcc make; do
   ! command -v $program || fail "$program was installed before"
 done

@@ -4,7 +4,7 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-settings 'size = 384M' 'min-size = 384M'
+settings 'size = 256M' 'min-size = 256M'
 
 swap_is_off ()
 {
@@ -37,7 +37,7 @@ release ()
 
 # The stand-in's VRAM is the guest's own RAM, which must be there, and must not
 # be swapped itself, through a server that lives for as long as the test.
-export STANDIN_CUDA_MEMORY=400M
+export STANDIN_CUDA_MEMORY=300M
 vram-swap serve >/run/serve.log 2>&1 &
 server=$!
 expect 0 vram-swap wait-server $server

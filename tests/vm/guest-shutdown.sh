@@ -4,8 +4,8 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-settings 'size = 384M' 'min-size = 384M'
-use_stand_in STANDIN_CUDA_MEMORY=400M
+settings 'size = 256M' 'min-size = 256M'
+use_stand_in STANDIN_CUDA_MEMORY=300M
 # What each unit finds when it has been stopped, on the console.
 for unit in vram-swap vram-swap-server; do
   mkdir -p "/etc/systemd/system/$unit.service.d"
