@@ -104,7 +104,7 @@ run_one ()
     pressure) options=(-m 768M -t 900) ;;
     mix) options=(-m 1G -t 1200) ;;
     deaths) options=(-m 768M -t 700) ;;
-    deadlock) options=(-m 1G -t 240) ;;
+    deadlock) options=(-m 768M -t 240) ;;
     service) options=(-m 768M -t 600 -i systemd) ;;
     stops) options=(-m 768M -t 2400 -i systemd) ;;
     faults) options=(-m 768M -t 400 -i systemd) ;;
