@@ -154,9 +154,9 @@ attach_up (const struct conf *c, struct state *st, struct attachment *a)
     return -1;
   if (service_start (c, st, &a->server, &a->started) == -1)
     return -1;
-  note ("server: %s%s%s on %s", human (a->server.size),
-        a->server.description[0] ? ", " : "", a->server.description,
-        conf_text (c, CONF_SOCKET));
+  note ("server on %s: %s%s%s", conf_text (c, CONF_SOCKET),
+        human (a->server.size), a->server.description[0] ? ", " : "",
+        a->server.description);
 
   st->connections = conf_connections (c);
   st->timeout = conf_timeout (c);
