@@ -404,6 +404,17 @@ set_bytes (struct lanes *lanes, struct lane *lane, CUdeviceptr dst,
   return wait_piece (lanes, lane, 0, what);
 }
 
+/* Give LANE back after a copy with the result R: after one that failed, only
+ * when the GPU is done with its buffers.
+ */
+static void
+leave_lane (struct lanes *lanes, struct lane *lane, int r)
+{
+  if (r == -1)
+    quieten (lanes, lane);
+  put_lane (lanes, lane);
+}
+
 static void
 log_copy (const struct lanes *lanes, const struct lane *lane, const char *what,
           size_t count, CUdeviceptr address)
@@ -425,9 +436,7 @@ lanes_write (struct lanes *lanes, CUdeviceptr dst, const void *src,
     return -1;
   log_copy (lanes, lane, "write", count, dst);
   r = write_pieces (lanes, lane, dst, src, count);
-  if (r == -1)
-    quieten (lanes, lane);
-  put_lane (lanes, lane);
+  leave_lane (lanes, lane, r);
   return r;
 }
 
@@ -442,9 +451,7 @@ lanes_read (struct lanes *lanes, void *dst, CUdeviceptr src, size_t count)
     return -1;
   log_copy (lanes, lane, "read", count, src);
   r = read_pieces (lanes, lane, dst, src, count);
-  if (r == -1)
-    quieten (lanes, lane);
-  put_lane (lanes, lane);
+  leave_lane (lanes, lane, r);
   return r;
 }
 
@@ -460,9 +467,7 @@ lanes_set (struct lanes *lanes, CUdeviceptr dst, unsigned char value,
     return -1;
   log_copy (lanes, lane, "set", count, dst);
   r = set_bytes (lanes, lane, dst, value, count);
-  if (r == -1)
-    quieten (lanes, lane);
-  put_lane (lanes, lane);
+  leave_lane (lanes, lane, r);
   return r;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "libcuda.h"
+#include "library.h"
 
 #define LIBRARY "libcuda.so.1"
 
@@ -23,19 +24,6 @@ libcuda_load_error (void)
   return load_error;
 }
 
-/* Look SYMBOL up and store its address in FIELD, a function pointer.  A void
- * pointer holds a function's address on every system that has dlsym
- * (POSIX.1-2008).
- */
-static bool
-find_symbol (const char *symbol, void *field)
-{
-  void *address = dlsym (handle, symbol);
-
-  memcpy (field, &address, sizeof address);
-  return address != NULL;
-}
-
 int
 libcuda_load (void)
 {
@@ -44,10 +32,7 @@ libcuda_load (void)
   if (handle)
     return 0;
 
-  /* RTLD_NODELETE: the driver starts threads that it does not stop, so their
-   * code must stay when nbdkit unloads the plugin.
-   */
-  handle = dlopen (LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  handle = library_open (LIBRARY);
   if (handle == NULL) {
     snprintf (load_error, sizeof load_error,
               "cannot load %s, the library of the NVIDIA driver: %s; "
@@ -58,10 +43,10 @@ libcuda_load (void)
   }
 
 #define STUB(field, symbol, args)                                              \
-  if (!find_symbol (#symbol, &libcuda.field) && missing == NULL)               \
+  if (!library_symbol (handle, #symbol, &libcuda.field) && missing == NULL)    \
     missing = #symbol;
 #define OPTIONAL_STUB(field, symbol, args)                                     \
-  find_symbol (#symbol, &libcuda.field);
+  library_symbol (handle, #symbol, &libcuda.field);
 #include "libcuda-stubs.h"
 #undef STUB
 #undef OPTIONAL_STUB

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "libvulkan.h"
+#include "library.h"
 
 #define LIBRARY "libvulkan.so.1"
 
@@ -40,16 +41,6 @@ libvulkan_prepare (void)
   setenv ("VK_LOADER_DRIVERS_SELECT", "*nvidia*", 0);
 }
 
-/* Look SYMBOL up and store its address in FIELD, a function pointer. */
-static bool
-find_symbol (const char *symbol, void *field)
-{
-  void *address = dlsym (handle, symbol);
-
-  memcpy (field, &address, sizeof address);
-  return address != NULL;
-}
-
 int
 libvulkan_load (void)
 {
@@ -58,10 +49,7 @@ libvulkan_load (void)
   if (handle)
     return 0;
 
-  /* RTLD_NODELETE: as for libcuda.so.1, threads of the driver may outlive what
-   * started them.
-   */
-  handle = dlopen (LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  handle = library_open (LIBRARY);
   if (handle == NULL) {
     snprintf (load_error, sizeof load_error,
               "cannot load %s: %s; install the Vulkan loader (Debian: "
@@ -71,7 +59,7 @@ libvulkan_load (void)
   }
 
 #define STUB(field, symbol, type, args)                                        \
-  if (!find_symbol (#symbol, &libvulkan.field) && missing == NULL)             \
+  if (!library_symbol (handle, #symbol, &libvulkan.field) && missing == NULL)  \
     missing = #symbol;
 #include "libvulkan-stubs.h"
 #undef STUB

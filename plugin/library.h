@@ -1,0 +1,36 @@
+/* nbdkit-vram: opens a driver's library at run time and finds functions in it
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_LIBRARY_H
+#define VRAM_LIBRARY_H
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Open NAME where the dynamic linker finds it, or return NULL; dlerror then says
+ * why.  RTLD_NODELETE: a driver starts threads that it does not stop, so their
+ * code must stay when nbdkit unloads the plugin.
+ */
+static inline void *
+library_open (const char *name)
+{
+  return dlopen (name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+}
+
+/* Look SYMBOL up and store its address in FIELD, a function pointer; false when
+ * there is none.  A void pointer holds a function's address on every system that
+ * has dlsym (POSIX.1-2008).
+ */
+static inline bool
+library_symbol (void *library, const char *symbol, void *field)
+{
+  void *address = dlsym (library, symbol);
+
+  memcpy (field, &address, sizeof address);
+  return address != NULL;
+}
+
+#endif
