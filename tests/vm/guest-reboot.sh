@@ -11,22 +11,8 @@ if [ ! -e /var/rebooted ]; then
   use_stand_in STANDIN_CUDA_MEMORY=300M
   expect 0 systemctl enable --now vram-swap.service
   swap_is_on
-  # As a GPU's memory does, the stand-in's stays when the services are stopped.
-  cp lockvram memfill /run
-  expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
-    /run/lockvram "$(pgrep -x nbdkit)"
-  for _ in $(seq 300); do
-    grep -qs locked /run/lockvram.out && break
-    sleep 0.1
-  done
-  amount=$(($(available) + 60))
-  expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $amount
-  for _ in $(seq 600); do
-    [ "$(swapped)" -ge 40 ] && break
-    sleep 0.1
-  done
+  in_use_to_the_end 60
   echo "in use when the machine is rebooted: $(grep nbd /proc/swaps)"
-  grep -q nbd /proc/swaps || fail "nothing is in use"
   [ "$failures" = 0 ] || finish
   cut -d ' ' -f 1 /proc/sys/kernel/random/boot_id >/var/rebooted
   sync

@@ -146,6 +146,26 @@ swapped ()
   awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
 }
 
+# in_use_to_the_end MIB: about so much of a unit's memory is swapped to the service's VRAM when the machine ends. Both
+# are units as a user's programs are, but what stands for a GPU's memory stays until the end.
+in_use_to_the_end ()
+{
+  # Programs with memory of their own, not of the folder that the host has lent.
+  cp lockvram memfill /run
+  expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
+    /run/lockvram "$(pgrep -x nbdkit)"
+  for _ in $(seq 300); do
+    grep -qs locked /run/lockvram.out && break
+    sleep 0.1
+  done
+  expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $(($(available) + $1))
+  for _ in $(seq 600); do
+    [ "$(swapped)" -lt $(($1 * 2 / 3)) ] || return 0
+    sleep 0.1
+  done
+  fail "only $(swapped) MiB are in use"
+}
+
 finish ()
 {
   if [ "$failures" -gt 0 ]; then
