@@ -63,6 +63,8 @@ main (int argc, char **argv)
 
   if (words == NULL || written == NULL) {
     fprintf (stderr, "memfill: wanted a number of MiB that fit\n");
+    free (words);
+    free (written);
     return 2;
   }
   if (argc > 3 && strcmp (argv[3], "repeating") == 0)
