@@ -56,7 +56,7 @@ main (int argc, char **argv)
   const bool random_order = argc > 2 && strcmp (argv[2], "random") == 0;
   const size_t pages = argc > 1 ? strtoull (argv[1], NULL, 10) << 8 : 0;
   uint64_t *words =
-      pages > 0 ? malloc (pages * PAGE_WORDS * sizeof *words) : NULL;
+      pages > 0 ? calloc (pages * PAGE_WORDS, sizeof *words) : NULL;
   uint8_t *written = pages > 0 ? calloc (pages, 1) : NULL;
   size_t wrong = 0, reads = 0;
   uint64_t dice = 0;
