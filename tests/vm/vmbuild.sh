@@ -92,8 +92,9 @@ Description=Runs the command of vmrun.sh
 ExecStart=/usr/lib/vm-agent
 OOMPolicy=continue
 EOF
-systemctl --root="$root" -q add-wants multi-user.target vm-agent.service
-systemctl --root="$root" -q mask getty@.service getty-static.service serial-getty@.service console-getty.service systemd-timesyncd.service e2scrub_reap.service \
+# The guest's own systemctl: there may be none here.
+chroot "$root" systemctl --root=/ -q add-wants multi-user.target vm-agent.service
+chroot "$root" systemctl --root=/ -q mask getty@.service getty-static.service serial-getty@.service console-getty.service systemd-timesyncd.service e2scrub_reap.service \
     e2scrub_all.timer fstrim.timer dpkg-db-backup.timer apt-daily.timer apt-daily-upgrade.timer
 : >"$root/etc/machine-id"
 echo guest >"$root/etc/hostname"
