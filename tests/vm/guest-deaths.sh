@@ -29,27 +29,16 @@ export STANDIN_CUDA_MEMORY=300M
 vram-swap serve >/run/serve.log 2>&1 &
 keeper=$!
 expect 0 vram-swap wait-server $keeper
-# The stand-in's VRAM is the guest's own RAM, which must be there.
-./lockvram $keeper >/run/lockvram.out 2>&1 &
-for _ in $(seq 300); do
-  grep -qs locked /run/lockvram.out && break
-  sleep 0.1
-done
+lock_vram $keeper
 echo "the stand-in's VRAM: $(cat /run/lockvram.out)"
 expect 0 vram-swap up
 cat /sys/block/nbd0/queue/io_timeout
 
 fillers=()
-part=$((($(awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo) + 80) / 2))
-for n in 1 2; do
-  nice ./memfill $part random >/run/memfill.$n 2>&1 &
-  fillers+=($!)
-done
-for n in 1 2; do
-  for _ in $(seq 1200); do
-    grep -q filled /run/memfill.$n && break
-    sleep 0.1
-  done
+part=$((($(available) + 80) / 2))
+for _ in 1 2; do
+  fill $part random
+  fillers+=("$filler")
 done
 echo "2 x $part MiB filled, $(swapped) MiB of them swapped, $(awk '$1 == "MemFree:" { print int ($2 / 1024) }' /proc/meminfo) MiB free"
 [ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"

@@ -27,19 +27,9 @@ replaced ()
   fail "the server was replaced $(outages) times, not $1: $(journal)"
 }
 
-# The stand-in's VRAM is the guest's own RAM, which must be there.
-lock ()
-{
-  ./lockvram "$(property MainPID)" >/run/lockvram.out 2>&1 &
-  for _ in $(seq 300); do
-    ! grep -qs locked /run/lockvram.out || break
-    sleep 0.1
-  done
-}
-
 expect 0 systemctl start vram-swap.service
 swap_is_on
-lock
+lock_vram "$(property MainPID)"
 cat /run/lockvram.out
 [ "$(property NFileDescriptorStore)" = 5 ] || fail "systemd keeps $(property NFileDescriptorStore) descriptors, not 5"
 
@@ -57,7 +47,7 @@ kill -STOP $filler
 kill -KILL "$(property MainPID)"
 replaced 2
 [ "$(property NRestarts)" = 1 ] || fail "systemd started it again $(property NRestarts) times"
-lock
+lock_vram "$(property MainPID)"
 kill -CONT $filler
 
 step "another build"
@@ -77,7 +67,7 @@ echo "from $old to $(vram-swap --version)"
 kill -STOP $filler
 expect 0 systemctl restart vram-swap-server.service
 replaced 3
-lock
+lock_vram "$(property MainPID)"
 kill -CONT $filler
 grep -q "$(stat -c %i "$plugin") .*nbdkit-vram-plugin.so$" "/proc/$(pgrep -x nbdkit)/maps" ||
   fail "the old build still runs: $(grep plugin.so "/proc/$(pgrep -x nbdkit)/maps" | head -n 1)"
