@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -17,6 +18,17 @@
 #include "bequest.h"
 #include "cuda.h"
 #include "store.h"
+
+static pid_t parent;
+
+void
+bequest_begin (void)
+{
+  const char *keeper = getenv ("VRAM_SWAP_KEEPER");
+
+  /* The process above this one may be another already. */
+  parent = keeper ? (pid_t) strtol (keeper, NULL, 10) : getppid ();
+}
 
 int
 bequest_parse (const char *value, enum bequest *mode)
@@ -69,14 +81,30 @@ err:
   return -1;
 }
 
-void
+int
 bequest_outlive_parent (void)
 {
   int signal_number = 0;
 
-  if (prctl (PR_GET_PDEATHSIG, &signal_number) == 0 && signal_number != 0 &&
-      prctl (PR_SET_PDEATHSIG, SIGKILL) == -1)
-    nbdkit_debug ("PR_SET_PDEATHSIG: %m");
+  if (prctl (PR_GET_PDEATHSIG, &signal_number) == -1 || signal_number == 0)
+    return 0;
+  if (prctl (PR_SET_PDEATHSIG, SIGKILL) == -1) {
+    nbdkit_error ("PR_SET_PDEATHSIG: %m");
+    return -1;
+  }
+  /* One that had died already sends no signal any more. */
+  if (getppid () != parent) {
+    nbdkit_error ("the process that started this server has ended");
+    return -1;
+  }
+  return 0;
+}
+
+bool
+bequest_may_end (const struct state *state)
+{
+  return atomic_load (&state->words->ended) != 0 ||
+         atomic_load (&state->words->keeper) != STATE_KEEPER_KEEPS;
 }
 
 void

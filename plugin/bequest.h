@@ -5,6 +5,8 @@
 #ifndef VRAM_BEQUEST_H
 #define VRAM_BEQUEST_H
 
+#include <stdbool.h>
+
 #include "chunk.h"
 #include "state.h"
 
@@ -25,12 +27,26 @@ extern int bequest_parse (const char *value, enum bequest *mode);
 extern int
 bequest_make (const struct chunks *chunks, const struct state *state);
 
+/* To be called when the plugin is loaded, for bequest_outlive_parent: who has
+ * started this server.  'vram-swap serve' gives its process in VRAM_SWAP_KEEPER,
+ * for it may have ended by then.
+ */
+extern void bequest_begin (void);
+
 /* When the disk is left, by this server or the one before: have the end of the
  * process that started this one be no reason to end the disk.  nbdkit
- * --exit-with-parent, and nbdkit 1.32 always, asks for SIGTERM then, which means
- * that; it becomes SIGKILL.  To be called by the main thread.
+ * --exit-with-parent, and nbdkit 1.32 always, asks for SIGTERM then, which may
+ * mean that; it becomes SIGKILL.  To be called by the main thread, and before
+ * nbdkit catches SIGTERM when the disk exists by then.  Returns 0, or -1 after
+ * nbdkit_error when that process has ended already.
  */
-extern void bequest_outlive_parent (void);
+extern int bequest_outlive_parent (void);
+
+/* Whether a server that is told to end may end the disk, too.  Who keeps it is
+ * the one to say so; where that is somebody who does not say anything (see
+ * enum state_keeper), any signal to end means it.
+ */
+extern bool bequest_may_end (const struct state *state);
 
 /* Give the disk up: no server that comes later is to have it, not even when
  * the store does not do as it is told.

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "blockmap.h"
+#include "clock.h"
 
 #define WORD_BITS 64
 
@@ -95,7 +96,7 @@ blockmap_create (uint64_t blocks, void *bits)
     goto err_data;
   for (unsigned i = 0; i < QUEUES; ++i) {
     pthread_mutex_init (&map->queues[i].lock, NULL);
-    pthread_cond_init (&map->queues[i].ended, NULL);
+    clock_cond_init (&map->queues[i].ended);
     atomic_init (&map->queues[i].waiters, 0);
   }
   if (bits) {
@@ -198,21 +199,26 @@ blockmap_clear (struct blockmap *map, uint64_t first, uint64_t count)
   }
 }
 
-/* Wait until no writer has a claim on a block of MASK in word W. */
-static void
-wait_unclaimed (struct blockmap *map, uint64_t w, uint64_t mask)
+/* Wait for up to MS milliseconds until no writer has a claim on a block of MASK
+ * in word W.
+ */
+static bool
+wait_unclaimed (struct blockmap *map, uint64_t w, uint64_t mask, unsigned ms)
 {
+  const struct timespec until = clock_after_ns (UINT64_C (1000000) * ms);
   struct queue *q = &map->queues[w % QUEUES];
+  int r = 0;
 
   pthread_mutex_lock (&q->lock);
   /* Sequentially consistent against end_claim: either it sees this waiter, or
    * this waiter sees that the claim has ended.
    */
   atomic_fetch_add (&q->waiters, 1);
-  while (atomic_load (&map->claimed[w]) & mask)
-    pthread_cond_wait (&q->ended, &q->lock);
+  while (r == 0 && atomic_load (&map->claimed[w]) & mask)
+    r = pthread_cond_timedwait (&q->ended, &q->lock, &until);
   atomic_fetch_sub (&q->waiters, 1);
   pthread_mutex_unlock (&q->lock);
+  return r == 0;
 }
 
 static void
@@ -231,25 +237,26 @@ end_claim (struct blockmap *map, uint64_t w, uint64_t mask)
 /* Claim MASK in word W: all of it at once, so that nothing is held while waiting
  * in the same word.
  */
-static void
-claim_word (struct blockmap *map, uint64_t w, uint64_t mask)
+static bool
+claim_word (struct blockmap *map, uint64_t w, uint64_t mask, unsigned ms)
 {
   uint64_t claimed = atomic_load (&map->claimed[w]);
 
   for (;;) {
     if (claimed & mask) {
-      wait_unclaimed (map, w, mask);
+      if (!wait_unclaimed (map, w, mask, ms))
+        return false;
       claimed = atomic_load (&map->claimed[w]);
     }
     else if (atomic_compare_exchange_weak (&map->claimed[w], &claimed,
                                            claimed | mask))
-      return;
+      return true;
   }
 }
 
-void
+bool
 blockmap_claim (struct blockmap *map, uint64_t first, uint64_t count,
-                struct claim *claim)
+                unsigned ms, struct claim *claim)
 {
   uint64_t end = first + count;
 
@@ -258,8 +265,13 @@ blockmap_claim (struct blockmap *map, uint64_t first, uint64_t count,
   claim->words = (unsigned) ((end - 1) / WORD_BITS - claim->first_word + 1);
   for (unsigned i = 0; i < claim->words; ++i) {
     claim->mask[i] = bits_in_word (claim->first_word + i, first, end);
-    claim_word (map, claim->first_word + i, claim->mask[i]);
+    if (!claim_word (map, claim->first_word + i, claim->mask[i], ms)) {
+      claim->words = i;
+      blockmap_release (map, claim);
+      return false;
+    }
   }
+  return true;
 }
 
 void

@@ -15,8 +15,6 @@
 #include "chunk.h"
 #include "size.h"
 
-/* What VRAM is allocated in, when the driver does not ask for more. */
-#define GRANULARITY (2 * MiB)
 /* The smallest chunk, unless the whole disk is smaller. */
 #define CHUNK_MIN (64 * MiB)
 /* How much less is tried when VRAM is short. */
@@ -55,8 +53,8 @@ chunk_granularity (const struct cuda *cuda)
       !libcuda.mem_release || !libcuda.mem_address_reserve ||
       !libcuda.mem_address_free || !libcuda.mem_map || !libcuda.mem_unmap ||
       !libcuda.mem_set_access || !libcuda.mem_export) {
-    nbdkit_debug ("one allocation instead of chunks: the driver is older than "
-                  "CUDA 10.2");
+    nbdkit_debug ("one allocation instead of chunks: the driver has no virtual "
+                  "memory management");
     return 0;
   }
   if (!has_attribute (

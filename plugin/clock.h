@@ -6,6 +6,7 @@
 #define VRAM_CLOCK_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -23,6 +24,30 @@ static inline uint64_t
 clock_ms (void)
 {
   return clock_ns () / 1000000;
+}
+
+/* Make COND one whose timed waits go by CLOCK_MONOTONIC, as clock_after_ns
+ * does.
+ */
+static inline void
+clock_cond_init (pthread_cond_t *cond)
+{
+  pthread_condattr_t attr;
+
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (cond, &attr);
+  pthread_condattr_destroy (&attr);
+}
+
+/* The moment NS nanoseconds from now, for timed waits by CLOCK_MONOTONIC. */
+static inline struct timespec
+clock_after_ns (uint64_t ns)
+{
+  uint64_t then = clock_ns () + ns;
+
+  return (struct timespec){ .tv_sec = (time_t) (then / 1000000000),
+                            .tv_nsec = (long) (then % 1000000000) };
 }
 
 /* Sleep for US microseconds, signals or not. */

@@ -23,8 +23,10 @@
 extern char **environ;
 
 #define UVM_NODE       "/dev/nvidia-uvm"
-#define CONTROL_NODE   "/dev/nvidiactl"
 #define MODULE_VERSION "/sys/module/nvidia/version"
+
+/* How long loading the modules may take. */
+#define MAKE_NODES_MS 20000
 
 /* How often to try again while the driver is coming up. */
 #define RETRY_MS 200
@@ -79,17 +81,19 @@ cuda_driver_version (char buf[CUDA_DRIVER_VERSION])
 
 /* The device node of CUDA's memory manager is not there at boot until
  * something makes it; nvidia-modprobe, setuid root, is NVIDIA's program for
- * that (-c0: the first GPU's node, -u: the memory manager's).
+ * that (-c0: the first GPU's node, -u: the memory manager's).  It loads the
+ * modules as well, so that no node at all is no reason to do without.
  */
 static void
 make_device_nodes (void)
 {
   static char program[] = "nvidia-modprobe", c0[] = "-c0", u[] = "-u";
   char *argv[] = { program, c0, u, NULL };
+  uint64_t deadline = clock_ms () + MAKE_NODES_MS;
   pid_t pid;
   int status, r;
 
-  if (access (UVM_NODE, F_OK) == 0 || access (CONTROL_NODE, F_OK) == -1)
+  if (access (UVM_NODE, F_OK) == 0)
     return;
   r = posix_spawnp (&pid, program, NULL, NULL, argv, environ);
   if (r != 0) {
@@ -97,8 +101,14 @@ make_device_nodes (void)
                   UVM_NODE, strerror (r));
     return;
   }
-  while (waitpid (pid, &status, 0) == -1 && errno == EINTR)
-    ;
+  while (waitpid (pid, &status, WNOHANG) == 0) {
+    if (clock_ms () > deadline) {
+      nbdkit_error ("warning: nvidia-modprobe -c0 -u has not ended after %d s",
+                    MAKE_NODES_MS / 1000);
+      return;
+    }
+    clock_sleep_us (1000);
+  }
   nbdkit_debug ("ran nvidia-modprobe -c0 -u because %s was missing", UVM_NODE);
 }
 
@@ -133,8 +143,8 @@ cuda_init (unsigned wait_ms)
   uint64_t deadline = clock_ms () + wait_ms;
   CUresult r;
 
+  make_device_nodes ();
   for (;;) {
-    make_device_nodes ();
     r = libcuda.init (0);
     if (r == CUDA_SUCCESS)
       return 0;
@@ -147,6 +157,16 @@ cuda_init (unsigned wait_ms)
             "the NVIDIA driver does not start: " CUDA_WORDS "%s",
             CUDA_WORDS_ARGS (r), advice (r));
   return -1;
+}
+
+static CUresult
+make_current (const struct cuda *cuda)
+{
+  CUresult r = libcuda.ctx_set_current (cuda->context);
+
+  if (r == CUDA_SUCCESS)
+    current = cuda->context;
+  return r;
 }
 
 int
@@ -166,7 +186,10 @@ cuda_open (struct cuda *cuda, CUdevice device, unsigned timeout_ms)
                   CUDA_WORDS_ARGS (r));
     return -1;
   }
-  if (cuda_enter (cuda) == -1) {
+  r = make_current (cuda);
+  if (r != CUDA_SUCCESS) {
+    nbdkit_error ("cannot make the CUDA context current: " CUDA_WORDS,
+                  CUDA_WORDS_ARGS (r));
     libcuda.primary_ctx_release (device);
     return -1;
   }
@@ -198,10 +221,9 @@ cuda_enter (struct cuda *cuda)
   }
   if (current == cuda->context)
     return 0;
-  r = libcuda.ctx_set_current (cuda->context);
+  r = make_current (cuda);
   if (r != CUDA_SUCCESS)
     return cuda_failed (cuda, r, "make the CUDA context current", NULL);
-  current = cuda->context;
   return 0;
 }
 
@@ -247,9 +269,11 @@ cuda_failed (struct cuda *cuda, CUresult error, const char *what,
   /* An error that belongs to the context, such as an Xid, is the answer to
    * every later call as well; one that belongs to the call is not.
    */
-  if (stream && !cuda_is_lost (cuda)) {
-    r = libcuda.stream_query (stream);
-    if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_READY)
+  if (!cuda_is_lost (cuda)) {
+    r = stream ? libcuda.stream_query (stream) : make_current (cuda);
+    /* Want of host memory, which making it current may need, passes. */
+    if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_READY &&
+        (stream || r != CUDA_ERROR_OUT_OF_MEMORY))
       cuda_set_lost (cuda, CUDA_WORDS, CUDA_WORDS_ARGS (r));
   }
   errno = EIO;

@@ -30,10 +30,26 @@ struct cuda {
   _Atomic uint64_t logged[16];
 };
 
+/* Who waits for others' answers of the driver looks CUDA_SLICES times whether
+ * there has been any, and sleeps for cuda_slice_ns in between: a stop of the
+ * whole process then costs one slice, and not the GPU.  Two more slices than make
+ * the time limit leave it to those who wait for their own copies to find first
+ * that the GPU hangs; this is for calls into the driver that do not return.
+ */
+#define CUDA_SLICES_OF_LIMIT 8
+#define CUDA_SLICES          (CUDA_SLICES_OF_LIMIT + 2)
+
+static inline uint64_t
+cuda_slice_ns (unsigned timeout_ms)
+{
+  return UINT64_C (1000000) * timeout_ms / CUDA_SLICES_OF_LIMIT;
+}
+
 /* Initialise the driver.  Only after nbdkit has forked, because it starts
  * threads.  When the driver is still coming up it is tried again for up to
- * WAIT_MS milliseconds, and /dev/nvidia-uvm is made with nvidia-modprobe where
- * that exists.  Returns 0, or -1 with the reason in cuda_init_error ().
+ * WAIT_MS milliseconds.  Where /dev/nvidia-uvm is missing and nvidia-modprobe
+ * exists, that is run before, once.  Returns 0, or -1 with the reason in
+ * cuda_init_error ().
  */
 extern int cuda_init (unsigned wait_ms);
 extern const char *cuda_init_error (void);
@@ -74,8 +90,9 @@ extern int cuda_enter (struct cuda *cuda);
 extern int cuda_free_bytes (struct cuda *cuda, uint64_t *bytes);
 
 /* Report that the driver answered ERROR when asked to WHAT ("copy to VRAM"):
- * logged once per kind of error, not once per request.  STREAM is asked
- * whether the error sticks: then the context is lost.  Sets errno to EIO and
+ * logged once per kind of error, not once per request.  STREAM, or
+ * without one (NULL) a second try to make the context current, tells whether the
+ * error sticks: then the context is lost.  Sets errno to EIO and
  * returns -1, so that callers can return its result.
  */
 extern int cuda_failed (struct cuda *cuda, CUresult error, const char *what,

@@ -23,6 +23,11 @@
 /* How many such gaps one copy may hold. */
 #define GAPS_MAX 32
 
+/* How often a writer that waits for another one's claim looks whether the GPU is
+ * lost: the other one may be inside a call of the driver's that never returns.
+ */
+#define CLAIM_WAIT_MS 500
+
 /* What warming up writes and reads. */
 #define WARM_UP_BLOCKS 8
 
@@ -106,6 +111,19 @@ blocks_to_copy (const char *buf, uint64_t count)
   return n;
 }
 
+/* Returns 0, or -1 with errno = EIO when the GPU is lost. */
+static int
+claim_blocks (struct disk *disk, uint64_t first, uint64_t count,
+              struct claim *claim)
+{
+  while (!blockmap_claim (disk->map, first, count, CLAIM_WAIT_MS, claim))
+    if (vram_is_lost (disk->vram)) {
+      errno = EIO;
+      return -1;
+    }
+  return 0;
+}
+
 /* Write COUNT whole blocks, at most CLAIM_BLOCKS. */
 static int
 copy_blocks (struct disk *disk, const char *buf, uint64_t first, uint64_t count)
@@ -113,7 +131,8 @@ copy_blocks (struct disk *disk, const char *buf, uint64_t first, uint64_t count)
   struct claim claim;
   int r;
 
-  blockmap_claim (disk->map, first, count, &claim);
+  if (claim_blocks (disk, first, count, &claim) == -1)
+    return -1;
   r = vram_write (disk->vram, buf, count * BLOCK_SIZE, first * BLOCK_SIZE);
   if (r == 0)
     blockmap_publish (disk->map, &claim);
@@ -155,7 +174,8 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
 
   if (!blockmap_has_data (disk->map, block) && is_zero (buf, count))
     return 0;
-  blockmap_claim (disk->map, block, 1, &claim);
+  if (claim_blocks (disk, block, 1, &claim) == -1)
+    return -1;
   if (blockmap_has_data (disk->map, block)) {
     r = vram_write (disk->vram, buf, count, offset);
     blockmap_release (disk->map, &claim);

@@ -69,9 +69,18 @@ describe (struct gpu *gpu)
   return CUDA_SUCCESS;
 }
 
+static char list_error[256];
+
+const char *
+gpus_list_error (void)
+{
+  return list_error;
+}
+
 int
 gpus_list (struct gpus *gpus)
 {
+  struct gpu *gpu;
   int count;
   CUresult r;
 
@@ -81,26 +90,35 @@ gpus_list (struct gpus *gpus)
   if (r != CUDA_SUCCESS)
     goto err;
   if (count < 1) {
-    nbdkit_error ("the NVIDIA driver lists no GPU; if nvidia-smi shows one, "
-                  "look whether CUDA_VISIBLE_DEVICES hides it");
-    return -1;
+    snprintf (list_error, sizeof list_error,
+              "the NVIDIA driver lists no GPU; if nvidia-smi shows one, "
+              "look whether CUDA_VISIBLE_DEVICES hides it");
+    goto out;
   }
   gpus->gpu = calloc ((size_t) count, sizeof *gpus->gpu);
   if (gpus->gpu == NULL) {
-    nbdkit_error ("calloc: %m");
-    return -1;
+    snprintf (list_error, sizeof list_error, "calloc: %m");
+    goto out;
   }
   for (int i = 0; i < count; ++i) {
-    gpus->gpu[i].index = i;
-    r = describe (&gpus->gpu[i]);
-    if (r != CUDA_SUCCESS)
-      goto err;
-    gpus->count++;
+    gpu = &gpus->gpu[gpus->count];
+    gpu->index = i;
+    r = describe (gpu);
+    if (r == CUDA_SUCCESS)
+      gpus->count++;
+    else
+      nbdkit_error ("warning: GPU %d does not say what it is and is left "
+                    "out: " CUDA_WORDS,
+                    i, CUDA_WORDS_ARGS (r));
   }
-  return 0;
+  if (gpus->count > 0)
+    return 0;
 
 err:
-  nbdkit_error ("cannot list the GPUs: " CUDA_WORDS, CUDA_WORDS_ARGS (r));
+  snprintf (list_error, sizeof list_error, "cannot list the GPUs: " CUDA_WORDS,
+            CUDA_WORDS_ARGS (r));
+out:
+  nbdkit_error ("%s", list_error);
   gpus_free (gpus);
   return -1;
 }

@@ -29,10 +29,12 @@ struct gpus {
   struct gpu *gpu;
 };
 
-/* List the GPUs, after cuda_init.  Returns 0, or -1 after nbdkit_error; none
- * is an error.
+/* List the GPUs, after cuda_init; those that cannot be asked what they are, with
+ * a warning, left out.  None is an error.  Returns 0, or -1 with the reason in
+ * gpus_list_error (), after nbdkit_error.
  */
 extern int gpus_list (struct gpus *gpus);
+extern const char *gpus_list_error (void);
 
 extern void gpus_free (struct gpus *gpus);
 

@@ -65,6 +65,11 @@ struct lanes {
   atomic_uint waiting;
   pthread_mutex_t lock; /* protects the queue */
   struct waiter *first, **last;
+
+  /* Lanes that were given back while somebody waited, and pieces of large
+   * copies: while this changes, the driver answers.
+   */
+  atomic_uint answers;
 };
 
 /* Give up the CPU's pipeline for a moment while polling. */
@@ -99,6 +104,12 @@ close_lane (struct lane *lane)
       libcuda.event_destroy (lane->copied[h]);
   if (lane->stream)
     libcuda.stream_destroy (lane->stream);
+}
+
+static uint64_t
+all_free (unsigned count)
+{
+  return ~UINT64_C (0) >> (64 - count);
 }
 
 struct lanes *
@@ -138,7 +149,7 @@ lanes_create (struct cuda *cuda, unsigned count, size_t staging)
                   CUDA_WORDS_ARGS (r));
     goto err_lanes;
   }
-  atomic_init (&lanes->free, ~UINT64_C (0) >> (64 - count));
+  atomic_init (&lanes->free, all_free (count));
   return lanes;
 
 err_lanes:
@@ -176,11 +187,60 @@ take_free (struct lanes *lanes)
   return NULL;
 }
 
+/* Leave the queue without a lane.  Under the lock. */
+static void
+leave_queue (struct lanes *lanes, struct waiter *self)
+{
+  struct waiter **p = &lanes->first;
+
+  while (*p != self)
+    p = &(*p)->next;
+  *p = self->next;
+  if (lanes->last == &self->next)
+    lanes->last = p;
+}
+
+/* The driver has not given back any lane for as long as the GPU may take to
+ * answer: whoever has them is inside a call that does not return.  Under the
+ * lock.
+ */
+static void
+declare_stuck (struct lanes *lanes)
+{
+  cuda_set_lost (lanes->cuda,
+                 "the driver has not answered for %u ms (gpu-timeout)",
+                 lanes->cuda->timeout_ms);
+  for (struct waiter *w = lanes->first; w; w = w->next)
+    pthread_cond_signal (&w->handed);
+}
+
+/* Sleep until SELF is handed a lane, or the GPU is lost.  Under the lock. */
+static void
+sleep_for_lane (struct lanes *lanes, struct waiter *self)
+{
+  unsigned seen = atomic_load (&lanes->answers), slices = 0, now;
+  struct timespec until;
+
+  while (self->lane == NULL && !cuda_is_lost (lanes->cuda)) {
+    until = clock_after_ns (cuda_slice_ns (lanes->cuda->timeout_ms));
+    if (pthread_cond_timedwait (&self->handed, &lanes->lock, &until) !=
+        ETIMEDOUT)
+      continue;
+    now = atomic_load (&lanes->answers);
+    slices = now == seen ? slices + 1 : 0;
+    seen = now;
+    if (slices == CUDA_SLICES && self->lane == NULL)
+      declare_stuck (lanes);
+  }
+}
+
+/* NULL when the GPU is lost. */
 static struct lane *
 wait_for_lane (struct lanes *lanes)
 {
-  struct waiter self = { .handed = PTHREAD_COND_INITIALIZER };
+  struct waiter self = { .lane = NULL };
 
+  clock_cond_init (&self.handed);
   pthread_mutex_lock (&lanes->lock);
   /* Sequentially consistent against put_lane: either it sees that somebody
    * waits, or this sees the lane that it gave back.
@@ -192,8 +252,9 @@ wait_for_lane (struct lanes *lanes)
     *lanes->last = &self;
     /* cppcheck-suppress autoVariables ; out of the queue before this returns */
     lanes->last = &self.next;
-    while (self.lane == NULL)
-      pthread_cond_wait (&self.handed, &lanes->lock);
+    sleep_for_lane (lanes, &self);
+    if (self.lane == NULL)
+      leave_queue (lanes, &self);
   }
   atomic_fetch_sub (&lanes->waiting, 1);
   pthread_mutex_unlock (&lanes->lock);
@@ -201,6 +262,7 @@ wait_for_lane (struct lanes *lanes)
   return self.lane;
 }
 
+/* NULL when the GPU is lost. */
 static struct lane *
 get_lane (struct lanes *lanes)
 {
@@ -221,6 +283,7 @@ put_lane (struct lanes *lanes, struct lane *lane)
   if (atomic_load (&lanes->waiting) == 0)
     return;
   pthread_mutex_lock (&lanes->lock);
+  atomic_fetch_add (&lanes->answers, 1);
   first = lanes->first;
   if (first) {
     lane = take_free (lanes);
@@ -247,31 +310,32 @@ enter_lane (struct lanes *lanes)
   if (cuda_enter (lanes->cuda) == -1)
     return NULL;
   lane = get_lane (lanes);
-  if (!cuda_is_lost (lanes->cuda))
+  if (lane && !cuda_is_lost (lanes->cuda))
     return lane;
-  put_lane (lanes, lane);
+  if (lane)
+    put_lane (lanes, lane);
   errno = EIO;
   return NULL;
 }
 
 /* Whether a wait that began at START may go on: 0, or -1 with errno = EIO when
- * the GPU is lost, perhaps declared so here.
+ * the GPU is lost, perhaps declared so here.  *LATE, false at first, has the GPU
+ * asked once more after the limit: it may have answered long ago, while this
+ * process was stopped.
  */
 static int
-check_long_wait (struct lanes *lanes, uint64_t start)
+check_long_wait (struct lanes *lanes, uint64_t start, bool *late)
 {
   struct cuda *cuda = lanes->cuda;
 
+  if (!cuda_is_lost (cuda) && *late)
+    cuda_set_lost (cuda, "it has not answered for %u ms (gpu-timeout)",
+                   cuda->timeout_ms);
   if (cuda_is_lost (cuda)) {
     errno = EIO;
     return -1;
   }
-  if (clock_ns () - start > (uint64_t) cuda->timeout_ms * 1000000) {
-    cuda_set_lost (cuda, "it has not answered for %u ms (gpu-timeout)",
-                   cuda->timeout_ms);
-    errno = EIO;
-    return -1;
-  }
+  *late = clock_ns () - start > (uint64_t) cuda->timeout_ms * 1000000;
   return 0;
 }
 
@@ -281,6 +345,7 @@ wait_piece (struct lanes *lanes, struct lane *lane, unsigned piece,
             const char *what)
 {
   uint64_t start = 0;
+  bool late = false;
   CUresult r;
 
   for (unsigned polls = 1;; ++polls) {
@@ -296,7 +361,7 @@ wait_piece (struct lanes *lanes, struct lane *lane, unsigned piece,
     if (start == 0)
       start = clock_ns ();
     else if (clock_ns () - start > POLL_NS) {
-      if (check_long_wait (lanes, start) == -1)
+      if (check_long_wait (lanes, start, &late) == -1)
         return -1;
       clock_sleep_us (NAP_US);
     }
@@ -304,21 +369,38 @@ wait_piece (struct lanes *lanes, struct lane *lane, unsigned piece,
 }
 
 /* After a failure, pieces of the same copy may still be moving.  Wait until
- * the lane is quiet, so that whoever gets it next owns its staging memory.
+ * the lane is quiet, so that whoever gets it next owns its staging memory.  A
+ * driver that cannot say whether it is leaves the GPU lost: nobody uses a lane
+ * then.
  */
 static void
 quieten (struct lanes *lanes, struct lane *lane)
 {
   uint64_t start = clock_ns ();
   int saved = errno;
+  bool late = false;
+  CUresult r;
 
-  while (!cuda_is_lost (lanes->cuda) &&
-         libcuda.stream_query (lane->stream) == CUDA_ERROR_NOT_READY) {
-    if (check_long_wait (lanes, start) == -1)
+  while (!cuda_is_lost (lanes->cuda)) {
+    r = libcuda.stream_query (lane->stream);
+    if (r == CUDA_SUCCESS)
       break;
-    clock_sleep_us (NAP_US);
+    if (r != CUDA_ERROR_NOT_READY)
+      cuda_set_lost (
+          lanes->cuda,
+          "it does not say whether a failed copy has ended: " CUDA_WORDS,
+          CUDA_WORDS_ARGS (r));
+    else if (check_long_wait (lanes, start, &late) == 0)
+      clock_sleep_us (NAP_US);
   }
   errno = saved;
+}
+
+/* A large copy gets on: those who wait for its lane have no reason to despair. */
+static void
+note_answer (struct lanes *lanes)
+{
+  atomic_fetch_add_explicit (&lanes->answers, 1, memory_order_relaxed);
 }
 
 static size_t
@@ -345,8 +427,11 @@ write_pieces (struct lanes *lanes, struct lane *lane, CUdeviceptr dst,
 
   for (size_t done = 0; done < count; done += n, ++piece) {
     n = piece_size (lanes, count, done);
-    if (piece >= HALVES && wait_piece (lanes, lane, piece, what) == -1)
-      return -1;
+    if (piece >= HALVES) {
+      if (wait_piece (lanes, lane, piece, what) == -1)
+        return -1;
+      note_answer (lanes);
+    }
     memcpy (half_of (lanes, lane, piece), src + done, n);
     r = libcuda.memcpy_htod_async (dst + done, half_of (lanes, lane, piece), n,
                                    lane->stream);
@@ -385,6 +470,8 @@ read_pieces (struct lanes *lanes, struct lane *lane, char *dst, CUdeviceptr src,
     if (wait_piece (lanes, lane, piece, what) == -1)
       return -1;
     memcpy (dst + done, half_of (lanes, lane, piece), n);
+    if (done + n < count)
+      note_answer (lanes);
   }
   return 0;
 }
@@ -469,6 +556,24 @@ lanes_set (struct lanes *lanes, CUdeviceptr dst, unsigned char value,
   r = set_bytes (lanes, lane, dst, value, count);
   leave_lane (lanes, lane, r);
   return r;
+}
+
+unsigned
+lanes_count_answers (struct lanes *lanes)
+{
+  /* One that always waits, as far as put_lane can see. */
+  atomic_fetch_add (&lanes->waiting, 1);
+  return atomic_load (&lanes->answers);
+}
+
+bool
+lanes_are_still (const struct lanes *lanes, unsigned *seen)
+{
+  unsigned now = atomic_load (&lanes->answers);
+  bool answered = now != *seen;
+
+  *seen = now;
+  return !answered && atomic_load (&lanes->free) != all_free (lanes->count);
 }
 
 int

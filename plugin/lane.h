@@ -33,10 +33,14 @@ extern void lanes_free (struct lanes *lanes);
 
 /* Copy COUNT bytes from SRC in host memory to VRAM, or from VRAM to DST.  When
  * they return 0, the bytes are where any later copy sees them.  They wait
- * their turn, first come first served, while all lanes are busy, and not
- * longer than the context's time limit for the GPU.  Any thread.  Return -1
- * with errno = EIO after the log has been told (see cuda_failed); how much was
- * copied is then undefined.
+ * their turn, first come first served, while all lanes are busy.  Any thread.
+ * Return -1 with errno = EIO after the log has been told (see cuda_failed); how
+ * much was copied is then undefined.
+ *
+ * Neither the GPU nor a lane is waited for much longer than the context's time
+ * limit while there is no answer of the driver's: the GPU is lost then.  What
+ * cannot be helped is a call into the driver that does not return: it takes its
+ * thread, its lane and its request with it.
  */
 extern int lanes_write (struct lanes *lanes, CUdeviceptr dst, const void *src,
                         size_t count);
@@ -46,6 +50,13 @@ lanes_read (struct lanes *lanes, void *dst, CUdeviceptr src, size_t count);
 /* Set COUNT bytes of VRAM to VALUE, without the bus.  As the copies above. */
 extern int lanes_set (struct lanes *lanes, CUdeviceptr dst, unsigned char value,
                       size_t count);
+
+/* For whoever watches from another thread: count the answers of the driver, from
+ * now on; and whether lanes are busy of which none was answered since *SEEN,
+ * which is brought up to date.
+ */
+extern unsigned lanes_count_answers (struct lanes *lanes);
+extern bool lanes_are_still (const struct lanes *lanes, unsigned *seen);
 
 /* Send COUNT bytes through every lane and both ways, so that all that copies
  * need is there before they are in a hurry: SCRATCH is VRAM of at least

@@ -19,6 +19,7 @@
 #include "blockmap.h"
 #include "cuda.h"
 #include "disk.h"
+#include "ender.h"
 #include "gpu.h"
 #include "lane.h"
 #include "libcuda.h"
@@ -67,6 +68,11 @@ static struct disk *disk;
 /* What a later server has to know of the disk, where it may outlive this one. */
 static struct state state = STATE_NONE;
 
+/* Whether the disk has been left to a later server, by this one or the one
+ * before.
+ */
+static bool left;
+
 /* Whether this thread has served a request.  initial-exec: no allocation on
  * first use.
  */
@@ -79,21 +85,30 @@ close_disk (bool keep)
 {
   disk_free (disk);
   disk = NULL;
-  vram_close (vram, keep);
+  if (vram && !keep)
+    vram_overwrite (vram);
+  /* It watches over that as well. */
+  ender_stop ();
+  vram_close (vram, true);
   vram = NULL;
   state_close (&state);
   adopt_close (&adopt);
 }
 
-/* The server ends because it was told to, and so does the disk: first of all
- * for those who would take it over.
+/* The server ends because it was told to, and so does the disk, if that was who
+ * may say so: first of all for those who would take it over.
  */
 static void
 vram_cleanup (void)
 {
-  if (state.fd != -1)
+  const bool keep = left && !bequest_may_end (&state);
+
+  if (keep)
+    nbdkit_error ("warning: told to end, but not by what keeps the disk, which "
+                  "is left to the next server");
+  else if (left)
     bequest_revoke (&state);
-  close_disk (false);
+  close_disk (keep);
 }
 
 /* Parse VALUE of KEY as yes or no. */
@@ -178,6 +193,13 @@ parse_allow (const char *value)
   return 0;
 }
 
+/* Before the first parameter. */
+static void
+vram_load (void)
+{
+  bequest_begin ();
+}
+
 /* One parameter of the command line. */
 static int
 vram_config (const char *key, const char *value)
@@ -229,7 +251,8 @@ vram_config_complete (void)
                   "size=80%% or size=max");
     return -1;
   }
-  return 0;
+  /* Not later: a signal that is caught would be taken for one that ends it. */
+  return adopt.wanted ? bequest_outlive_parent () : 0;
 }
 
 #define vram_config_help                                                       \
@@ -288,13 +311,22 @@ dump_gpu (const struct gpu *gpu)
 }
 
 static void
+dump_error (const char *error)
+{
+  printf ("vram_num_devices=0\nvram_error=%s\n", error);
+  printf ("vram_window=no\nvram_window_reason=no GPU can be used\n");
+}
+
+static void
 dump_gpus (void)
 {
   struct gpus gpus;
   const struct gpu *chosen;
 
-  if (gpus_list (&gpus) == -1)
+  if (gpus_list (&gpus) == -1) {
+    dump_error (gpus_list_error ());
     return;
+  }
   printf ("vram_num_devices=%zu\n", gpus.count);
   if (options.device) {
     chosen = gpus_find (&gpus, options.device);
@@ -305,13 +337,6 @@ dump_gpus (void)
     for (size_t i = 0; i < gpus.count; ++i)
       dump_gpu (&gpus.gpu[i]);
   gpus_free (&gpus);
-}
-
-static void
-dump_error (const char *error)
-{
-  printf ("vram_num_devices=0\nvram_error=%s\n", error);
-  printf ("vram_window=no\nvram_window_reason=no GPU can be used\n");
 }
 
 /* --dump-plugin: which GPUs there are, or why none can be used.  Allocates no
@@ -421,7 +446,9 @@ make_disk (bool leave)
     if (bequest == BEQUEST_YES)
       return -1;
     nbdkit_error ("warning: the disk ends with this server");
+    leave = false;
   }
+  left = left || leave;
   return 0;
 }
 
@@ -456,7 +483,7 @@ vram_after_fork (void)
 
   if (resident_begin (resident) == -1 || find_disk () == -1)
     goto err;
-  adopted = options.state != NULL;
+  adopted = left = options.state != NULL;
   vram = vram_open (&options);
   if (vram == NULL)
     goto err;
@@ -465,9 +492,14 @@ vram_after_fork (void)
   if (leave == -1 || make_disk (leave) == -1)
     goto err;
   adopt_close (&adopt);
-  if (state.fd != -1)
-    bequest_outlive_parent ();
+  /* A disk that is new: if the parent has ended, so does this. */
+  if (left && !adopted && bequest_outlive_parent () == -1) {
+    bequest_revoke (&state);
+    goto err;
+  }
   privacy_no_core_dumps ();
+  if (ender_start (vram, options.gpu_timeout_ms, &state, left) == -1)
+    goto err;
   tell_disk (adopted);
   return 0;
 
@@ -512,19 +544,22 @@ vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
-/* Which GPU a client got, and how copies go at this moment, which vram-swap
- * status looks for.
+/* Which GPU a client got, which of the disk's servers this is where there may be
+ * more, and how copies go at this moment; vram-swap status looks for both.
  */
 static const char *
 vram_export_description (void *handle)
 {
-  char way[VRAM_WAY];
+  char way[VRAM_WAY], number[48] = "";
 
   (void) handle;
   vram_say_way (vram, way);
-  return nbdkit_printf_intern ("VRAM of %s, %s, copies %s",
+  if (state.fd != -1)
+    snprintf (number, sizeof number, ", server number %" PRIu64,
+              atomic_load (&state.words->generation));
+  return nbdkit_printf_intern ("VRAM of %s, %s%s, copies %s",
                                vram_gpu (vram)->name, vram_gpu (vram)->pci,
-                               way);
+                               number, way);
 }
 
 /* VRAM does not turn. */
@@ -690,6 +725,7 @@ static struct nbdkit_plugin plugin = {
   .version = PACKAGE_VERSION,
   .description = "Serves the video memory of an NVIDIA GPU",
   .magic_config_key = "size",
+  .load = vram_load,
   .config = vram_config,
   .config_complete = vram_config_complete,
   .config_help = vram_config_help,

@@ -83,6 +83,16 @@ set_oom_score (void)
   return n == -1 ? -1 : 0;
 }
 
+/* One arena for all threads, so that what is set aside for them in resident_lock
+ * is where they look.  Later is too late: glibc reads this when the first thread
+ * but the main one allocates, and spreads others over the arenas it has by then.
+ */
+static void
+share_heap (void)
+{
+  mallopt (M_ARENA_MAX, 1);
+}
+
 int
 resident_begin (enum resident mode)
 {
@@ -91,6 +101,7 @@ resident_begin (enum resident mode)
 
   if (mode == RESIDENT_NO)
     return 0;
+  share_heap ();
   if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == -1 &&
       refused (mode, RESIDENT_REQUIRED,
                "memory reclaim may wait for this server while the server "
@@ -106,15 +117,14 @@ resident_begin (enum resident mode)
   return 0;
 }
 
-/* Have malloc take what threads will ask for now, and keep it: one arena for
- * all threads, no separate mappings, nothing given back.
+/* Have malloc take what threads will ask for now, and keep it: no separate
+ * mappings, nothing given back.
  */
 static void
 reserve_heap (void)
 {
   char *p;
 
-  mallopt (M_ARENA_MAX, 1);
   mallopt (M_MMAP_THRESHOLD, 32 * 1024 * 1024);
   mallopt (M_TRIM_THRESHOLD, 1024 * 1024 * 1024);
   p = malloc (HEAP_RESERVE);

@@ -20,8 +20,8 @@ extern int resident_parse (const char *value, enum resident *mode);
 
 /* Before the first thread is started, so that all inherit it: mark the process
  * as one that the kernel's memory reclaim depends on (PR_SET_IO_FLUSHER, Linux
- * 5.6), and as the last to be killed for want of memory (OOM score -1000).
- * Returns 0, or -1 after nbdkit_error.
+ * 5.6), and as the last to be killed for want of memory (OOM score -1000); and
+ * have all threads allocate from one heap.  Returns 0, or -1 after nbdkit_error.
  */
 extern int resident_begin (enum resident mode);
 

@@ -71,7 +71,8 @@ route_init (struct route *route, struct lanes *lanes,
   route->lanes = lanes;
   route->base = chunks->base;
   route->window = NULL;
-  route->read_max = route->read_max_rested = route->write_max = 0;
+  route->watch = NULL;
+  route->found = route->limits = (struct route_limits){ 0 };
   atomic_init (&route->last_large, 0);
 }
 
@@ -288,6 +289,29 @@ try_rested (struct route *route, struct window *window, char *buf,
   return 0;
 }
 
+/* Where a window that won all samples, the last one by GAIN ns, loses if both
+ * ways go on as from the last but one to the last; UINT64_MAX: nowhere.
+ */
+static uint64_t
+go_on (const struct samples *samples, uint64_t gain)
+{
+  const struct sample *last, *before;
+  double window, lane;
+
+  if (samples->count < 2)
+    return samples->count == 1 ? samples->sample[0].size : 0;
+  last = &samples->sample[samples->count - 1];
+  before = last - 1;
+  /* What a byte more costs, in ns; of noise it may be less than nothing. */
+  window = ((double) last->ns[WINDOW] - (double) before->ns[WINDOW]) /
+           (last->size - before->size);
+  lane = ((double) last->ns[LANE] - (double) before->ns[LANE]) /
+         (last->size - before->size);
+  if (window <= lane)
+    return UINT64_MAX;
+  return last->size + (uint64_t) ((double) gain / (window - lane));
+}
+
 /* The size up to which the window wins when copies by it take EXTRA[WINDOW]
  * longer than in the samples, and by a lane EXTRA[LANE]; a multiple of 4 KiB,
  * UINT64_MAX when it always wins.
@@ -311,7 +335,10 @@ crossover (const struct samples *samples, const uint64_t extra[2])
     won = sample->size;
     gain = lane > window ? lane - window : 0;
   }
-  return samples->all ? UINT64_MAX : won;
+  if (!samples->all)
+    return won;
+  won = go_on (samples, gain);
+  return won == UINT64_MAX ? won : ROUND_DOWN (won, 4 * KiB);
 }
 
 static int
@@ -325,7 +352,7 @@ calibrate (struct route *route, struct window *window, uint64_t vram, char *buf)
                  vram, &writes);
   if (r != 0)
     return r;
-  route->write_max = crossover (&writes, extra);
+  route->found.write_max = crossover (&writes, extra);
   /* Whatever the tries left out, so that no read meets a line of ones. */
   if (lanes_write (route->lanes, route->base, buf,
                    vram < LARGEST_SIZE ? vram : LARGEST_SIZE) == -1)
@@ -334,13 +361,13 @@ calibrate (struct route *route, struct window *window, uint64_t vram, char *buf)
                  vram, &reads);
   if (r != 0)
     return r;
-  route->read_max = crossover (&reads, extra);
+  route->found.read_max = crossover (&reads, extra);
   r = try_rested (route, window, buf, &reads.sample[0], extra);
   if (r != 0)
     return r;
-  route->read_max_rested = crossover (&reads, extra);
-  if (route->read_max_rested < route->read_max)
-    route->read_max_rested = route->read_max;
+  route->found.read_max_rested = crossover (&reads, extra);
+  if (route->found.read_max_rested < route->found.read_max)
+    route->found.read_max_rested = route->found.read_max;
   return 0;
 }
 
@@ -367,20 +394,22 @@ static void
 use_window (struct route *route, struct window *window,
             const uint64_t *read_max, uint64_t start)
 {
+  struct route_limits *limits = &route->limits;
   char text[3][SIZE_TEXT];
 
+  *limits = route->found;
   if (read_max)
-    route->read_max = route->read_max_rested = *read_max;
+    limits->read_max = limits->read_max_rested = *read_max;
   if (vram_debug_window_write_max != 0)
-    route->write_max = vram_debug_window_write_max < 0
-                           ? 0
-                           : (uint64_t) vram_debug_window_write_max;
+    limits->write_max = vram_debug_window_write_max < 0
+                            ? 0
+                            : (uint64_t) vram_debug_window_write_max;
   route->window = window;
   nbdkit_debug ("window: serves writes of up to %s, reads of up to %s, or %s "
                 "when the GPU has rested; tried in %" PRIu64 " ms",
-                limit_text (route->write_max, text[0]),
-                limit_text (route->read_max, text[1]),
-                limit_text (route->read_max_rested, text[2]),
+                limit_text (limits->write_max, text[0]),
+                limit_text (limits->read_max, text[1]),
+                limit_text (limits->read_max_rested, text[2]),
                 clock_ms () - start);
 }
 
@@ -414,14 +443,6 @@ route_add_window (struct route *route, struct window *window,
   return r;
 }
 
-void
-route_get_limits (const struct route *route, struct route_limits *limits)
-{
-  limits->read_max = route->read_max;
-  limits->read_max_rested = route->read_max_rested;
-  limits->write_max = route->write_max;
-}
-
 int
 route_adopt_window (struct route *route, struct window *window,
                     const struct chunks *chunks, const uint64_t *free,
@@ -446,11 +467,7 @@ route_adopt_window (struct route *route, struct window *window,
     say_why (window, reason);
   if (r != 0)
     return r;
-  if (limits == NULL)
-    limits = &usual;
-  route->read_max = limits->read_max;
-  route->read_max_rested = limits->read_max_rested;
-  route->write_max = limits->write_max;
+  route->found = limits ? *limits : usual;
   use_window (route, window, read_max, start);
   return 0;
 }
@@ -482,8 +499,10 @@ note_large (struct route *route, uint64_t now)
 static bool
 has_window (const struct route *route)
 {
-  return route->window && window_is_open (route->window) &&
-         !cuda_is_lost (route->cuda);
+  if (route->window == NULL || !window_is_open (route->window))
+    return false;
+  watch_note (route->watch);
+  return !cuda_is_lost (route->cuda);
 }
 
 static bool
@@ -495,9 +514,9 @@ read_by_window (struct route *route, size_t count)
     return false;
   if (vram_debug_random_path)
     return heads ();
-  if (count <= route->read_max)
+  if (count <= route->limits.read_max)
     return true;
-  if (count > route->read_max_rested)
+  if (count > route->limits.read_max_rested)
     return false;
   now = clock_ns ();
   last = atomic_load_explicit (&route->last_large, memory_order_relaxed);
@@ -515,14 +534,14 @@ write_by_window (struct route *route, size_t count)
     return false;
   if (vram_debug_random_path)
     return heads ();
-  return count <= route->write_max;
+  return count <= route->limits.write_max;
 }
 
 /* A lane has been used; of interest only where a rest makes a difference. */
 static void
 note_lane (struct route *route)
 {
-  if (route->read_max_rested > route->read_max)
+  if (route->limits.read_max_rested > route->limits.read_max)
     note_large (route, clock_ns ());
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lane.h"
+#include "watch.h"
 #include "window.h"
 
 /* ORDER BETWEEN THE WAYS
@@ -48,20 +49,26 @@
  *    before the same bytes go by a lane, and 1 says that they get there first.
  */
 
+/* The largest copies, in bytes, that go by the window.  A GPU that has had
+ * nothing to copy for a while takes long to begin, so the window is worth it
+ * for larger reads then.
+ */
+struct route_limits {
+  uint64_t read_max, read_max_rested, write_max;
+};
+
 /* Who goes which way.  Constant after set-up, but for LAST_LARGE. */
 struct route {
   struct cuda *cuda;
   struct lanes *lanes;
   CUdeviceptr base;      /* the lanes' address of offset 0 */
   struct window *window; /* NULL: everything goes by a lane */
+  struct watch *watch;   /* told of each copy by the window; NULL: nobody */
 
-  /* The largest copies, in bytes, that go by the window.  A GPU that has had
-   * nothing to copy for a while takes long to begin, so the window is worth it
-   * for larger reads then.
+  /* What set-up found out, and a later server need not; and what is in force,
+   * where a parameter may say something else.
    */
-  uint64_t read_max;
-  uint64_t read_max_rested;
-  uint64_t write_max;
+  struct route_limits found, limits;
 
   /* When a lane was last used, or would have been but for a rest (so that of
    * a row of reads only the first finds the GPU rested); clock_ns.
@@ -84,13 +91,6 @@ extern int
 route_add_window (struct route *route, struct window *window,
                   const struct chunks *chunks, const uint64_t *read_max,
                   char reason[WINDOW_REASON]);
-
-/* What set-up finds out, and a later server need not: as in struct route. */
-struct route_limits {
-  uint64_t read_max, read_max_rested, write_max;
-};
-extern void
-route_get_limits (const struct route *route, struct route_limits *limits);
 
 /* As route_add_window, for CHUNKS whose content has to stay.  Only at the COUNT
  * offsets FREE, where 64 bytes each hold nothing, is anything written; elsewhere

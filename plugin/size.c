@@ -87,7 +87,7 @@ int
 size_resolve (const struct size *size, uint64_t total, uint64_t free,
               uint64_t headroom, uint64_t *bytes)
 {
-  uint64_t available = free > headroom ? free - headroom : 0;
+  uint64_t available = free > headroom ? free - headroom : 0, unit;
 
   switch (size->kind) {
   case SIZE_PERCENT:
@@ -98,7 +98,7 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
     break;
   case SIZE_MAX_FREE:
   case SIZE_UNSET:
-    *bytes = available;
+    *bytes = available > SIZE_RESERVE ? available - SIZE_RESERVE : 0;
     break;
   }
   if (*bytes > total) {
@@ -115,7 +115,10 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
                   *bytes, SIZE_STR (total), BLOCK_SIZE);
     return -1;
   }
-  *bytes = ROUND_DOWN (*bytes, BLOCK_SIZE);
+  /* Allocation rounds up, which must not be beyond what is free. */
+  unit = size->kind == SIZE_BYTES || *bytes < GRANULARITY ? BLOCK_SIZE
+                                                          : GRANULARITY;
+  *bytes = ROUND_DOWN (*bytes, unit);
   return 0;
 }
 

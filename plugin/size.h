@@ -16,6 +16,14 @@
 #define ROUND_DOWN(n, unit) ((n) & ~((uint64_t) (unit) -1))
 #define ROUND_UP(n, unit)   ROUND_DOWN ((n) + (unit) -1, unit)
 
+/* What VRAM is allocated in, when the driver does not ask for more. */
+#define GRANULARITY (2 * MiB)
+
+/* What size=max leaves of free VRAM beside the disk and the headroom: streams,
+ * events and the window take some when the disk has theirs already.
+ */
+#define SIZE_RESERVE (32 * MiB)
+
 /* A size before the GPU is known. */
 struct size {
   enum { SIZE_UNSET, SIZE_BYTES, SIZE_PERCENT, SIZE_MAX_FREE } kind;
@@ -35,7 +43,8 @@ extern int size_parse_bytes (const char *key, const char *value, uint64_t min,
                              uint64_t *bytes);
 
 /* How many bytes SIZE means on a GPU with TOTAL bytes of VRAM, of which FREE
- * are free and HEADROOM are to be left to others.  Rounded down to 4 KiB.
+ * are free and HEADROOM are to be left to others.  Rounded down to 4 KiB, what
+ * was not said in bytes to the GRANULARITY of VRAM, where it is as much.
  * Returns 0, or -1 after nbdkit_error when it is more than the GPU has, or a
  * share that is less than 4 KiB.
  */

@@ -21,15 +21,15 @@
 #include "state.h"
 
 #define MAGIC       "nbdkVRAM"
-#define WORDS_AT    2048
 #define BITS_AT     4096
 #define SEALS       (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define NO_CHECKSUM offsetof (struct state_header, checksum)
 
 _Static_assert(sizeof (struct state_header) == 80,
                "another layout of the header is another STATE_VERSION");
-_Static_assert(sizeof (struct state_header) <= WORDS_AT, "no room");
-_Static_assert(WORDS_AT + sizeof (struct state_words) <= BITS_AT, "no room");
+_Static_assert(sizeof (struct state_header) <= STATE_WORDS_AT, "no room");
+_Static_assert(STATE_WORDS_AT + sizeof (struct state_words) <= BITS_AT,
+               "no room");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words are shared by processes");
 
 /* FNV-1a: against damage, not against anyone. */
@@ -60,7 +60,7 @@ map (struct state *state)
   if (p == MAP_FAILED)
     return -1;
   state->header = (struct state_header *) p;
-  state->words = (struct state_words *) (p + WORDS_AT);
+  state->words = (struct state_words *) (p + STATE_WORDS_AT);
   state->bits = p + BITS_AT;
   return 0;
 }

@@ -14,6 +14,9 @@
 /* Changes whenever a server could misunderstand another one's state. */
 #define STATE_VERSION 1
 
+/* Where the words are. */
+#define STATE_WORDS_AT 2048
+
 /* What does not change while the disk lives. */
 struct state_header {
   char magic[8];
@@ -39,6 +42,17 @@ struct state_words {
   /* What the first server found out about the window (see route.h). */
   _Atomic uint64_t limits_known;
   _Atomic uint64_t read_max, read_max_rested, write_max;
+
+  /* Who keeps the disk, and is the only one then to say that it ends: enum
+   * state_keeper, stored by 'vram-swap serve'.
+   */
+  _Atomic uint64_t keeper;
+};
+
+enum state_keeper {
+  STATE_KEEPER_NONE,  /* a server that is told to end ends the disk */
+  STATE_KEEPER_KEEPS, /* it leaves the disk to the next one */
+  STATE_KEEPER_ENDS,  /* the keeper has told it to end the disk */
 };
 
 /* The state lies in a memfd, which lives for as long as a descriptor of it

@@ -21,6 +21,7 @@
 #include "route.h"
 #include "shed.h"
 #include "vram.h"
+#include "watch.h"
 #include "window.h"
 
 /* Lanes unless lanes= says otherwise: copies keep a CPU busy each, and the GPU
@@ -42,6 +43,7 @@ struct vram {
   struct window *window;         /* NULL: there is none */
   char no_window[WINDOW_REASON]; /* why not */
   struct route route;
+  struct watch watch;
   uint64_t asked; /* bytes that size= said; 0 unless it said bytes */
   bool scrub;
 };
@@ -102,11 +104,14 @@ choose_gpu (struct vram *vram, const struct vram_options *options)
 static int
 allocate (struct vram *vram, const struct vram_options *options)
 {
-  uint64_t bytes_free, asked, min;
+  static const struct size max = { .kind = SIZE_MAX_FREE };
+  uint64_t bytes_free, asked, first, most, min;
 
   if (cuda_free_bytes (&vram->cuda, &bytes_free) == -1 ||
       size_resolve (&options->size, vram->gpu.total, bytes_free,
-                    options->headroom, &asked) == -1)
+                    options->headroom, &asked) == -1 ||
+      size_resolve (&max, vram->gpu.total, bytes_free, options->headroom,
+                    &most) == -1)
     return -1;
 
   if (options->min_size_set)
@@ -120,12 +125,17 @@ allocate (struct vram *vram, const struct vram_options *options)
                   SIZE_STR (asked));
     return -1;
   }
-  /* With size=max or a percentage the smaller one may be what was asked. */
+  /* With size=max or a percentage the smaller one may be what was asked; and of
+   * a percentage there need be no more than size=max would be.
+   */
   if (asked < min)
     asked = min;
+  first = asked;
+  if (options->size.kind == SIZE_PERCENT && first > most)
+    first = most > min ? most : min;
 
   vram->asked = options->size.kind == SIZE_BYTES ? asked : 0;
-  if (chunks_allocate (&vram->chunks, &vram->cuda, asked, min,
+  if (chunks_allocate (&vram->chunks, &vram->cuda, first, min,
                        options->headroom) == -1)
     return -1;
   if (vram->chunks.size < asked && options->size.kind != SIZE_MAX_FREE)
@@ -300,6 +310,15 @@ refuse_window (struct vram *vram, const struct vram_options *options,
   return 0;
 }
 
+static void
+close_window (struct vram *vram)
+{
+  watch_stop (&vram->watch);
+  window_free (vram->window, cuda_is_lost (&vram->cuda));
+  vram->window = NULL;
+  vram->route.window = NULL;
+}
+
 /* Open the window and find out what to use it for. */
 static int
 open_window (struct vram *vram, const struct vram_options *options)
@@ -322,13 +341,13 @@ open_window (struct vram *vram, const struct vram_options *options)
   else
     r = route_add_window (&vram->route, vram->window, &vram->chunks, read_max,
                           reason);
-  if (r == 0) {
-    shed_set_up_memory ();
-    return 0;
-  }
-  window_free (vram->window, cuda_is_lost (&vram->cuda));
-  vram->window = NULL;
-  return r == 1 ? refuse_window (vram, options, reason) : -1;
+  if (r == 0 && watch_start (&vram->watch, &vram->cuda) == -1)
+    r = -1;
+  if (r != 0)
+    close_window (vram);
+  else
+    vram->route.watch = &vram->watch;
+  return r == 1 ? refuse_window (vram, options, reason) : r;
 }
 
 struct vram *
@@ -366,6 +385,9 @@ vram_open (const struct vram_options *options)
     goto err_lanes;
   if (open_window (vram, options) == -1)
     goto err_lanes;
+  /* Also when Vulkan was of no use. */
+  if (options->window != VRAM_WINDOW_NO)
+    shed_set_up_memory ();
   if (!adopted && scrub (vram) == -1) {
     nbdkit_error ("the GPU's VRAM cannot be overwritten");
     goto err_window;
@@ -373,7 +395,7 @@ vram_open (const struct vram_options *options)
   return vram;
 
 err_window:
-  window_free (vram->window, cuda_is_lost (&vram->cuda));
+  close_window (vram);
 err_lanes:
   lanes_free (vram->lanes);
 err_chunks:
@@ -386,13 +408,20 @@ err_vram:
 }
 
 void
+vram_overwrite (struct vram *vram)
+{
+  if (vram->scrub && scrub (vram) == -1)
+    nbdkit_error ("VRAM could not be overwritten before it is given back");
+}
+
+void
 vram_close (struct vram *vram, bool keep)
 {
   if (vram == NULL)
     return;
-  if (vram->scrub && !keep && scrub (vram) == -1)
-    nbdkit_error ("VRAM could not be overwritten before it is given back");
-  window_free (vram->window, cuda_is_lost (&vram->cuda));
+  if (!keep)
+    vram_overwrite (vram);
+  close_window (vram);
   lanes_free (vram->lanes);
   chunks_free (&vram->chunks);
   cuda_close (&vram->cuda);
@@ -415,14 +444,13 @@ vram_describe (const struct vram *vram, struct state_header *header)
 void
 vram_save_limits (const struct vram *vram, struct state *state)
 {
-  struct route_limits limits;
+  const struct route_limits *found = &vram->route.found;
 
   if (vram->window == NULL)
     return;
-  route_get_limits (&vram->route, &limits);
-  atomic_store (&state->words->read_max, limits.read_max);
-  atomic_store (&state->words->read_max_rested, limits.read_max_rested);
-  atomic_store (&state->words->write_max, limits.write_max);
+  atomic_store (&state->words->read_max, found->read_max);
+  atomic_store (&state->words->read_max_rested, found->read_max_rested);
+  atomic_store (&state->words->write_max, found->write_max);
   atomic_store (&state->words->limits_known, 1);
 }
 
@@ -444,6 +472,18 @@ vram_is_lost (const struct vram *vram)
   return cuda_is_lost (&vram->cuda);
 }
 
+unsigned
+vram_count_answers (struct vram *vram)
+{
+  return lanes_count_answers (vram->lanes);
+}
+
+bool
+vram_is_still (const struct vram *vram, unsigned *seen)
+{
+  return lanes_are_still (vram->lanes, seen);
+}
+
 const struct gpu *
 vram_gpu (const struct vram *vram)
 {
@@ -453,9 +493,8 @@ vram_gpu (const struct vram *vram)
 void
 vram_say_way (const struct vram *vram, char text[VRAM_WAY])
 {
-  struct route_limits limits;
+  const struct route_limits *limits = &vram->route.limits;
 
-  route_get_limits (&vram->route, &limits);
   if (vram_is_lost (vram))
     snprintf (text, VRAM_WAY, "fail: the GPU is lost");
   else if (vram->window == NULL)
@@ -463,7 +502,7 @@ vram_say_way (const struct vram *vram, char text[VRAM_WAY])
   else if (!window_is_open (vram->window))
     snprintf (text, VRAM_WAY,
               "by DMA alone: the mapping of VRAM has failed (SIGBUS)");
-  else if (limits.read_max_rested == 0 && limits.write_max == 0)
+  else if (limits->read_max_rested == 0 && limits->write_max == 0)
     snprintf (text, VRAM_WAY,
               "by DMA alone: nothing is faster by the window, or may use it");
   else

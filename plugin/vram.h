@@ -63,6 +63,9 @@ extern struct vram *vram_open (const struct vram_options *options);
  */
 extern void vram_close (struct vram *vram, bool keep);
 
+/* The first half of that, by itself; the other is vram_close with KEEP. */
+extern void vram_overwrite (struct vram *vram);
+
 /* What a later server has to know of this VRAM, for state_create. */
 extern void
 vram_describe (const struct vram *vram, struct state_header *header);
@@ -78,6 +81,13 @@ extern uint64_t vram_size (const struct vram *vram);
 
 /* Whether the GPU is lost, and with it all that was written.  Stays so. */
 extern bool vram_is_lost (const struct vram *vram);
+
+/* For whoever watches over the end: vram_count_answers makes lanes count what they do,
+ * from then on, and returns the count; vram_is_still says whether copies are
+ * under way of which none has got on since it was *SEEN, and stores it there.
+ */
+extern unsigned vram_count_answers (struct vram *vram);
+extern bool vram_is_still (const struct vram *vram, unsigned *seen);
 
 /* The GPU that it belongs to. */
 extern const struct gpu *vram_gpu (const struct vram *vram);

@@ -198,7 +198,9 @@ static const struct way ways[] = {
 
 #define WAYS (sizeof ways / sizeof ways[0])
 
+/* Until one is chosen, what runs everywhere. */
 static const struct way *chosen = &ways[WAYS - 1];
+static bool is_chosen;
 
 const char *
 wccopy_choose (const char *name)
@@ -207,9 +209,16 @@ wccopy_choose (const char *name)
     if ((name == NULL || strcmp (name, ways[i].name) == 0) &&
         ways[i].usable ()) {
       chosen = &ways[i];
+      is_chosen = true;
       return chosen->name;
     }
   return NULL;
+}
+
+const char *
+wccopy_chosen (void)
+{
+  return is_chosen ? chosen->name : wccopy_choose (NULL);
 }
 
 /* No load that follows is done before, or is answered from a buffer that was

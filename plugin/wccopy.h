@@ -45,4 +45,7 @@ extern void wccopy_drain (void);
  */
 extern const char *wccopy_choose (const char *name);
 
+/* The name of what has been taken; the best is, where nothing has been. */
+extern const char *wccopy_chosen (void);
+
 #endif /* VRAM_WCCOPY_H */

@@ -634,6 +634,7 @@ struct window *
 window_open (const struct chunks *chunks, const CUuuid *uuid,
              char reason[WINDOW_REASON])
 {
+  const char *copies;
   struct window *window;
 
   window = calloc (1, sizeof *window);
@@ -654,8 +655,9 @@ window_open (const struct chunks *chunks, const CUuuid *uuid,
     goto err;
   }
   window->handling = true;
+  copies = wccopy_chosen ();
   nbdkit_debug ("window: %zu mappings of memory type %u, copies by %s",
-                window->count, window->memory_type, wccopy_choose (NULL));
+                window->count, window->memory_type, copies);
   if (touch_all (window, reason) == -1)
     goto err;
   return window;
@@ -671,6 +673,10 @@ window_probe (const CUuuid *uuid, uint64_t bytes, char reason[WINDOW_REASON])
   struct window window = { 0 };
   int r = begin (&window, uuid, bytes, reason);
 
+  if (r == 0)
+    r = create_device (&window, reason);
+  if (window.device)
+    libvulkan.destroy_device (window.device, NULL);
   if (window.instance)
     libvulkan.destroy_instance (window.instance, NULL);
   return r == 0;

@@ -119,7 +119,7 @@ load (void)
       " DEVICES NAMES UUIDS PCI MEMORY USED USED_FILE CONTEXT VERSION NO_VMM"
       " NO_EXPORT NO_MEMOPS DEVPTR_DIFFERS GARBAGE SHARED DELAY SEED FAIL"
       " FAIL_FILE INIT_FAIL LOSE_COPY LOSE_FILE LOSE_DEVICE LOSE_CODE"
-      " HANG_COPY HANG_FILE SHRINK TRACE REPORT ";
+      " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE REPORT ";
   const char *s;
   int i;
 
@@ -152,6 +152,7 @@ load (void)
   config.lose_code = s ? parse_code ("LOSE_CODE", s) : CUDA_ERROR_LAUNCH_FAILED;
   config.hang_copy = number ("HANG_COPY", 0);
   config.hang_file = get ("HANG_FILE");
+  config.hang_call_file = get ("HANG_CALL_FILE");
   load_shrink ();
   config.trace = get ("TRACE");
   config.report = get ("REPORT");

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int lost[MAX_DEVICES];
 static atomic_bool hung;
 static _Atomic uint64_t copies;
+static atomic_uint hung_calls; /* how many have been told to hang */
 /* Lets calls skip the lock when there is nothing to inject. */
 static atomic_bool any_rules;
 
@@ -94,17 +96,17 @@ check_name (const char *name)
 }
 
 static bool
-rule_matches (const struct rule *r, const char *fn)
+name_matches (const char *name, const char *fn)
 {
   char plain[64];
   size_t len = strlen (fn);
 
-  if (fnmatch (r->name, fn, 0) == 0)
+  if (fnmatch (name, fn, 0) == 0)
     return true;
   if (len < 3 || strcmp (fn + len - 3, "_v2") != 0)
     return false;
   snprintf (plain, sizeof plain, "%.*s", (int) len - 3, fn);
-  return fnmatch (r->name, plain, 0) == 0;
+  return fnmatch (name, plain, 0) == 0;
 }
 
 void
@@ -178,12 +180,33 @@ random_unit (void)
   return (double) (random_state >> 11) / (double) (1ULL << 53);
 }
 
+/* Whether this call is to stay where it is.  HANGS: it did so till now. */
+static bool
+call_hangs (enum function fn, bool hangs)
+{
+  unsigned int most = UINT_MAX;
+  char name[64] = "";
+  FILE *fp = fopen (config.hang_call_file, "re");
+
+  if (!fp)
+    return false;
+  if (fscanf (fp, "%63s %u", name, &most) < 1)
+    name[0] = 0;
+  fclose (fp);
+  if (!name_matches (name, function_names[fn]))
+    return false;
+  return hangs || atomic_fetch_add (&hung_calls, 1) < most;
+}
+
 CUresult
 fault_call (enum function fn)
 {
   CUresult result = CUDA_SUCCESS;
+  bool hangs = false;
   unsigned int i;
 
+  while (config.hang_call_file && (hangs = call_hangs (fn, hangs)))
+    usleep (2000);
   if (config.fail_file && access (config.fail_file, F_OK) == 0) {
     pthread_mutex_lock (&lock);
     read_fail_file ();
@@ -195,7 +218,7 @@ fault_call (enum function fn)
   for (i = 0; i < nr_rules; i++) {
     struct rule *r = &rules[i];
 
-    if (!rule_matches (r, function_names[fn]))
+    if (!name_matches (r->name, function_names[fn]))
       continue;
     r->calls++;
     if (r->last == 0 ? random_unit () < r->probability

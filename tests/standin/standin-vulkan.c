@@ -1,6 +1,7 @@
 /* nbdkit-vram: the stand-in for Vulkan: instances, GPUs and devices
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,14 @@
 
 struct instance {
   uint32_t api_version; /* that the application asked for */
+  struct instance *next;
 };
+
+/* All that were made and not destroyed.  An application that does not call a
+ * driver any more has not forgotten what is the driver's own.
+ */
+static struct instance *instances;
+static pthread_mutex_t instances_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const names[FN_VK_COUNT] = {
 #define X(name) #name,
@@ -339,6 +347,10 @@ vkCreateInstance (const VkInstanceCreateInfo *info, const void *allocator,
   (*instance)->api_version =
       app && app->api_version ? app->api_version : VK_VERSION (1, 0);
   instance_version = (*instance)->api_version;
+  pthread_mutex_lock (&instances_lock);
+  (*instance)->next = instances;
+  instances = *instance;
+  pthread_mutex_unlock (&instances_lock);
   report_pid = getpid ();
   vk_count (VK_INSTANCE, 1);
   return VK_SUCCESS;
@@ -347,10 +359,17 @@ vkCreateInstance (const VkInstanceCreateInfo *info, const void *allocator,
 EXPORT void
 vkDestroyInstance (VkInstance instance, const void *allocator)
 {
+  struct instance **at;
+
   (void) allocator;
   vk_enter (FN_vkDestroyInstance);
   if (!instance)
     return;
+  pthread_mutex_lock (&instances_lock);
+  for (at = &instances; *at != instance; at = &(*at)->next)
+    ;
+  *at = instance->next;
+  pthread_mutex_unlock (&instances_lock);
   free (instance);
   vk_count (VK_INSTANCE, -1);
 }

@@ -90,6 +90,10 @@
  *                   synchronous copies, cuCtxSynchronize, cuMemFree,
  *                   cuMemFreeHost and the last cuDevicePrimaryCtxRelease block
  * HANG_FILE=FILE    nothing starts on any stream while FILE exists
+ * HANG_CALL_FILE=FILE
+ *                   calls of the NAME that stands in FILE do not return while
+ *                   FILE exists; with a number behind it, only so many calls
+ *                   of the process do that
  * SHRINK=SIZE[:N]   right after each of the first N (default 1) answers of
  *                   cuMemGetInfo others take SIZE of VRAM
  *
@@ -167,7 +171,7 @@ struct config {
   const char *fail, *fail_file;
   const char *init_fail;
   uint64_t lose_copy, hang_copy; /* 0: never */
-  const char *lose_file, *hang_file;
+  const char *lose_file, *hang_file, *hang_call_file;
   int lose_device; /* -1: all */
   CUresult lose_code;
   uint64_t shrink, shrink_times;
@@ -210,7 +214,9 @@ extern void report_dirty (uint64_t bytes);
 
 extern void fault_load (void);
 
-/* The error that an injected fault gives this call, or CUDA_SUCCESS. */
+/* The error that an injected fault gives this call, or CUDA_SUCCESS.  May not
+ * return for as long as HANG_CALL_FILE says.
+ */
 extern CUresult fault_call (enum function fn);
 
 /* Looks at the trigger files.  Takes context locks. */

@@ -168,6 +168,41 @@ test_hang_then_lose (void)
   GIVES (cu.cuStreamQuery (s), CUDA_ERROR_LAUNCH_FAILED);
 }
 
+static atomic_int returned;
+
+static void *
+call_version (void *arg)
+{
+  int version;
+
+  OK (cu.cuDriverGetVersion (&version));
+  atomic_fetch_add (&returned, 1);
+  return arg;
+}
+
+/* A call, not a copy: it does not come back, and others do. */
+static void
+test_hang_call (void)
+{
+  pthread_t thread[3];
+  int i, n;
+
+  env ("HANG_CALL_FILE", path ("hang"));
+  start ();
+  write_file (path ("hang"), "cuDriverGetVersion 2\n");
+  for (i = 0; i < 3; i++)
+    CHECK (pthread_create (&thread[i], NULL, call_version, NULL) == 0);
+  while (atomic_load (&returned) < 1)
+    usleep (1000);
+  OK (cu.cuDeviceGetCount (&n));
+  usleep (100000);
+  CHECK (atomic_load (&returned) == 1);
+  unlink (path ("hang"));
+  for (i = 0; i < 3; i++)
+    pthread_join (thread[i], NULL);
+  CHECK (atomic_load (&returned) == 3);
+}
+
 static void
 test_lose_device (void)
 {
@@ -290,6 +325,7 @@ const struct test fault_tests[] = {
   { "no_device", test_no_device, NULL },
   { "lose_copy", test_lose_copy, NULL },
   { "hang_then_lose", test_hang_then_lose, NULL },
+  { "hang_call", test_hang_call, NULL },
   { "lose_device", test_lose_device, NULL },
   { "no_vmm", test_no_vmm, NULL },
   { "no_export", test_no_export, NULL },

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "clock.h"
 #include "fake-cuda.h"
 
 struct fake fake;
@@ -65,6 +66,10 @@ called (enum fake_function fn)
   int lost = atomic_load (&fake.lost);
 
   atomic_fetch_add (&fake.calls[fn], 1);
+  atomic_fetch_add (&fake.inside, 1);
+  while (atomic_load (&fake.stuck[fn]))
+    clock_sleep_us (1000);
+  atomic_fetch_sub (&fake.inside, 1);
   if (atomic_load (&fake.fail[fn].nth) > 0 &&
       atomic_fetch_sub (&fake.fail[fn].nth, 1) == 1)
     return fake.fail[fn].code;
@@ -463,6 +468,8 @@ advance (CUstream stream)
     if (work->kind != EVENT && worked)
       break;
     worked = worked || work->kind != EVENT;
+    if (work->kind != EVENT && fake.slow_us)
+      clock_sleep_us (fake.slow_us);
     execute (work);
     stream->done++;
   }
@@ -557,6 +564,11 @@ query (CUstream stream, uint64_t after)
   advance (stream);
   done = stream->done >= after;
   pthread_mutex_unlock (&lock);
+  if (!done && atomic_load (&fake.stop.nth) > 0 &&
+      atomic_fetch_sub (&fake.stop.nth, 1) == 1) {
+    clock_sleep_us (1000 * fake.stop.ms);
+    atomic_store (&fake.hung, false);
+  }
   return done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 

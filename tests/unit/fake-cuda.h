@@ -46,7 +46,20 @@ struct fake {
   uint64_t granularity;
   bool no_vmm;      /* no virtual memory management */
   atomic_bool hung; /* no work is done */
+  unsigned slow_us; /* how long each piece of work takes */
   atomic_int lost;  /* what every call answers, if not 0 */
+
+  /* After the NTH answer from now on that work is not done, the thread stops for
+   * so long, and finds the GPU working again.
+   */
+  struct {
+    atomic_int nth;
+    unsigned ms;
+  } stop;
+
+  /* Calls of FUNCTION do not return while this is set; how many are inside. */
+  atomic_bool stuck[FN_COUNT];
+  atomic_int inside;
 
   /* The NTH call from now on (1: the next one) of FUNCTION answers CODE. */
   struct {

@@ -15,6 +15,14 @@
 #include "check.h"
 #include "clock.h"
 
+/* A claim that is to be had before the test takes too long. */
+static void
+claim_now (struct blockmap *map, uint64_t first, uint64_t count,
+           struct claim *claim)
+{
+  CHECK (blockmap_claim (map, first, count, 1000 * CHECK_SECONDS, claim));
+}
+
 /* ---- One thread, against a model of one bool a block ---- */
 
 struct model {
@@ -113,14 +121,14 @@ random_step (struct rnd *rnd, struct blockmap *map, struct model *model)
   case 1:
   case 2:
     random_range (rnd, model->blocks, CLAIM_BLOCKS, &first, &count);
-    blockmap_claim (map, first, count, &claim);
+    claim_now (map, first, count, &claim);
     compare_claim (&claim, first, count);
     blockmap_publish (map, &claim);
     memset (model->data + first, true, count);
     break;
   case 3:
     random_range (rnd, model->blocks, CLAIM_BLOCKS, &first, &count);
-    blockmap_claim (map, first, count, &claim);
+    claim_now (map, first, count, &claim);
     compare_claim (&claim, first, count);
     blockmap_release (map, &claim);
     break;
@@ -209,7 +217,7 @@ test_bits_handed_in (void)
     random_step (&rnd, map, &model);
   compare (map, &model);
   blockmap_clear (map, 0, BLOCKS);
-  blockmap_claim (map, 60, 9, &claim);
+  claim_now (map, 60, 9, &claim);
   blockmap_publish (map, &claim);
   blockmap_free (map);
 
@@ -240,7 +248,7 @@ test_bits_end (void)
   map = blockmap_create (BLOCKS, bits);
   CHECK (map != NULL);
   CHECK_EQ (blockmap_run (map, 3, BLOCKS, &data), BLOCKS - 3);
-  blockmap_claim (map, 0, BLOCKS, &claim);
+  claim_now (map, 0, BLOCKS, &claim);
   blockmap_publish (map, &claim);
   CHECK_EQ (blockmap_run (map, 0, BLOCKS, &data), BLOCKS);
   CHECK_EQ (blockmap_count (map), BLOCKS);
@@ -257,21 +265,21 @@ test_clear_of_claimed (void)
   struct claim claim;
 
   CHECK (map != NULL);
-  blockmap_claim (map, 62, 4, &claim);
+  claim_now (map, 62, 4, &claim);
   blockmap_clear (map, 0, 70);
   CHECK_EQ (blockmap_count (map), 0);
   blockmap_publish (map, &claim);
   CHECK_EQ (blockmap_count (map), 4);
 
   /* Also of blocks that had data when they were claimed. */
-  blockmap_claim (map, 60, 8, &claim);
+  claim_now (map, 60, 8, &claim);
   blockmap_clear (map, 62, 4);
   CHECK_EQ (blockmap_count (map), 0);
   blockmap_publish (map, &claim);
   CHECK_EQ (blockmap_count (map), 8);
 
   /* A writer that releases leaves them as they are. */
-  blockmap_claim (map, 60, 8, &claim);
+  claim_now (map, 60, 8, &claim);
   blockmap_clear (map, 62, 4);
   blockmap_release (map, &claim);
   CHECK_EQ (blockmap_count (map), 4);
@@ -341,7 +349,7 @@ claimer (void *arg)
   rnd_begin (&rnd, 100 + self);
   for (unsigned i = 0; i < check_effort (20000); ++i) {
     random_range (&rnd, CROWDED, CROWDED, &first, &count);
-    blockmap_claim (shared, first, count, &claim);
+    claim_now (shared, first, count, &claim);
     for_claimed (&claim, take, self);
     if (rnd_below (&rnd, 8) == 0)
       sched_yield ();
@@ -419,7 +427,7 @@ filler (void *arg)
 
     if (blockmap_has_data (shared, first))
       CHECK_EQ (content[first], first + 1);
-    blockmap_claim (shared, first, count, &claim);
+    claim_now (shared, first, count, &claim);
     for (unsigned w = 0; w < claim.words; ++w)
       for (uint64_t m = claim.mask[w]; m; m &= m - 1) {
         uint64_t b =
@@ -471,7 +479,7 @@ neighbour (void *arg)
   bool data;
 
   for (unsigned i = 0; i < check_effort (20000); ++i) {
-    blockmap_claim (shared, first, 10, &claim);
+    claim_now (shared, first, 10, &claim);
     CHECK_EQ (__builtin_popcountll (claim.mask[0]), 10);
     blockmap_publish (shared, &claim);
     CHECK_EQ (blockmap_run (shared, first, first + 10, &data), 10);
@@ -534,7 +542,7 @@ race (void *arg)
     /* Try all distances between the two. */
     for (volatile unsigned spins = first ? i % 97 : i % 101; spins > 0; --spins)
       ;
-    blockmap_claim (shared, 70, 1, &claim);
+    claim_now (shared, 70, 1, &claim);
     if (!blockmap_has_data (shared, 70))
       atomic_fetch_add (&fills, 1);
     blockmap_publish (shared, &claim);
@@ -568,7 +576,7 @@ claim_one (void *arg)
   uint64_t block = (uint64_t) (uintptr_t) arg;
   struct claim claim;
 
-  blockmap_claim (shared, block, 1, &claim);
+  claim_now (shared, block, 1, &claim);
   atomic_fetch_add (&got, 1);
   blockmap_release (shared, &claim);
   return NULL;
@@ -591,13 +599,13 @@ test_waits (void)
   shared = blockmap_create (4096, NULL);
   CHECK (shared != NULL);
   atomic_store (&got, 0);
-  blockmap_claim (shared, 63, 2, &claim);
+  claim_now (shared, 63, 2, &claim);
   /* The neighbours are free, and so are blocks that share a queue. */
-  blockmap_claim (shared, 62, 1, &other);
+  claim_now (shared, 62, 1, &other);
   blockmap_release (shared, &other);
-  blockmap_claim (shared, 65, CLAIM_BLOCKS, &other);
+  claim_now (shared, 65, CLAIM_BLOCKS, &other);
   blockmap_release (shared, &other);
-  blockmap_claim (shared, 63 + 16 * 64, 1, &other);
+  claim_now (shared, 63 + 16 * 64, 1, &other);
   blockmap_release (shared, &other);
 
   for (uintptr_t i = 0; i < 3; ++i)
@@ -616,7 +624,7 @@ test_waits (void)
    */
   for (unsigned i = 0; i < 2; ++i) {
     atomic_store (&got, 0);
-    blockmap_claim (shared, 63, 2, &claim);
+    claim_now (shared, 63, 2, &claim);
     CHECK_EQ (pthread_create (&thread[0], NULL, claim_one, (void *) 64), 0);
     nap (20);
     CHECK_EQ (atomic_load (&got), 0);
@@ -624,6 +632,32 @@ test_waits (void)
     pthread_join (thread[0], NULL);
     CHECK_EQ (blockmap_count (shared), 2);
   }
+  blockmap_free (shared);
+}
+
+/* A writer that never comes back: others give up after the time they set, and
+ * leave what they could have had to others.
+ */
+static void
+test_gives_up (void)
+{
+  struct claim claim, other;
+  uint64_t start;
+
+  shared = blockmap_create (4096, NULL);
+  CHECK (shared != NULL);
+  claim_now (shared, 200, 1, &claim);
+  start = clock_ms ();
+  CHECK (!blockmap_claim (shared, 63, 200, 30, &other));
+  CHECK (clock_ms () - start >= 30);
+  CHECK (blockmap_claim (shared, 63, 129, 0, &other));
+  blockmap_release (shared, &other);
+  CHECK (blockmap_claim (shared, 201, 62, 0, &other));
+  blockmap_release (shared, &other);
+  CHECK (!blockmap_claim (shared, 200, 1, 0, &other));
+  blockmap_release (shared, &claim);
+  claim_now (shared, 63, 200, &claim);
+  blockmap_release (shared, &claim);
   blockmap_free (shared);
 }
 
@@ -635,7 +669,7 @@ flipper (void *arg)
 
   (void) arg;
   while (!atomic_load (&stop)) {
-    blockmap_claim (shared, 64, 64, &claim);
+    claim_now (shared, 64, 64, &claim);
     blockmap_publish (shared, &claim);
     blockmap_clear (shared, 64, 64);
   }
@@ -674,6 +708,7 @@ main (int argc, char *argv[])
   RUN (test_bits_end);
   RUN (test_clear_of_claimed);
   RUN (test_waits);
+  RUN (test_gives_up);
   RUN (test_run_while_changing);
   RUN (test_threads_exclude);
   RUN (test_threads_publish);

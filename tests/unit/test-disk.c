@@ -12,6 +12,7 @@
 
 #include "blockmap.h"
 #include "check.h"
+#include "clock.h"
 #include "disk.h"
 #include "nbdkit-stubs.h"
 
@@ -28,6 +29,9 @@ struct vram {
   _Atomic uint64_t words[SIZE / 8];
   atomic_uint toss;
   atomic_bool failing; /* one write in some fails half way */
+  atomic_bool stuck;   /* writes do not return */
+  atomic_int inside;   /* how many do not */
+  atomic_bool lost;
 };
 
 static struct vram vram;
@@ -38,6 +42,12 @@ vram_size (const struct vram *v)
 {
   (void) v;
   return SIZE;
+}
+
+bool
+vram_is_lost (const struct vram *v)
+{
+  return atomic_load (&v->lost);
 }
 
 static void
@@ -70,6 +80,10 @@ vram_write (struct vram *v, const void *buf, size_t count, uint64_t offset)
   uint64_t word;
 
   CHECK (count % 8 == 0 && offset % 8 == 0 && offset + count <= SIZE);
+  atomic_fetch_add (&v->inside, 1);
+  while (atomic_load (&v->stuck))
+    sched_yield ();
+  atomic_fetch_sub (&v->inside, 1);
   for (size_t i = 0; i < count / 8; ++i) {
     dawdle (v, i);
     if (fail && i == count / 16) {
@@ -285,6 +299,54 @@ test_first_writes (void)
   disk_free (disk);
 }
 
+/* A write that never returns keeps its blocks; others that want them end with
+ * an error when the GPU is lost, and not before.
+ */
+static atomic_int refused;
+
+static void *
+write_two_blocks (void *arg)
+{
+  char buf[2 * BLOCK_SIZE];
+
+  memset (buf, 1, sizeof buf);
+  if (disk_write (disk, buf, sizeof buf, (uintptr_t) arg) == -1) {
+    CHECK_EQ (errno, EIO);
+    atomic_fetch_add (&refused, 1);
+  }
+  return NULL;
+}
+
+static void
+test_stuck_write (void)
+{
+  pthread_t thread[3];
+
+  begin ();
+  atomic_store (&vram.stuck, true);
+  CHECK_EQ (pthread_create (&thread[0], NULL, write_two_blocks, NULL), 0);
+  while (atomic_load (&vram.inside) == 0)
+    sched_yield ();
+  /* Whole blocks, and parts of blocks. */
+  CHECK_EQ (
+      pthread_create (&thread[1], NULL, write_two_blocks, (void *) BLOCK_SIZE),
+      0);
+  CHECK_EQ (pthread_create (&thread[2], NULL, write_two_blocks,
+                            (void *) (BLOCK_SIZE + 512)),
+            0);
+  clock_sleep_us (1100000);
+  CHECK_EQ (atomic_load (&refused), 0);
+  CHECK_EQ (atomic_load (&vram.inside), 1);
+  atomic_store (&vram.lost, true);
+  pthread_join (thread[1], NULL);
+  pthread_join (thread[2], NULL);
+  CHECK_EQ (atomic_load (&refused), 2);
+  atomic_store (&vram.stuck, false);
+  pthread_join (thread[0], NULL);
+  atomic_store (&vram.lost, false);
+  disk_free (disk);
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -293,5 +355,6 @@ main (int argc, char *argv[])
   RUN (test_parts_of_blocks);
   RUN (test_parts_and_trims);
   RUN (test_parts_and_failures);
+  RUN (test_stuck_write);
   return check_end ();
 }

@@ -70,11 +70,33 @@ test_list (void)
   fake.gpus = 0;
   CHECK_EQ (gpus_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (gpus_list_error (), "lists no GPU");
   stub_messages_clear ();
   fake.gpus = 4;
+
+  /* One that is broken does not take the others with it. */
   fake_fail (FN_device_get_uuid, 3, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (gpus_list (&gpus), 0);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning: GPU 2 ");
+  CHECK_EQ (gpus.count, 3);
+  CHECK_EQ (gpus.gpu[2].index, 3);
+  CHECK (gpus_find (&gpus, "3") == &gpus.gpu[2]);
+  gpus_free (&gpus);
+
+  stub_messages_clear ();
+  atomic_store (&fake.lost, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (gpus_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (gpus_list_error (), "cannot list the GPUs");
+  CHECK (gpus.gpu == NULL && gpus.count == 0);
+  fake.gpus = 1;
+  atomic_store (&fake.lost, 0);
+  stub_messages_clear ();
+  fake_fail (FN_device_total_mem, 1, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (gpus_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 2);
+  CHECK_HOLDS (gpus_list_error (), "cannot list the GPUs");
   CHECK (gpus.gpu == NULL && gpus.count == 0);
 }
 

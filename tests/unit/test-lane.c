@@ -236,7 +236,9 @@ write_one (void *arg)
   return NULL;
 }
 
-/* Whether a thread of this process sleeps. */
+/* Whether a thread of this process sleeps, or has ended: on a machine that is
+ * busy enough it may have been told the end of its wait by now.
+ */
 static bool
 sleeps (int tid)
 {
@@ -246,12 +248,12 @@ sleeps (int tid)
 
   snprintf (path, sizeof path, "/proc/self/task/%d/stat", tid);
   fp = fopen (path, "r");
-  CHECK (fp != NULL);
+  if (fp == NULL)
+    return true;
   if (fgets (line, sizeof line, fp))
     p = strrchr (line, ')');
   fclose (fp);
-  CHECK (p != NULL);
-  return p[2] == 'S';
+  return p == NULL || p[2] == 'S';
 }
 
 /* Start a writer and return when it waits, for a lane or for the GPU. */
@@ -428,6 +430,162 @@ test_hung (void)
   atomic_store (&fake.hung, false);
 }
 
+/* A copy fails while it is still under way, and so does the question whether it
+ * has ended: what it has yet to do would be done to the next one's bytes.
+ */
+static void
+test_not_known_quiet (void)
+{
+  char buf[STAGING_MIN] = "";
+  unsigned calls;
+
+  begin (1, STAGING_MIN, 20000);
+  atomic_store (&fake.hung, true);
+  fake_fail (FN_event_query, 1, UNKNOWN);
+  /* The first query is cuda_failed's, and says that the copy is under way. */
+  fake_fail (FN_stream_query, 2, UNKNOWN);
+  errno = 0;
+  CHECK_EQ (lanes_read (lanes, buf, FAKE_BASE, sizeof buf), -1);
+  CHECK_EQ (errno, EIO);
+  CHECK (fake_pending () > 0);
+  CHECK (cuda_is_lost (&cuda));
+  CHECK_HOLDS (stub_errors (), "whether a failed copy has ended");
+  calls = fake_calls ();
+  CHECK_EQ (lanes_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  CHECK_EQ (errno, EIO);
+  CHECK_EQ (fake_calls (), calls);
+  end_lost ();
+}
+
+/* The process is stopped for longer than the GPU may take to answer, right after
+ * it has asked the GPU: no reason to give that up.
+ */
+static void
+test_stopped (void)
+{
+  char buf[100] = "";
+
+  /* In the wait for a copy: the clock is looked at after each 16th question. */
+  begin (1, STAGING_MIN, 200);
+  atomic_store (&fake.hung, true);
+  fake.stop.ms = 600;
+  atomic_store (&fake.stop.nth, 64 * 16);
+  CHECK_EQ (lanes_write (lanes, FAKE_BASE, buf, sizeof buf), 0);
+  CHECK_EQ (atomic_load (&fake.stop.nth), 0);
+  end ();
+
+  /* And after a failure, when the lane is to become quiet. */
+  begin (1, STAGING_MIN, 200);
+  atomic_store (&fake.hung, true);
+  fake.stop.ms = 600;
+  fake_fail (FN_event_record, 1, UNKNOWN);
+  /* The first answer is cuda_failed's. */
+  atomic_store (&fake.stop.nth, 2);
+  CHECK_EQ (lanes_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  CHECK_EQ (atomic_load (&fake.stop.nth), 0);
+  CHECK (!cuda_is_lost (&cuda));
+  CHECK_EQ (fake_pending (), 0);
+  stub_messages_clear ();
+  end ();
+}
+
+/* A call into the driver does not return: those who wait for the lanes that are
+ * gone with it are told so, and the one that is inside as well if it ever comes
+ * back.
+ */
+static void
+test_stuck_call (void)
+{
+  enum { WAITERS = 5 };
+  struct writer writer[WAITERS];
+  unsigned calls;
+
+  begin (2, STAGING_MIN, 1000);
+  atomic_store (&fake.stuck[FN_memcpy_htod_async], true);
+  for (unsigned i = 0; i < WAITERS; ++i)
+    start_waiting (&writer[i], i * 100);
+  CHECK_EQ (atomic_load (&fake.inside), 2);
+  calls = fake_calls ();
+  for (unsigned i = 2; i < WAITERS; ++i) {
+    pthread_join (writer[i].thread, NULL);
+    CHECK_EQ (writer[i].r, -1);
+    CHECK_EQ (writer[i].error, EIO);
+  }
+  CHECK (cuda_is_lost (&cuda));
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "the driver has not answered for 1000 ms");
+  CHECK_EQ (atomic_load (&fake.inside), 2);
+  CHECK_EQ (fake_calls (), calls);
+  atomic_store (&fake.stuck[FN_memcpy_htod_async], false);
+  for (unsigned i = 0; i < 2; ++i)
+    pthread_join (writer[i].thread, NULL);
+  end_lost ();
+}
+
+static void *
+write_large (void *arg)
+{
+  static char data[300 * STAGING_MIN];
+
+  (void) arg;
+  CHECK_EQ (lanes_write (lanes, FAKE_BASE, data, sizeof data), 0);
+  return NULL;
+}
+
+/* A lane that is busy for longer than the time limit, but gets on, is waited
+ * for: each piece of a large copy has the whole limit.
+ */
+static void
+test_slow_but_alive (void)
+{
+  struct writer writer;
+  pthread_t thread;
+  uint64_t start;
+
+  begin (1, STAGING_MIN, 400);
+  fake.slow_us = 5000;
+  start = clock_ms ();
+  CHECK_EQ (pthread_create (&thread, NULL, write_large, NULL), 0);
+  while (atomic_load (&fake.writes) == 0)
+    clock_sleep_us (1000);
+  start_waiting (&writer, sizeof fake_vram - 1);
+  pthread_join (thread, NULL);
+  CHECK (clock_ms () - start > 1000);
+  pthread_join (writer.thread, NULL);
+  CHECK_EQ (writer.r, 0);
+  end ();
+}
+
+/* A context that cannot be made current is lost, unless that passes: every other
+ * thread would go on asking for it.
+ */
+static void
+test_cannot_enter (void)
+{
+  struct writer writer = { .offset = 0 };
+  unsigned calls;
+
+  begin (1, STAGING_MIN, 1000);
+  fake_fail (FN_ctx_set_current, 1, UNKNOWN);
+  CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
+  pthread_join (writer.thread, NULL);
+  CHECK_EQ (writer.r, -1);
+  CHECK_EQ (writer.error, EIO);
+  CHECK (!cuda_is_lost (&cuda));
+  atomic_store (&fake.lost, 201);
+  CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
+  pthread_join (writer.thread, NULL);
+  CHECK_EQ (writer.r, -1);
+  CHECK (cuda_is_lost (&cuda));
+  calls = fake_calls ();
+  CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
+  pthread_join (writer.thread, NULL);
+  CHECK_EQ (writer.error, EIO);
+  CHECK_EQ (fake_calls (), calls);
+  end_lost ();
+  atomic_store (&fake.lost, 0);
+}
+
 /* A GPU that answers late, but in time, is waited for. */
 static void
 test_pause (void)
@@ -482,6 +640,11 @@ main (int argc, char *argv[])
   RUN (test_no_flood);
   RUN (test_lost);
   RUN (test_hung);
+  RUN (test_not_known_quiet);
+  RUN (test_stopped);
+  RUN (test_stuck_call);
+  RUN (test_slow_but_alive);
+  RUN (test_cannot_enter);
   RUN (test_pause);
   RUN (test_create_fails);
   return check_end ();

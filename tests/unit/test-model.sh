@@ -47,9 +47,12 @@ serve size=4M window=no lanes=1 staging=8K
 export STANDIN_CUDA_DELAY=0-100
 serve window=no lanes=4 staging=64K -t16
 serve window=no -t1
-serve window=auto
-serve window=auto window-read-max=64M -D"$PLUGIN_NAME.window_write_max"=67108864
-serve size=4M window=auto staging=8K -D"$PLUGIN_NAME.random_path"=1
+# On a real GPU there may be none.
+window=yes
+[ -z "$VRAM_REAL_GPU" ] || window=auto
+serve window=$window
+serve window=$window window-read-max=64M -D"$PLUGIN_NAME.window_write_max"=67108864
+serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
 
 # Copies that fail: EIO for their requests, and never wrong bytes.
 if [ -z "$VRAM_REAL_GPU" ]; then

@@ -143,14 +143,19 @@ test_resolve (void)
     { { SIZE_PERCENT, 0, 100 }, 8 * GiB + 100, 0, 0, 0, 8 * GiB },
     { { SIZE_PERCENT, 0, 12.5 }, 8 * GiB, 0, 0, 0, GiB },
     { { SIZE_PERCENT, 0, 0.00005 }, 8 * GiB, 0, 0, 0, 4096 },
+    { { SIZE_PERCENT, 0, 33.3 }, 62 * MiB, 0, 0, 0, 20 * MiB },
     { { SIZE_PERCENT, 0, 0.000047 }, 8 * GiB, 0, 0, -1, 0 },
     { { SIZE_PERCENT, 0, 0.000001 }, 8 * GiB, 0, 0, -1, 0 },
     { { SIZE_PERCENT, 0, 1e-300 }, 8 * GiB, 8 * GiB, GiB, -1, 0 },
-    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB + 5, 0, 0, 6 * GiB },
-    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB + 5, 0, 0, 6 * GiB - 32 * MiB },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, GiB - 4096, 0, 0, GiB - 34 * MiB },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 33 * MiB + 5, 0, 0, MiB },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 32 * MiB, 0, 0, 0 },
+    { { SIZE_BYTES, GiB + 8191, 0 }, 8 * GiB, 0, 0, 0, GiB + 4096 },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB - 32 * MiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 6 * GiB, 0, 0 },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 7 * GiB, 0, 0 },
-    { { SIZE_UNSET, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB },
+    { { SIZE_UNSET, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB - 32 * MiB },
   };
 
   for (size_t i = 0; i < COUNT (table); ++i) {
