@@ -177,7 +177,8 @@ attach_up (const struct conf *c, struct state *st, struct attachment *a)
 
 err:
   finish_undisturbed ();
-  if (a->started)
+  /* A server that still has a client does not end. */
+  if (attach_clean (st) == 0 && a->started)
     service_stop (st);
   return -1;
 }

@@ -22,6 +22,7 @@
 #include "options.h"
 #include "room.h"
 #include "run.h"
+#include "service.h"
 #include "swaps.h"
 
 #define PAGE      4096
@@ -317,7 +318,7 @@ print_result (const struct row *rows, size_t n)
 int
 cmd_bench (struct options *o)
 {
-  int status = EXIT_FAILED, lock = state_lock (10);
+  int status = EXIT_FAILED, lock = service_lock (&o->conf, 10);
   struct row rows[MAX_ROWS] = { 0 };
   struct attachment a;
   struct state st;

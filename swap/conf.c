@@ -16,6 +16,10 @@
 #include "json.h"
 #include "msg.h"
 
+/* Seconds after which the kernel gives up one of several connections by itself.
+ */
+#define KERNELS_TIMEOUT 30
+
 /* Each kind of value says in CHECK what is wrong with TEXT, or NULL. */
 static const char *
 check_bytes (const char *text)
@@ -142,10 +146,12 @@ check_discard (const char *text)
 static const char *
 check_path (const char *text)
 {
-  /* A Unix socket's address holds 107 bytes and a NUL. */
-  return text[0] == '/' && strlen (text) <= 107
+  /* A Unix socket's address holds 107 bytes and a NUL, and 'serve' has a
+   * socket of its own beside this one, SOCKET.keeper.
+   */
+  return text[0] == '/' && strlen (text) <= 100
              ? NULL
-             : "wanted an absolute path of at most 107 bytes";
+             : "wanted an absolute path of at most 100 bytes";
 }
 
 static const char *
@@ -399,6 +405,32 @@ take_line (struct conf *c, char *line, unsigned number)
   return 0;
 }
 
+/* What no line can be blamed for without another one.  A connection that the
+ * kernel gives up while the server may still be at work on a request of it can
+ * cost data.
+ */
+static int
+check_together (const struct conf *c)
+{
+  const long long timeout = conf_timeout (c),
+                  gpu = conf_number (c, CONF_GPU_TIMEOUT);
+
+  if (timeout == 0 && (conf_connections (c) == 1 || gpu < KERNELS_TIMEOUT))
+    return 0;
+  if (timeout > gpu)
+    return 0;
+  if (timeout == 0)
+    error ("%s:%u: timeout: with several connections, 0 means the kernel's "
+           "%d s: wanted auto or more than gpu-timeout (%lld s)",
+           c->file, c->item[CONF_TIMEOUT].line, KERNELS_TIMEOUT, gpu);
+  else
+    error ("%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
+           "'%s'",
+           c->file, c->item[CONF_TIMEOUT].line, gpu,
+           conf_text (c, CONF_TIMEOUT));
+  return -1;
+}
+
 int
 conf_load (struct conf *c, const char *file, bool missing_ok)
 {
@@ -429,6 +461,8 @@ conf_load (struct conf *c, const char *file, bool missing_ok)
   while (getline (&line, &size, fp) != -1)
     if (take_line (c, line, ++number) == -1)
       ret = -1;
+  if (ret == 0)
+    ret = check_together (c);
   if (ferror (fp)) {
     error ("%s: %m", file);
     ret = -1;
@@ -512,15 +546,16 @@ conf_timeout (const struct conf *c)
     return n;
   }
   /* Without one, the kernel waits for ever on a single connection, but counts
-   * to 30 s and kills the socket when there are several.  It is also how long
-   * requests under way on several connections wait when the server has died
-   * and another is there already; the server answers each, if only with an
-   * error, in little more than gpu-timeout.
+   * to KERNELS_TIMEOUT and kills the socket when there are several.  A copy
+   * that hangs ends after gpu-timeout, and with it all that wait behind it;
+   * copies that are merely slow add up, so there is room for some.  Not for
+   * more: it is also how long requests under way on several connections wait
+   * when the server has died and another is there already.
    */
   if (conf_connections (c) == 1)
     return 0;
   n = 3 * conf_number (c, CONF_GPU_TIMEOUT);
-  return n < 30 ? 30 : n;
+  return n < KERNELS_TIMEOUT ? KERNELS_TIMEOUT : n;
 }
 
 static void

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../plugin/state.h"
 #include "descriptors.h"
 #include "msg.h"
 
@@ -31,6 +32,23 @@ descriptors_know (const char *name)
           n < sizeof ((struct descriptor *) 0)->name);
 }
 
+/* The words of the state, or NULL when there is none, or when it is another
+ * version's, which has them elsewhere.
+ */
+static struct state_words *
+find_words (const struct descriptors *d)
+{
+  const struct state_header *header;
+
+  for (size_t i = 0; i < d->n; i++) {
+    header = d->one[i].locked;
+    if (header && header->version == STATE_VERSION &&
+        d->one[i].size >= STATE_WORDS_AT + sizeof (struct state_words))
+      return (void *) ((char *) d->one[i].locked + STATE_WORDS_AT);
+  }
+  return NULL;
+}
+
 /* Nobody has the state's pages in use while there is no server, and then they
  * must not be swapped out to the disk that is made of them.
  */
@@ -42,7 +60,7 @@ lock_state (struct descriptor *one)
 
   if (fstat (one->fd, &st) == -1 || st.st_size <= 0)
     return;
-  p = mmap (NULL, st.st_size, PROT_READ, MAP_SHARED, one->fd, 0);
+  p = mmap (NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, one->fd, 0);
   if (p == MAP_FAILED)
     return;
   one->locked = p;
@@ -80,40 +98,70 @@ descriptors_add (struct descriptors *d, const char *name, int fd)
 void
 descriptors_remove (struct descriptors *d, const char *name)
 {
+  char that[sizeof d->one[0].name];
+
+  /* It may be the name in one of them, whose place another one takes. */
+  snprintf (that, sizeof that, "%s", name);
   for (size_t i = 0; i < d->n; i++)
-    if (strcmp (d->one[i].name, name) == 0) {
+    if (strcmp (d->one[i].name, that) == 0) {
       let_go (&d->one[i]);
       d->one[i--] = d->one[--d->n];
     }
 }
 
-void
+static bool
+has (const struct descriptors *d, const char *name)
+{
+  for (size_t i = 0; i < d->n; i++)
+    if (strcmp (d->one[i].name, name) == 0)
+      return true;
+  return false;
+}
+
+int
 descriptors_take (struct descriptors *d)
 {
   const char *pid = getenv ("LISTEN_PID"), *fds = getenv ("LISTEN_FDS");
   char *names = getenv ("LISTEN_FDNAMES"), *name;
-  int n = 0;
+  int n = 0, ret = 0;
 
   if (pid && fds && atol (pid) == getpid ())
     n = atoi (fds);
   for (int i = 0; i < n; i++) {
     name = names ? strsep (&names, ":") : NULL;
+    if (name && has (d, name)) {
+      error ("there are two descriptors called %s: which one is the disk's "
+             "cannot be told",
+             name);
+      close (FIRST_PASSED + i);
+      ret = -1;
+      continue;
+    }
     descriptors_add (d, name ? name : "", FIRST_PASSED + i);
   }
   unsetenv ("LISTEN_PID");
   unsetenv ("LISTEN_FDS");
   unsetenv ("LISTEN_FDNAMES");
+  return ret;
 }
 
 bool
 descriptors_complete (const struct descriptors *d)
 {
-  bool state = false;
+  const struct state_words *words = find_words (d);
 
   /* The state comes last. */
-  for (size_t i = 0; i < d->n; i++)
-    state |= strcmp (d->one[i].name, STATE) == 0;
-  return state;
+  return has (d, STATE) && !(words && atomic_load (&words->ended) != 0);
+}
+
+void
+descriptors_tell (const struct descriptors *d, bool ends)
+{
+  struct state_words *words = find_words (d);
+
+  if (words)
+    atomic_store (&words->keeper,
+                  ends ? STATE_KEEPER_ENDS : STATE_KEEPER_KEEPS);
 }
 
 const char *

@@ -26,9 +26,9 @@ bool descriptors_know (const char *name);
 
 /* Those that systemd passes at the start (LISTEN_FDS): takes them over and out
  * of the environment, where nbdkit would take them for sockets.  Others' are
- * closed.
+ * closed.  Returns 0, or -1 with a message when two have the same name.
  */
-void descriptors_take (struct descriptors *d);
+int descriptors_take (struct descriptors *d);
 
 /* Takes FD over under NAME; one that had that name is closed. */
 void descriptors_add (struct descriptors *d, const char *name, int fd);
@@ -36,8 +36,15 @@ void descriptors_add (struct descriptors *d, const char *name, int fd);
 /* Closes those that have that name. */
 void descriptors_remove (struct descriptors *d, const char *name);
 
-/* Whether there is a disk that a server can take over. */
+/* Whether there is a disk that a server can take over: all of it, as the state
+ * comes last, and not one that a server has given up.
+ */
 bool descriptors_complete (const struct descriptors *d);
+
+/* Tells the server by the state that we keep the disk, so that no signal but
+ * ours ends it, or that the disk ends with the server.
+ */
+void descriptors_tell (const struct descriptors *d, bool ends);
 
 /* "adopt=FD:NAME,..." into BUF, which is returned. */
 const char *

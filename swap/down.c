@@ -289,9 +289,16 @@ take_down (const struct options *o, struct state *st)
 int
 cmd_down (struct options *o)
 {
-  int lock = state_lock (10), status;
+  unsigned patience = 10;
+  int lock, status;
   struct state st;
 
+  /* A unit's stop that fails is not tried again. */
+  if (service_stops_unit () || (o->wait && o->wait_ms < 0))
+    patience = 1800;
+  else if (o->wait && o->wait_ms / 1000 > patience)
+    patience = o->wait_ms / 1000;
+  lock = state_lock (patience);
   if (lock == -1)
     return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
   state_read (&st);

@@ -79,6 +79,59 @@ gpu_ask (struct gpu *g, const char *pci)
   return false;
 }
 
+const char *
+gpu_dumped (const char *dump, const char *key)
+{
+  static char value[600];
+  size_t n = strlen (key);
+
+  for (const char *line = dump; line; line = strchr (line, '\n')) {
+    line += *line == '\n';
+    if (strncmp (line, key, n) == 0 && line[n] == '=') {
+      snprintf (value, sizeof value, "%.*s", (int) strcspn (line + n + 1, "\n"),
+                line + n + 1);
+      return value;
+    }
+  }
+  return NULL;
+}
+
+static int64_t
+dumped_bytes (const char *dump, const char *key)
+{
+  const char *value = gpu_dumped (dump, key);
+
+  return value ? strtoll (value, NULL, 10) : -1;
+}
+
+bool
+gpu_of_dump (struct gpu *g, const char *dump)
+{
+  static const char first[] = "vram_device_index=";
+  char one[1024];
+  const char *next, *value;
+
+  *g = (struct gpu){ .total = -1, .used = -1, .free = -1 };
+  for (dump = strstr (dump, first); dump; dump = next) {
+    int64_t bytes_free;
+
+    next = strstr (dump + 1, first);
+    snprintf (one, sizeof one, "%.*s",
+              (int) (next ? (size_t) (next - dump) : strlen (dump)), dump);
+    bytes_free = dumped_bytes (one, "vram_device_memory_free");
+    if (g->known && bytes_free <= g->free)
+      continue;
+    g->known = true;
+    g->free = bytes_free;
+    g->total = dumped_bytes (one, "vram_device_memory_total");
+    value = gpu_dumped (one, "vram_device_name");
+    snprintf (g->name, sizeof g->name, "%s", value ? value : "the GPU");
+    value = gpu_dumped (one, "vram_device_pci");
+    snprintf (g->pci, sizeof g->pci, "%s", value ? value : "");
+  }
+  return g->known;
+}
+
 bool
 gpu_module_version (char *buf, size_t size)
 {

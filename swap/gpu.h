@@ -22,6 +22,16 @@ struct gpu {
  */
 bool gpu_ask (struct gpu *g, const char *pci);
 
+/* The value of the line KEY=VALUE in what nbdkit-vram-plugin adds to nbdkit
+ * --dump-plugin, or NULL.  In a buffer that the next call reuses.
+ */
+const char *gpu_dumped (const char *dump, const char *key);
+
+/* The GPU of that dump that a server would take: with a device= the only one,
+ * otherwise the one with most free VRAM.  False when there is none in it.
+ */
+bool gpu_of_dump (struct gpu *g, const char *dump);
+
 /* The version of the kernel's module, from /proc.  False without one. */
 bool gpu_module_version (char *buf, size_t size);
 

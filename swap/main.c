@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "life.h"
 #include "msg.h"
 #include "options.h"
 #include "root.h"
+#include "service.h"
 
 #ifndef SYSCONFDIR /* the Makefile gives it; checkers that do without it do */
 #define SYSCONFDIR "/etc"
@@ -28,28 +30,34 @@ enum {
   FOR = 32,
 };
 
+/* What takes swap down, ends or only looks at it goes on with a configuration
+ * that has errors: a typo must not keep a machine from shutting down.
+ */
+enum on_errors { REFUSES, GOES_ON };
+
 static const struct command {
   const char *name;
   int (*run) (struct options *o);
   unsigned takes;
   int args; /* words after it; -1 for any number */
+  enum on_errors on_errors;
 } commands[] = {
-  { "up", cmd_up, FORCE, 0 },
-  { "down", cmd_down, FORCE | WAIT | FOR, 0 },
-  { "status", cmd_status, JSON | WATCH, 0 },
-  { "check", cmd_check, JSON, 0 },
-  { "test", cmd_test, FILL, 0 },
-  { "bench", cmd_bench, 0, 0 },
-  { "config", cmd_config, JSON, 0 },
-  { "reload", cmd_reload, 0, 0 },
-  { "uninstall", cmd_uninstall, FORCE | WAIT, 0 },
+  { "up", cmd_up, FORCE, 0, REFUSES },
+  { "down", cmd_down, FORCE | WAIT | FOR, 0, GOES_ON },
+  { "status", cmd_status, JSON | WATCH, 0, GOES_ON },
+  { "check", cmd_check, JSON, 0, REFUSES },
+  { "test", cmd_test, FILL, 0, REFUSES },
+  { "bench", cmd_bench, 0, 0, REFUSES },
+  { "config", cmd_config, JSON, 0, REFUSES },
+  { "reload", cmd_reload, 0, 0, REFUSES },
+  { "uninstall", cmd_uninstall, FORCE | WAIT, 0, GOES_ON },
   /* What the units call. */
-  { "serve", cmd_serve, 0, 0 },
-  { "wait-server", cmd_wait_server, 0, 1 },
-  { "stop-server", cmd_stop_server, 0, 1 },
-  { "reconnect", cmd_reconnect, 0, 0 },
-  { "policy", cmd_policy, 0, 0 },
-  { "sleep", cmd_sleep, 0, 1 },
+  { "serve", cmd_serve, 0, 0, REFUSES },
+  { "wait-server", cmd_wait_server, 0, 1, REFUSES },
+  { "stop-server", cmd_stop_server, 0, 1, GOES_ON },
+  { "reconnect", cmd_reconnect, 0, 0, GOES_ON },
+  { "policy", cmd_policy, 0, 0, GOES_ON },
+  { "sleep", cmd_sleep, 0, 2, GOES_ON },
 };
 
 static void
@@ -119,6 +127,58 @@ parse_pause (const char *word, enum paused *pause)
       return true;
     }
   return false;
+}
+
+/* Is FILE for another server than the one that the units would start? */
+static bool
+not_for_units (const struct command *command, const char *file)
+{
+  return file && strcmp (file, CONF_FILE) != 0 &&
+         (command->run == cmd_up || command->run == cmd_test ||
+          command->run == cmd_bench) &&
+         service_has_unit ();
+}
+
+/* Whether COMMAND does what it can with a file that has errors: what ends or
+ * shows something does, and a server that has a disk to keep.
+ */
+static bool
+goes_on (const struct command *command)
+{
+  return command->on_errors == GOES_ON ||
+         (command->run == cmd_serve && getenv ("LISTEN_FDS"));
+}
+
+/* Reads the configuration for COMMAND.  What a file with errors does not say is
+ * as it was when swap went on.
+ */
+static bool
+load_settings (struct options *o, const struct command *command,
+               const char *file)
+{
+  const char *path = root_path (SETTINGS_IN_FORCE);
+  struct conf old;
+
+  if (conf_load (&o->conf, file ? file : root_path ("%s", CONF_FILE),
+                 file == NULL) == 0)
+    return true;
+  /* All of them have a value unless memory was short. */
+  if (!goes_on (command) || !o->conf.item[CONF_KEYS - 1].value)
+    return false;
+  o->conf_wrong = true;
+  if (file_exists (path)) {
+    if (conf_load (&old, path, false) == 0)
+      for (unsigned k = 0; k < CONF_KEYS; k++)
+        if (o->conf.item[k].line == 0) {
+          char *value = o->conf.item[k].value;
+
+          o->conf.item[k].value = old.item[k].value;
+          old.item[k].value = value;
+        }
+    conf_free (&old);
+  }
+  warning ("%s goes on with what is right in the configuration", command->name);
+  return true;
 }
 
 int
@@ -217,11 +277,21 @@ main (int argc, char **argv)
     return wrong_usage ();
   }
 
+  if (not_for_units (command, conf_file)) {
+    error ("%s --config %s: systemd starts the server here, and its unit "
+           "reads " CONF_FILE "; put the settings there",
+           command->name, conf_file);
+    return EXIT_USAGE;
+  }
+
   status = EXIT_USAGE;
-  if (conf_load (&o.conf, conf_file ? conf_file : root_path ("%s", CONF_FILE),
-                 conf_file == NULL) == 0) {
+  if (load_settings (&o, command, conf_file)) {
     catch_signals ();
     status = command->run (&o);
+    /* The server overwrites VRAM and gives it back after it was told to end:
+     * what follows is not to meet it, nor is the machine to sleep meanwhile.
+     */
+    service_await_end ();
   }
   conf_free (&o.conf);
   /* serve has not even begun, and there is a disk that waits for it. */

@@ -68,14 +68,20 @@ catch_one (int sig)
 }
 
 void
-catch_signals (void)
+catch_signal (int sig)
 {
   /* No SA_RESTART: a wait must end when a signal comes. */
   struct sigaction action = { .sa_handler = catch_one };
 
-  sigaction (SIGINT, &action, NULL);
-  sigaction (SIGTERM, &action, NULL);
-  sigaction (SIGHUP, &action, NULL);
+  sigaction (sig, &action, NULL);
+}
+
+void
+catch_signals (void)
+{
+  catch_signal (SIGINT);
+  catch_signal (SIGTERM);
+  catch_signal (SIGHUP);
   signal (SIGPIPE, SIG_IGN);
 }
 

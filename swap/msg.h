@@ -35,6 +35,7 @@ extern bool quiet;
  * at it between its steps and undoes them.
  */
 void catch_signals (void);
+void catch_signal (int sig); /* one more */
 bool interrupted (void);
 
 /* From here on interrupted () is false: what is being undone has to be undone

@@ -88,6 +88,17 @@ nbd_size (unsigned n)
   return sectors * 512;
 }
 
+unsigned
+nbd_connections (unsigned n)
+{
+  unsigned queues = 0;
+
+  /* Each is a queue of its own. */
+  while (file_exists (root_path ("/sys/block/nbd%u/mq/%u", n, queues)))
+    queues++;
+  return queues > 0 ? queues : 1;
+}
+
 int
 nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size)
 {

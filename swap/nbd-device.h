@@ -32,6 +32,9 @@ int nbd_find_free (unsigned first);
 /* Its size in bytes, 0 when nothing is attached. */
 int64_t nbd_size (unsigned n);
 
+/* How many connections it has, as far as CPUs use them; at least 1. */
+unsigned nbd_connections (unsigned n);
+
 struct nbd_attach {
   const char *socket;
   unsigned connections;

@@ -232,12 +232,39 @@ nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
   return ask (nl, &m, NULL);
 }
 
-void
-nbd_netlink_drain (struct nbd_netlink *nl)
+/* Whether what was told, N bytes, is that device INDEX has lost a connection. */
+static bool
+tells_of (const struct nbd_netlink *nl, const struct message *m, size_t n,
+          uint32_t index)
+{
+  const struct nlattr *a;
+  uint32_t told;
+
+  if (n < NLMSG_LENGTH (GENL_HDRLEN) || m->header.nlmsg_len > n ||
+      m->header.nlmsg_type != nl->family || m->generic.cmd != NBD_CMD_LINK_DEAD)
+    return false;
+  a = find ((const char *) m + NLMSG_LENGTH (GENL_HDRLEN),
+            (const char *) m + m->header.nlmsg_len, NBD_ATTR_INDEX);
+  if (!a || a->nla_len < NLA_HDRLEN + sizeof told)
+    return true;
+  memcpy (&told, (const char *) a + NLA_HDRLEN, sizeof told);
+  return told == index;
+}
+
+bool
+nbd_netlink_lost (struct nbd_netlink *nl, unsigned index)
 {
   struct message r;
+  bool lost = false;
+  ssize_t n;
 
-  while (recv (nl->fd, &r, sizeof r, MSG_DONTWAIT) > 0 || errno == ENOBUFS ||
-         errno == EINTR)
-    ;
+  for (;;) {
+    n = recv (nl->fd, &r, sizeof r, MSG_DONTWAIT);
+    if (n > 0)
+      lost |= tells_of (nl, &r, n, index);
+    else if (n == -1 && errno == ENOBUFS)
+      lost = true; /* there was no room for all of it */
+    else if (n == 0 || errno != EINTR)
+      return lost;
+  }
 }

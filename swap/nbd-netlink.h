@@ -40,7 +40,9 @@ int nbd_netlink_set_patience (struct nbd_netlink *nl, unsigned index,
 int nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
                            const int *sockets, unsigned count);
 
-/* Take what the driver has told, and forget it. */
-void nbd_netlink_drain (struct nbd_netlink *nl);
+/* Takes what the driver has told, which is of all devices.  Returns whether
+ * /dev/nbdINDEX has lost a connection, or may have.
+ */
+bool nbd_netlink_lost (struct nbd_netlink *nl, unsigned index);
 
 #endif

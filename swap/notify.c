@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,26 +25,33 @@ union control {
 };
 
 int
-notify_listen (char *address, size_t size)
+notify_listen (const char *path)
 {
-  /* No path: the kernel finds a name that nobody has. */
   struct sockaddr_un a = { .sun_family = AF_UNIX };
-  socklen_t n = sizeof a;
+  const size_t length = strlen (path);
   const int on = 1;
-  int fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  mode_t mask;
+  int fd, r;
 
-  if (fd == -1 ||
-      bind (fd, (struct sockaddr *) &a, sizeof (sa_family_t)) == -1 ||
-      getsockname (fd, (struct sockaddr *) &a, &n) == -1 ||
+  if (length >= sizeof a.sun_path) {
+    error ("%s: the name is longer than a socket's may be", path);
+    return -1;
+  }
+  memcpy (a.sun_path, path, length + 1);
+  /* One that was killed has left it. */
+  unlink (path);
+  fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  /* Nobody else may fill it, so that what the server says finds no room. */
+  mask = umask (0077);
+  r = fd == -1 ? -1 : bind (fd, (struct sockaddr *) &a, sizeof a);
+  umask (mask);
+  if (r == -1 ||
       setsockopt (fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == -1) {
-    error ("cannot listen to the server: %m");
+    error ("cannot listen to the server on %s: %m", path);
     if (fd != -1)
       close (fd);
     return -1;
   }
-  snprintf (address, size, "@%.*s",
-            (int) (n - offsetof (struct sockaddr_un, sun_path) - 1),
-            a.sun_path + 1);
   return fd;
 }
 

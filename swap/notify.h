@@ -18,10 +18,10 @@ struct notice {
   int fds[NOTIFY_FDS_MAX];
 };
 
-/* Makes a socket that is listened on and leaves what the server is to find in
- * NOTIFY_SOCKET in ADDRESS.  Returns the socket, or -1 with a message.
+/* Makes a socket that is listened on at PATH, for this user and root, in place
+ * of one that is there.  Returns the socket, or -1 with a message.
  */
-int notify_listen (char *address, size_t size);
+int notify_listen (const char *path);
 
 /* Takes the next message if there is one.  Returns 1 and N descriptors that are
  * the caller's, 0 when there is none.

@@ -12,6 +12,7 @@
 
 struct options {
   struct conf conf;
+  bool conf_wrong; /* the file has errors: nothing is started with it */
   bool force;
   bool wait;
   long long wait_ms; /* with --wait=SECONDS; -1 for as long as it takes */

@@ -20,9 +20,11 @@ outages_read (struct outages *o)
 {
   char text[256];
 
+  *o = (struct outages){ .count = 0 };
+  /* The last line is not there when the disk is not known. */
   return read_text (root_path (OUTAGES), text, sizeof text) > 0 &&
-         sscanf (text, FORMAT (SCNd64), &o->count, &o->last_ms, &o->longest_ms,
-                 &o->last_at) == 4;
+         sscanf (text, FORMAT (SCNd64) "disk=%32[0-9a-f]", &o->count,
+                 &o->last_ms, &o->longest_ms, &o->last_at, o->disk) >= 4;
 }
 
 void
@@ -31,8 +33,9 @@ outages_write (const struct outages *o)
   const char *path = root_path (OUTAGES);
   char text[256];
 
-  snprintf (text, sizeof text, FORMAT (PRId64), o->count, o->last_ms,
-            o->longest_ms, o->last_at);
+  snprintf (text, sizeof text, FORMAT (PRId64) "%s%s%s", o->count, o->last_ms,
+            o->longest_ms, o->last_at, o->disk[0] ? "disk=" : "", o->disk,
+            o->disk[0] ? "\n" : "");
   if (write_text (path, text) == -1)
     warning ("%s: %m", path);
 }

@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,10 +19,10 @@
 #include "options.h"
 #include "policy.h"
 #include "power.h"
-#include "process.h"
 #include "room.h"
+#include "root.h"
 #include "run.h"
-#include "server.h"
+#include "service.h"
 
 /* Memory is short, for the end of idle-down, when less of it is available. */
 #define SHORT_PERCENT 20
@@ -45,6 +46,7 @@ pause_for (struct options *o, struct state *st, enum paused why)
 {
   note ("down: %s policy", paused_name (why));
   o->pause = why;
+  st->awake = false;
   return take_down (o, st);
 }
 
@@ -90,8 +92,13 @@ look_while_off (struct options *o, struct state *st, const struct power *p)
       return EXIT_OK;
     note ("up: memory is short");
     return take_up (o, st);
-  case PAUSED_SLEEP: /* 'sleep post' is what ends it */
-  case PAUSED_NO:    /* switched off by hand */
+  case PAUSED_SLEEP:
+    /* 'sleep post' is what ends it, unless it has failed. */
+    if (!st->awake)
+      return EXIT_OK;
+    note ("up: awake again");
+    return take_up (o, st);
+  case PAUSED_NO: /* switched off by hand */
     break;
   }
   return EXIT_OK;
@@ -100,7 +107,7 @@ look_while_off (struct options *o, struct state *st, const struct power *p)
 int
 cmd_policy (struct options *o)
 {
-  int status = EXIT_FAILED, lock = state_lock (60);
+  int status = EXIT_FAILED, lock = service_lock (&o->conf, 60);
   struct state st;
   struct power p;
   int64_t used;
@@ -117,18 +124,54 @@ cmd_policy (struct options *o)
   return status;
 }
 
+/* Is the machine about to write its memory to disk?  For that the kernel stops
+ * all programs, the server with them, and then makes room: swap must not be
+ * where it could put something.  A hook's arguments or environment tell which
+ * sleep it is, and otherwise what systemd is about to do.
+ */
+static bool
+hibernates (const struct options *o)
+{
+  const char *argv[] = {
+    "systemctl",           "list-jobs", "--plain",
+    "--no-legend",         "--full",    "*hibernate.target",
+    "hybrid-sleep.target", NULL
+  };
+  const char *action =
+      o->argc > 1 ? o->argv[1] : getenv ("SYSTEMD_SLEEP_ACTION");
+  struct run r = { .limit = 10 };
+
+  if (action)
+    return strstr (action, "hibernate") || strstr (action, "hybrid");
+  if (!file_exists (root_path ("/run/systemd/system")))
+    return false;
+  if (run (&r, argv, NULL, NULL) == -1) {
+    warning ("systemctl list-jobs: %s; taken for hibernation", run_reason (&r));
+    return true;
+  }
+  return strstr (r.output, "hibernate.target") ||
+         strstr (r.output, "hybrid-sleep.target");
+}
+
 static int
 before_sleep (struct options *o, struct state *st)
 {
-  bool keeps = gpu_preserves () > 0, on;
+  bool keeps = gpu_preserves () > 0, on, frozen;
   int status;
 
   if (!swap_is_on (st, &on, NULL))
     return EXIT_FAILED;
-  if (!on)
+  if (!on) {
+    /* Not while it sleeps again. */
+    if (st->paused == PAUSED_SLEEP && st->awake) {
+      st->awake = false;
+      return state_write (st) == 0 ? EXIT_OK : EXIT_FAILED;
+    }
     return EXIT_OK;
-  if (conf_is (&o->conf, CONF_SLEEP_POLICY, "keep") ||
-      (conf_is (&o->conf, CONF_SLEEP_POLICY, "auto") && keeps)) {
+  }
+  frozen = hibernates (o);
+  if (!frozen && (conf_is (&o->conf, CONF_SLEEP_POLICY, "keep") ||
+                  (conf_is (&o->conf, CONF_SLEEP_POLICY, "auto") && keeps))) {
     note ("sleep: swap stays on%s",
           keeps ? ", the driver preserves VRAM" : " as configured");
     return EXIT_OK;
@@ -136,6 +179,10 @@ before_sleep (struct options *o, struct state *st)
   status = pause_for (o, st, PAUSED_SLEEP);
   if (status == EXIT_OK)
     return EXIT_OK;
+  if (frozen) {
+    error ("not hibernating, because the kernel could not swap to VRAM then");
+    return status;
+  }
   if (conf_is (&o->conf, CONF_SLEEP_WHEN_FULL, "keep")) {
     warning ("sleeping with swap on, as sleep-when-full=keep says");
     return EXIT_OK;
@@ -157,49 +204,37 @@ after_sleep (struct options *o, struct state *st)
     st->paused = PAUSED_POWER;
     return state_write (st) == 0 ? EXIT_OK : EXIT_FAILED;
   }
+  /* If it fails, the policy tries again. */
+  st->awake = true;
+  if (state_write (st) == -1)
+    return EXIT_FAILED;
   note ("up: awake again");
   return take_up (o, st);
 }
 
-/* The server overwrites VRAM and gives it back after it was told to end: the
- * machine is not to sleep meanwhile.
- */
-static void
-await_end (pid_t pid, int64_t started)
-{
-  for (unsigned i = 0; i < 600; i++) {
-    if (process_started (pid) != started)
-      return;
-    if (!pause_ms (100))
-      return;
-  }
-  warning ("the server, process %ld, is still there after a minute",
-           (long) pid);
-}
-
+/* sleep pre|post [ACTION]: ACTION as systemd has it, such as hibernate. */
 int
 cmd_sleep (struct options *o)
 {
-  bool pre = o->argc == 1 && strcmp (o->argv[0], "pre") == 0;
-  struct server server = { .pid = 0 };
-  int64_t started = -1;
+  bool pre = o->argc > 0 && strcmp (o->argv[0], "pre") == 0;
   struct state st;
   int lock, status;
 
-  if (!pre && (o->argc != 1 || strcmp (o->argv[0], "post") != 0)) {
-    error ("wanted: vram-swap sleep pre|post");
+  if (!pre && (o->argc == 0 || strcmp (o->argv[0], "post") != 0)) {
+    error ("wanted: vram-swap sleep pre|post [ACTION]");
     return EXIT_USAGE;
   }
-  lock = state_lock (600);
+  lock = pre ? state_lock (600) : service_lock (&o->conf, 600);
   if (lock == -1)
     return EXIT_FAILED;
   state_read (&st);
-  if (pre && server_probe (conf_text (&o->conf, CONF_SOCKET), 2000, &server) ==
-                 PROBE_OK)
-    started = process_started (server.pid);
   status = pre ? before_sleep (o, &st) : after_sleep (o, &st);
+  /* The machine does not sleep, but is off already: nobody says when it is over.
+   */
+  if (pre && status != EXIT_OK && st.paused == PAUSED_SLEEP) {
+    st.awake = true;
+    state_write (&st);
+  }
   close (lock);
-  if (pre && started != -1 && st.paused == PAUSED_SLEEP)
-    await_end (server.pid, started);
   return status;
 }

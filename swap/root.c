@@ -83,7 +83,8 @@ write_text (const char *path, const char *text)
   fd = open (new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd == -1)
     return -1;
-  if (write (fd, text, n) != (ssize_t) n) {
+  /* Whatever the umask: the server's user, too, reads whether swap is on. */
+  if (fchmod (fd, 0644) == -1 || write (fd, text, n) != (ssize_t) n) {
     err = errno ? errno : EIO;
     close (fd);
     goto err;

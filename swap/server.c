@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -36,6 +37,10 @@
 #define EXPORT_READ_ONLY (1u << 1)
 #define EXPORT_TRIM      (1u << 5)
 #define EXPORT_MULTI     (1u << 8)
+
+#define REQUEST_MAGIC      UINT32_C (0x25609513)
+#define SIMPLE_REPLY_MAGIC UINT32_C (0x67446698)
+#define CMD_READ           0
 
 /* Moves exactly N bytes or fails; errno is ETIMEDOUT at the deadline. */
 static int
@@ -239,4 +244,38 @@ server_connect (const char *socket_path, unsigned ms, struct server *s)
     return -1;
   fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) & ~O_NONBLOCK);
   return fd;
+}
+
+int
+server_read (int fd, void *buf, uint32_t size, unsigned ms)
+{
+  const long long deadline = now_ms () + ms;
+  struct __attribute__ ((packed)) {
+    uint32_t magic;
+    uint16_t flags, type;
+    uint64_t cookie, offset;
+    uint32_t length;
+  } request = { htobe32 (REQUEST_MAGIC), 0, htobe16 (CMD_READ), 0, 0,
+                htobe32 (size) };
+  struct __attribute__ ((packed)) {
+    uint32_t magic, error;
+    uint64_t cookie;
+  } reply;
+
+  if (transfer (fd, &request, sizeof request, true, deadline) == -1 ||
+      transfer (fd, &reply, sizeof reply, false, deadline) == -1)
+    return -1;
+  if (be32toh (reply.magic) != SIMPLE_REPLY_MAGIC || reply.error != 0) {
+    errno = EIO;
+    return -1;
+  }
+  return transfer (fd, buf, size, false, deadline);
+}
+
+int64_t
+server_generation (const struct server *s)
+{
+  const char *at = strstr (s->description, SERVER_NUMBER);
+
+  return at ? strtoll (at + strlen (SERVER_NUMBER), NULL, 10) : 0;
 }

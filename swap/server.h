@@ -42,4 +42,15 @@ enum way server_way (const struct server *s, const char **why);
  */
 int server_connect (const char *socket, unsigned ms, struct server *s);
 
+/* Reads the disk's first SIZE bytes over such a connection, on which nothing is
+ * under way.  Returns 0, or -1 with errno set.  Allocates nothing.
+ */
+int server_read (int fd, void *buf, uint32_t size, unsigned ms);
+
+/* How many servers have had the disk, this one included, as the plugin says in
+ * its description; 0 when it does not say.
+ */
+#define SERVER_NUMBER ", server number "
+int64_t server_generation (const struct server *s);
+
 #endif

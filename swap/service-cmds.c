@@ -14,6 +14,7 @@
 #include "life.h"
 #include "msg.h"
 #include "options.h"
+#include "process.h"
 #include "room.h"
 #include "root.h"
 #include "run.h"
@@ -26,6 +27,80 @@ cmd_serve (struct options *o)
   return service_serve (&o->conf);
 }
 
+/* Was PID started with descriptors, as of a disk that kernel and swap may still
+ * need?  When that cannot be known, it was.
+ */
+static bool
+has_inherited (pid_t pid)
+{
+  static char environment[1 << 16];
+  const char *path = root_path ("/proc/%ld/environ", (long) pid);
+  long n = read_text (path, environment, sizeof environment);
+
+  if (n <= 0)
+    return true;
+  for (const char *p = environment; p < environment + n; p += strlen (p) + 1)
+    if (strncmp (p, "LISTEN_FDS=", 11) == 0)
+      return true;
+  return false;
+}
+
+/* The children of PID get SIGKILL. */
+static void
+kill_children (pid_t pid)
+{
+  char text[1024], *rest = text, *word;
+
+  if (read_text (
+          root_path ("/proc/%ld/task/%ld/children", (long) pid, (long) pid),
+          text, sizeof text) <= 0)
+    return;
+  while ((word = strsep (&rest, " ")) != NULL)
+    if (atol (word) > 1)
+      kill (atol (word), SIGKILL);
+}
+
+static bool
+ends_within (pid_t pid, int64_t started, unsigned ms)
+{
+  const long long deadline = now_ms () + ms;
+
+  while (process_started (pid) == started) {
+    if (now_ms () >= deadline)
+      return false;
+    pause_ms (50);
+  }
+  return true;
+}
+
+/* Ends a server that nobody waits for any more.  systemd runs no ExecStop= when
+ * a start has failed, and KillSignal= does nothing.  One that hangs in the
+ * driver does not notice SIGTERM; there is nothing in its VRAM yet.
+ */
+static void
+end_failed_start (pid_t pid)
+{
+  int64_t started = pid > 1 ? process_started (pid) : -1;
+
+  if (started == -1)
+    return;
+  if (has_inherited (pid)) {
+    error ("the server, process %ld, is left alone: it may have an earlier "
+           "one's disk",
+           (long) pid);
+    return;
+  }
+  finish_undisturbed ();
+  kill (pid, SIGTERM);
+  if (ends_within (pid, started, 5000))
+    return;
+  kill_children (pid);
+  if (!ends_within (pid, started, 5000))
+    error ("the server, process %ld, does not end: the driver may be waiting "
+           "for the GPU",
+           (long) pid);
+}
+
 /* wait-server [PID]: for the unit, whose main process PID is. */
 int
 cmd_wait_server (struct options *o)
@@ -33,8 +108,18 @@ cmd_wait_server (struct options *o)
   pid_t pid = o->argc > 0 ? atol (o->argv[0]) : 0;
   struct server s;
 
-  if (service_wait (&o->conf, pid, &s) == -1)
+  /* The unit's KillSignal=: it is to stop before it has started. */
+  catch_signal (SIGCONT);
+  if (service_wait (&o->conf, pid, &s) == -1) {
+    end_failed_start (pid);
     return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
+  }
+  /* The signal may have come before there was anybody to catch it. */
+  if (pid > 1 && service_is_ending ()) {
+    error ("the server is no longer wanted");
+    end_failed_start (pid);
+    return EXIT_INTERRUPTED;
+  }
   note ("server: %s%s%s", human (s.size), s.description[0] ? ", " : "",
         s.description);
   return EXIT_OK;
@@ -146,7 +231,7 @@ cmd_reload (struct options *o)
 static int
 systemctl (const char *verb, const char *unit)
 {
-  const char *argv[] = { "systemctl", "--no-block", verb, unit, NULL };
+  const char *argv[] = { "systemctl", verb, unit, NULL };
   struct run r = { .limit = 60 };
 
   if (run (&r, argv, NULL, NULL) == 0)
@@ -155,17 +240,37 @@ systemctl (const char *verb, const char *unit)
   return -1;
 }
 
+/* What is remembered, the lock last. */
+static int
+remove_files (void)
+{
+  static const char *const files[] = {
+    "/run/vram-swap.state",
+    "/run/vram-swap.log",
+    "/run/vram-swap-reconnect.log",
+    "/run/vram-swap.outages",
+    SETTINGS_IN_FORCE,
+    "/run/vram-swap.lock",
+  };
+  int ret = 0;
+
+  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    const char *path = root_path ("%s", files[i]);
+
+    if (unlink (path) == -1 && errno != ENOENT) {
+      warning ("%s: %m", path);
+      ret = -1;
+    }
+  }
+  return ret;
+}
+
 /* Everything off and nothing that would switch it on again; the files are the
  * package manager's, or make uninstall's, to remove.
  */
 int
 cmd_uninstall (struct options *o)
 {
-  static const char *const files[] = {
-    "/run/vram-swap.state",
-    "/run/vram-swap.log",
-    SETTINGS_IN_FORCE,
-  };
   bool units = service_has_unit ();
   int status = EXIT_OK, lock;
   struct state st;
@@ -185,12 +290,18 @@ cmd_uninstall (struct options *o)
     close (lock);
     return EXIT_FAILED;
   }
-  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-    unlink (root_path ("%s", files[i]));
   close (lock);
-  /* Its own 'down' finds nothing to do any more; the timer ends with it. */
+  /* Both of them write down once more that it is off: stop-server, and the
+   * service's own 'down', which finds nothing to do.  The timer ends with it.
+   */
+  service_await_end ();
   if (units && systemctl ("stop", SWAP_UNIT) == -1)
     status = EXIT_FAILED;
+  lock = state_lock (10);
+  if (lock == -1 || remove_files () == -1)
+    status = EXIT_FAILED;
+  if (lock != -1)
+    close (lock);
   note ("off, and it will not come back by itself; now remove the package, or "
         "run make uninstall");
   return status;

@@ -28,6 +28,7 @@
 #define MAX_WORDS   48
 #define LAST_ONE_MS 3000
 #define BAD_TRIES   10 /* a tenth of a second apart */
+#define END_MS      60000
 
 static const char *words[MAX_WORDS + 1];
 static size_t n_words;
@@ -255,12 +256,16 @@ service_start (const struct conf *c, struct state *st, struct server *s,
       error ("%s does not start (journalctl -u %s): %s", SERVER_UNIT,
              SERVER_UNIT, run_reason (&r));
       /* A start that was cut short may still come to something. */
-      if (r.interrupted || r.timed_out)
+      if (r.interrupted || r.timed_out) {
+        finish_undisturbed ();
         service_stop (st);
+      }
       return -1;
     }
     *started = true;
-    return service_wait (c, 0, s);
+    if (service_wait (c, 0, s) == -1)
+      goto err;
+    return 0;
   }
 
   pid = process_detached (root_path ("%s", log), start_server, (void *) c);
@@ -284,12 +289,15 @@ err:
   return -1;
 }
 
+static bool stop_was_asked_for;
+
 int
 service_stop (struct state *st)
 {
-
   if (service_has_unit ()) {
-    /* Not waited for: the unit's own stop may be what waits for us. */
+    /* Not waited for: it takes the lock, and the unit's own stop may be what
+     * waits for us.
+     */
     const char *argv[] = { "systemctl", "--no-block", "stop", SERVER_UNIT,
                            NULL };
     struct run r = { .limit = 30 };
@@ -298,6 +306,7 @@ service_stop (struct state *st)
       error ("systemctl stop %s: %s", SERVER_UNIT, run_reason (&r));
       return -1;
     }
+    stop_was_asked_for = true;
     return 0;
   }
   if (st->server_pid == 0)
@@ -306,4 +315,80 @@ service_stop (struct state *st)
     return -1;
   st->server_pid = 0;
   return state_write (st);
+}
+
+bool
+service_is_ending (void)
+{
+  const char *argv[] = { "systemctl", "show", "--property=ActiveState,Job",
+                         SERVER_UNIT, NULL };
+  struct run r = { .limit = 10 };
+  const char *job;
+
+  if (run (&r, argv, NULL, NULL) == -1)
+    return false;
+  if (strstr (r.output, "ActiveState=deactivating"))
+    return true;
+  /* What is to be done with a unit that runs ends it, if only to start it anew.
+   */
+  job = strstr (r.output, "Job=");
+  return strstr (r.output, "ActiveState=active") && job && atol (job + 4) > 0;
+}
+
+/* Only waits, so that any signal ends it. */
+static bool
+await_unit (void)
+{
+  const long long deadline = now_ms () + END_MS;
+
+  while (service_is_ending ()) {
+    if (now_ms () >= deadline || was_interrupted ())
+      return false;
+    pause_ms (100);
+  }
+  return true;
+}
+
+bool
+service_stops_unit (void)
+{
+  /* systemd.exec(5): for ExecStop= only. */
+  return getenv ("SERVICE_RESULT") != NULL;
+}
+
+void
+service_await_end (void)
+{
+  if (!stop_was_asked_for || service_stops_unit ())
+    return;
+  stop_was_asked_for = false;
+  if (!await_unit () && !was_interrupted ())
+    warning ("%s is still ending after a minute", SERVER_UNIT);
+}
+
+int
+service_lock (const struct conf *c, unsigned seconds)
+{
+  struct server s;
+  struct state st;
+  int lock;
+
+  do {
+    lock = state_lock (seconds);
+    if (lock == -1)
+      return -1;
+    /* With a device attached there is nothing to attach. */
+    state_read (&st);
+    if (state_device (&st) >= 0 ||
+        server_probe (conf_text (c, CONF_SOCKET), 1000, &s) == PROBE_ABSENT ||
+        !service_has_unit () || !service_is_ending ())
+      return lock;
+    close (lock);
+    note ("waiting for the server's end");
+  } while (await_unit ());
+  if (!was_interrupted ())
+    error ("%s is still ending after a minute; systemctl status %s says what "
+           "it is at",
+           SERVER_UNIT, SERVER_UNIT);
+  return -1;
 }

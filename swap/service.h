@@ -30,10 +30,28 @@ int service_serve (const struct conf *c);
 int service_start (const struct conf *c, struct state *st, struct server *s,
                    bool *started);
 
-/* Ends the server, which must have no client.  Waits until it has gone.
- * Returns 0, or -1 with a message.
+/* Ends the server, which must have no client.  Waits until it has gone, but
+ * for one that its unit ends: that needs the lock, so who has let go of it waits
+ * by service_await_end ().  Returns 0, or -1 with a message.
  */
 int service_stop (struct state *st);
+
+/* Waits until the unit has ended the server, if this process asked for that.
+ * Not in a unit's own stop, which the server's may wait for.  The caller does
+ * not hold the lock.
+ */
+void service_await_end (void);
+
+/* state_lock () for what may attach to a server: at a time when the one that
+ * answers is not about to be ended.
+ */
+int service_lock (const struct conf *c, unsigned seconds);
+
+/* Is the server's unit being stopped, or about to be? */
+bool service_is_ending (void);
+
+/* Are we what a unit runs in order to stop? */
+bool service_stops_unit (void);
 
 /* Waits until the server on the socket answers, for the unit's readiness.
  * PID (or 0) is the server's process: its end ends the wait.  Returns 0, or -1

@@ -56,6 +56,8 @@ take (struct state *st, const char *name, const char *value)
     st->since = n;
   else if (strcmp (name, "empty_since") == 0)
     st->empty_since = n;
+  else if (strcmp (name, "awake") == 0)
+    st->awake = n != 0;
   else if (strcmp (name, "paused") == 0)
     for (unsigned i = 0; i < sizeof paused_names / sizeof paused_names[0]; i++)
       if (strcmp (value, paused_names[i]) == 0)
@@ -77,6 +79,7 @@ adopt (struct state *st)
         nbd_attached_by (n, &pid) && swap_has_label (s.swap[i].path)) {
       st->device = n;
       st->attach_pid = pid;
+      st->connections = nbd_connections (n);
       return;
     }
 }
@@ -126,11 +129,12 @@ state_write (const struct state *st)
             "watcher_started=%" PRId64 "\n"
             "since=%" PRId64 "\n"
             "empty_since=%" PRId64 "\n"
-            "paused=%s\n",
+            "paused=%s\n"
+            "awake=%d\n",
             st->device, (long) st->attach_pid, st->connections, st->timeout,
             (long) st->server_pid, st->server_started, (long) st->watcher_pid,
             st->watcher_started, st->since, st->empty_since,
-            paused_names[st->paused]);
+            paused_names[st->paused], st->awake);
   if (write_text (path, text) == -1) {
     error ("%s: %m", path);
     return -1;

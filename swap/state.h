@@ -25,7 +25,7 @@ struct state {
   int64_t since;       /* ms of CLOCK_BOOTTIME when swap went on */
   int64_t empty_since; /* the same when nothing was swapped any more, or 0 */
   enum paused paused;
-  char conf[64]; /* a digest of the settings in force, see conf.h */
+  bool awake; /* paused for a sleep that is over: up has failed since */
 };
 
 /* Reads what is remembered; all defaults when nothing is.  When swap is on, on

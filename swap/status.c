@@ -18,6 +18,7 @@
 #include "options.h"
 #include "residency.h"
 #include "outage.h"
+#include "power.h"
 #include "room.h"
 #include "root.h"
 #include "run.h"
@@ -46,6 +47,7 @@ struct picture {
   struct gpu gpu;
   char pci[24], power[24];
   int preserves;
+  struct power mains;
   bool has_log;
   struct kernel_log log;
   bool has_outages;
@@ -96,6 +98,7 @@ look (struct picture *p, const struct options *o)
   if (p->answers && p->server.pid > 0)
     p->has_residency = residency_read (&p->residency, p->server.pid);
 
+  power_read (&p->mains);
   p->preserves = gpu_preserves ();
   /* A GPU that may be asleep is left alone. */
   if (p->answers) {
@@ -218,6 +221,18 @@ print_log (const struct picture *p)
 }
 
 static void
+print_policy (const struct picture *p, const struct options *o)
+{
+  printf ("policy:    power %s (on %s", conf_text (&o->conf, CONF_POWER_POLICY),
+          p->mains.on_battery ? "battery" : "mains");
+  if (p->mains.charge >= 0)
+    printf (", charge %d %%", p->mains.charge);
+  printf ("), sleep %s, idle-down %s\n",
+          conf_text (&o->conf, CONF_SLEEP_POLICY),
+          conf_text (&o->conf, CONF_IDLE_DOWN));
+}
+
+static void
 print_text (const struct picture *p, const struct options *o)
 {
   printf ("VRAM swap: %s", state_name (p));
@@ -250,19 +265,17 @@ print_text (const struct picture *p, const struct options *o)
     printf ("down:      %s (%s is in it, %s would fit elsewhere)\n",
             p->room.fits ? "possible" : "would be refused",
             human (p->room.need), human (room_total (&p->room)));
-  printf ("policy:    power %s, sleep %s, idle-down %s\n",
-          conf_text (&o->conf, CONF_POWER_POLICY),
-          conf_text (&o->conf, CONF_SLEEP_POLICY),
-          conf_text (&o->conf, CONF_IDLE_DOWN));
+  print_policy (p, o);
 }
 
+/* Negative is not known. */
 static void
-json_bytes (struct json *j, const char *name, int64_t bytes)
+json_known (struct json *j, const char *name, int64_t n)
 {
-  if (bytes < 0)
+  if (n < 0)
     json_null (j, name);
   else
-    json_number (j, name, bytes);
+    json_number (j, name, n);
 }
 
 static void
@@ -277,12 +290,16 @@ json_text (struct json *j, const char *name, const char *text)
 static void
 json_server (struct json *j, const struct picture *p)
 {
+  const int64_t generation = server_generation (&p->server);
+
   json_object (j, "server");
   json_bool (j, "answers", p->answers);
   if (p->answers) {
     json_number (j, "size", p->server.size);
     json_text (j, "description", p->server.description);
-    json_bytes (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
+    json_known (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
+    json_known (j, "generation",
+                generation > 0 ? generation : -1); /* it does not say */
   }
   if (p->way == WAY_UNKNOWN)
     json_null (j, "window");
@@ -307,9 +324,9 @@ json_gpu (struct json *j, const struct picture *p)
   json_text (j, "name", p->gpu.name);
   json_text (j, "pci", p->pci);
   json_text (j, "driver", p->gpu.driver);
-  json_bytes (j, "vram_total", p->gpu.known ? p->gpu.total : -1);
-  json_bytes (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
-  json_bytes (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
+  json_known (j, "vram_total", p->gpu.known ? p->gpu.total : -1);
+  json_known (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
+  json_known (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
   json_text (j, "power", p->power);
   if (p->preserves < 0)
     json_null (j, "preserves_vram");
@@ -333,8 +350,8 @@ print_json (const struct picture *p, const struct options *o)
     json_string (&j, "path", p->path);
     json_number (&j, "connections", p->st.connections);
     json_number (&j, "timeout", p->st.timeout);
-    json_bytes (&j, "errors", p->has_log ? kernel_log_errors (&p->log) : -1);
-    json_bytes (&j, "connection_messages",
+    json_known (&j, "errors", p->has_log ? kernel_log_errors (&p->log) : -1);
+    json_known (&j, "connection_messages",
                 p->has_log ? p->log.connections : -1);
     json_close (&j);
   }
@@ -391,6 +408,11 @@ print_json (const struct picture *p, const struct options *o)
   json_string (&j, "power", conf_text (&o->conf, CONF_POWER_POLICY));
   json_string (&j, "sleep", conf_text (&o->conf, CONF_SLEEP_POLICY));
   json_number (&j, "idle_down", conf_number (&o->conf, CONF_IDLE_DOWN));
+  json_close (&j);
+
+  json_object (&j, "power");
+  json_bool (&j, "on_battery", p->mains.on_battery);
+  json_known (&j, "charge", p->mains.charge);
   json_close (&j);
   json_end (&j);
 }

@@ -17,15 +17,16 @@
 #include "run.h"
 #include "swaps.h"
 
-#define LABEL "vram-swap"
-
 /* In the first page of a swap device, as the kernel's include/linux/swap.h has
  * it: 1024 bytes for a boot loader, three 32-bit numbers, the UUID, the label.
  * The signature ends the page.
  */
-#define LABEL_AT  (1024 + 3 * 4 + 16)
+#define UUID_AT   (1024 + 3 * 4)
+#define LABEL_AT  (UUID_AT + 16)
 #define LABEL_MAX 16
 #define SIGNATURE "SWAPSPACE2"
+
+static const char our_label[LABEL_MAX] = "vram-swap";
 
 /* /proc/swaps writes blanks in a path as \040 and so on. */
 static void
@@ -102,7 +103,7 @@ swaps_find (const struct swaps *s, const char *device)
 int
 swap_format (const char *device)
 {
-  const char *argv[] = { "mkswap", "-L", LABEL, device, NULL };
+  const char *argv[] = { "mkswap", "-L", our_label, device, NULL };
   struct run r = { .limit = 60 };
 
   if (run (&r, argv, NULL, NULL) == -1) {
@@ -126,9 +127,21 @@ swap_has_label (const char *device)
                 page - (long) sizeof signature) == sizeof signature &&
          memcmp (signature, SIGNATURE, sizeof signature) == 0 &&
          pread (fd, label, sizeof label, LABEL_AT) == sizeof label &&
-         strncmp (label, LABEL, sizeof label) == 0;
+         memcmp (label, our_label, sizeof label) == 0;
   close (fd);
   return ours;
+}
+
+bool
+swap_identify (const void *start, char *id)
+{
+  const unsigned char *p = start;
+
+  if (memcmp (p + LABEL_AT, our_label, sizeof our_label) != 0)
+    return false;
+  for (size_t i = 0; i < SWAP_ID / 2; i++)
+    sprintf (id + 2 * i, "%02x", p[UUID_AT + i]);
+  return true;
 }
 
 int

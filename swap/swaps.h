@@ -38,6 +38,13 @@ int swap_format (const char *device);
 /* Whether DEVICE carries a swap signature with our label. */
 bool swap_has_label (const char *device);
 
+/* From the first SWAP_START bytes of a disk: whether swap_format was there, and
+ * the swap's own UUID as SWAP_ID digits, by which it is told from any other.
+ */
+#define SWAP_START 2048
+#define SWAP_ID    32
+bool swap_identify (const void *start, char *id);
+
 /* Switches DEVICE on with PRIORITY; DISCARD is the configuration's word.
  * Returns 0, or -1 with a message.
  */

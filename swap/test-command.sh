@@ -36,6 +36,12 @@ status 2 "up takes no further words" ./vram-swap up now
 status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
 status 2 "no-such-file" ./vram-swap --config no-such-file config
 
+# Where everybody looks for it, unless configure was told another place.
+conf=$(./vram-swap --help | sed -n 's/.*instead of //p')
+[[ $conf == /*/nbdkit-vram.conf ]] || fail "--help does not say where the configuration is: '$conf'"
+[[ $(../config.status --config) == *sysconfdir=* || $conf != @(/usr|/usr/local)/etc/* ]] ||
+  fail "the configuration is $conf"
+
 # A made-up machine, without the configuration file.
 mkdir -p "$root/proc" "$root/run"
 printf 'MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n' \
@@ -44,6 +50,13 @@ printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 
 status 4 "VRAM swap: down" "${swap[@]}" status
 status 4 "then zram, 1.0 MiB of 4.0 GiB used, priority 100" "${swap[@]}" status
 status 4 '"state": "down"' "${swap[@]}" status --json
+status 4 "power keep (on mains), sleep auto" "${swap[@]}" status
+mkdir -p "$root/sys/class/power_supply/BAT0"
+echo Battery >"$root/sys/class/power_supply/BAT0/type"
+echo Discharging >"$root/sys/class/power_supply/BAT0/status"
+echo 47 >"$root/sys/class/power_supply/BAT0/capacity"
+status 4 "power keep (on battery, charge 47 %), sleep auto" "${swap[@]}" status
+status 4 '"charge": 47' "${swap[@]}" status --json
 status 0 "priority = 1500 " "${swap[@]}" config
 echo "novramswap quiet" >"$root/proc/cmdline"
 status 1 "novramswap" "${swap[@]}" up
@@ -52,7 +65,212 @@ echo "priority = 1" >"$root/conf"
 status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
 status 0 "$root/conf:1" "${swap[@]}" --config "$root/conf" config
 echo "prio = 1" >"$root/conf"
-status 2 "$root/conf:1: unknown key 'prio'" "${swap[@]}" --config "$root/conf" status
+# A typo keeps from work only what starts something.
+typo=("${swap[@]}" --config "$root/conf")
+for command in up serve reload test bench wait-server; do
+  status 2 "$root/conf:1: unknown key 'prio'" "${typo[@]}" "$command"
+done
+status 4 "$root/conf:1: unknown key 'prio'" "${typo[@]}" status
+status 0 "swap is not on" "${typo[@]}" down
+status 0 "sleep goes on with what is right in the configuration" "${typo[@]}" sleep pre
+status 0 "unknown key" "${typo[@]}" sleep post
+status 0 "unknown key" "${typo[@]}" policy
+sleep 60 &
+status 0 "unknown key" "${typo[@]}" stop-server $!
+wait $! && fail "stop-server left it alone"
+# What was switched off for a sleep does not come on again by a file with errors, and is not forgotten.
+echo "paused=sleep" >"$root/run/vram-swap.state"
+status 2 "not switching on" "${typo[@]}" sleep post
+grep -q "^paused=sleep$" "$root/run/vram-swap.state" || fail "$(cat "$root/run/vram-swap.state")"
+grep -q "^awake=1$" "$root/run/vram-swap.state" || fail "the policy would not try again"
+status 0 "unknown key" "${typo[@]}" sleep pre
+grep -q "^awake=0$" "$root/run/vram-swap.state" || fail "the policy would come between: $(cat "$root/run/vram-swap.state")"
+# What the file does not say is as it was when swap went on; what it says correctly counts.
+printf 'idle-down = 77\npower-policy = down-on-battery\n' >"$root/run/vram-swap.conf"
+printf 'power-policy = keep\nidle-down = never\n' >"$root/conf"
+status 4 '"idle_down": 77' "${typo[@]}" status --json
+status 4 '"power": "keep"' "${typo[@]}" status --json
+for file in state log outages conf lock; do
+  : >"$root/run/vram-swap.$file"
+done
+: >"$root/run/vram-swap-reconnect.log"
+status 0 "it will not come back by itself" "${typo[@]}" uninstall
+[[ -z $(ls "$root/run") ]] || fail "uninstall has left $(ls "$root/run")"
+
+# While another one is at work, 'down' waits as long as it was told to, and in a unit's stop as long as it takes.
+flock "$root/run/vram-swap.lock" sleep 13 &
+status 0 "swap is not on" env SERVICE_RESULT=success "${swap[@]}" down &
+unit=$!
+status 0 "swap is not on" "${swap[@]}" down --wait=1min &
+patient=$!
+sleep 1
+status 1 "another vram-swap is at work" "${swap[@]}" down
+wait $unit
+wait $patient
+
+# check: a machine where all is well, and then one thing after the other that is not. Programs are made up as well.
+mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/vm} \
+  "$root"/sys/{module/{nbd,nvidia,zswap/parameters},bus/pci/devices/0000:02:00.0,fs/cgroup/system.slice}
+cat >"$root/bin/nbdkit" <<EOF
+#!/bin/sh
+echo "\$*" >"$root/asked"
+cat "$root/dump"
+exec test ! -e "$root/nbdkit-fails"
+EOF
+cat >"$root/bin/systemctl" <<EOF
+#!/bin/sh
+case \$1 in
+  cat) test ! -e "$root/no-units" ;;
+  show) cat "$root/unit" ;;
+esac
+EOF
+printf '#!/bin/sh\nexit 1\n' >"$root/bin/modinfo"
+for program in nbd-client mkswap modprobe nvidia-modprobe; do
+  ln -s /bin/true "$root/bin/$program"
+done
+chmod +x "$root"/bin/*
+
+# Two GPUs, the second with more that is free. This is what nbdkit-vram-plugin says.
+well ()
+{
+  printf '%s\n' "socket = $root/no.sock" "$@" >"$root/conf"
+  printf '%s\n' vram_driver_version=580.1 vram_cuda_version=13.0 vram_num_devices=2 vram_device_index=0 \
+    "vram_device_name=Small GPU" vram_device_pci=0000:01:00.0 vram_device_memory_total=4294967296 \
+    vram_device_memory_free=1073741824 vram_device_index=1 "vram_device_name=Large GPU" vram_device_pci=0000:02:00.0 \
+    vram_device_memory_total=8589934592 vram_device_memory_free=6442450944 >"$root/dump"
+  printf '%s\n' MemoryMax=infinity MemoryHigh=infinity >"$root/unit"
+  printf 'Name:\tinit\nCapBnd:\t000001ffffffffff\n' >"$root/proc/1/status"
+  printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 100\n' >"$root/proc/swaps"
+  echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
+  echo 0 >"$root/proc/sys/vm/page-cluster"
+  echo 100 >"$root/proc/sys/vm/swappiness"
+  echo N >"$root/sys/module/zswap/parameters/enabled"
+  echo 580.1 >"$root/sys/module/nvidia/version"
+  echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
+  echo max | tee "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
+  touch "$root"/dev/nvidia{ctl,-uvm}
+  mkdir -p "$root/sys/module/nbd"
+}
+
+# finds VERDICT LINE: check, with the made-up programs, has this line, and a fix just after it when it is not ok.
+finds ()
+{
+  local out lines got=0
+  out=$(PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1) || got=$?
+  lines=$(printf '%-8s %s' "$1" "$2")
+  [[ $'\n'$out == *$'\n'"$lines"* ]] || fail "check: '$lines' is not in: $out"
+  case $1 in
+    ok) ;;
+    *) grep -A 1 -F -e "$lines" <<<"$out" | grep -q '^         fix: ' || fail "check: no fix for '$lines'" ;;
+  esac
+  [[ $1 != problem || $got == 5 ]] || fail "check: status $got in spite of '$lines'"
+}
+
+well
+finds ok "nbd driver: loaded"
+finds ok "nbdkit: $root/bin/nbdkit"
+finds ok "plugin: nbdkit loads"
+finds ok "NVIDIA driver: 580.1 is loaded"
+finds ok "/dev/nvidia-uvm: there"
+finds ok "libcuda: starts, for CUDA 13.0"
+finds ok "device: Large GPU, 0000:02:00.0"
+finds ok "Resizable BAR: on: 8.0 GiB of 8.0 GiB"
+finds ok "VRAM: 6.0 GiB of 8.0 GiB are free on Large GPU"
+finds ok "capabilities: the server can lock memory and be an I/O flusher"
+finds ok "memory limit: none"
+finds ok "priorities: VRAM (1500) fills before 1 other swap"
+finds ok "zswap: off"
+finds ok "vm.page-cluster: 0"
+finds ok "vm.swappiness: 100"
+finds ok "suspend: the driver preserves VRAM"
+finds ok "init: systemd, and the units are installed"
+[[ $(<"$root/asked") != *device=* ]] || fail "device = auto is handed on: $(<"$root/asked")"
+
+rmdir "$root/sys/module/nbd"
+finds problem "nbd driver: the running kernel"
+well
+touch "$root/nbdkit-fails"
+echo "nbdkit: error: no such plugin" >"$root/dump"
+finds problem "plugin: nbdkit does not load 'vram': error: no such plugin"
+rm "$root/nbdkit-fails"
+echo "name=memory" >"$root/dump"
+finds warning "libcuda: the plugin is not nbdkit-vram's"
+
+# libcuda is not what nvidia-smi is: only trying tells.
+printf '%s\n' vram_driver_version=580.1 vram_num_devices=0 \
+  "vram_error=cannot load libcuda.so.1: no such file; install the driver's CUDA library" >"$root/dump"
+finds problem "libcuda: cannot load libcuda.so.1: no such file
+         fix: install the driver's CUDA library"
+printf '%s\n' vram_driver_version=580.1 vram_num_devices=0 \
+  "vram_error=the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
+  >"$root/dump"
+finds problem "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+
+# The configured GPU, not the first, nor the one that auto would take.
+well "device = Small GPU"
+sed -i '/_index=1/,$d' "$root/dump"
+finds problem "VRAM: 1.0 GiB are free on Small GPU: less than"
+[[ $(<"$root/asked") == *" device=Small GPU" ]] || fail "device= is not handed on: $(<"$root/asked")"
+printf '%s\n' "nbdkit: error: device=7 is no GPU" vram_cuda_version=13.0 vram_num_devices=2 >"$root/dump"
+finds problem "device: error: device=7 is no GPU"
+
+well
+rm "$root/sys/module/nvidia/version"
+finds problem "NVIDIA driver: its kernel module is not loaded"
+well
+rm "$root/dev/nvidia-uvm"
+finds ok "/dev/nvidia-uvm: made by nvidia-modprobe when needed"
+echo "0x0000000000000000 0x000000000fffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
+finds warning "Resizable BAR: only 256 MiB of 8.0 GiB"
+
+# Without CAP_IPC_LOCK (14), without CAP_SYS_RESOURCE (24), without either.
+printf 'Name:\tinit\nCapBnd:\t000001ffffffbfff\n' >"$root/proc/1/status"
+finds problem "capabilities: the server cannot have CAP_IPC_LOCK here"
+printf 'Name:\tinit\nCapBnd:\t000001fffeffffff\n' >"$root/proc/1/status"
+finds problem "capabilities: the server cannot have CAP_SYS_RESOURCE here"
+well "resident = yes"
+printf 'Name:\tinit\nCapBnd:\t00000000a80425fb\n' >"$root/proc/1/status"
+finds warning "capabilities: the server cannot have CAP_IPC_LOCK and CAP_SYS_RESOURCE here"
+
+well
+echo 536870912 >"$root/sys/fs/cgroup/system.slice/memory.high"
+finds problem "memory limit: /sys/fs/cgroup/system.slice/memory.high is 512 MiB"
+well
+echo MemoryMax=104857600 >"$root/unit"
+finds problem "memory limit: MemoryMax is 100 MiB"
+mkdir "$root/sys/fs/cgroup/system.slice/vram-swap-server.service"
+finds ok "memory limit: none"
+echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap-server.service/memory.max"
+finds problem "memory limit: /sys/fs/cgroup/system.slice/vram-swap-server.service/memory.max is 100 MiB"
+rm -r "$root/sys/fs/cgroup/system.slice/vram-swap-server.service"
+
+# Its own swap is not another one; somebody else's NBD device is.
+well
+mkdir -p "$root/sys/block/nbd3"
+echo 77 >"$root/sys/block/nbd3/pid"
+printf 'device=3\nattach_pid=77\n' >"$root/run/vram-swap.state"
+echo "/dev/nbd3 partition 4194304 0 1500" >>"$root/proc/swaps"
+finds ok "priorities: VRAM (1500) fills before 1 other swap"
+echo "/dev/nbd4 partition 4194304 0 2000" >>"$root/proc/swaps"
+finds warning "priorities: /dev/nbd4 has priority 2000"
+rm -r "$root/run/vram-swap.state" "$root/sys/block"
+
+well
+echo Y >"$root/sys/module/zswap/parameters/enabled"
+finds warning "zswap: on"
+echo 3 >"$root/proc/sys/vm/page-cluster"
+finds warning "vm.page-cluster: 3: each fault reads 8 pages"
+echo 10 >"$root/proc/sys/vm/swappiness"
+finds warning "vm.swappiness: 10"
+echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
+finds ok "suspend: the driver does not preserve VRAM"
+well "sleep-policy = keep"
+echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
+finds problem "suspend: what is swapped may be kept in VRAM"
+touch "$root/no-units"
+finds warning "init: systemd runs, but does not know vram-swap.service"
+rmdir "$root/run/systemd/system"
+finds ok "init: not systemd"
 
 lines=$(./vram-swap --help | wc -l)
 ((lines <= 24)) || fail "--help is $lines lines, more than a screen"

@@ -103,6 +103,16 @@ test_timeouts (void)
   CHECK (load (&c, "connections = 1\n") == 0);
   CHECK (conf_timeout (&c) == 0);
   conf_free (&c);
+
+  /* One connection without any, and what is more than gpu-timeout. */
+  CHECK (load (&c, "timeout = 0\nconnections = 1\ngpu-timeout = 1h\n") == 0);
+  conf_free (&c);
+  CHECK (load (&c, "timeout = 0\nconnections = 4\n") == 0);
+  conf_free (&c);
+  CHECK (load (&c, "timeout = 21s\n") == 0);
+  conf_free (&c);
+  CHECK (load (&c, "timeout = 5s\ngpu-timeout = 4s\n") == 0);
+  conf_free (&c);
 }
 
 static void
@@ -147,6 +157,15 @@ test_refusals (void)
   refused ("timeout = 1d\n", "wanted auto or a time");
   refused ("gpu-timeout = 0\n", "from 1s to 1h");
   refused ("gpu-timeout = 2h\n", "from 1s to 1h");
+  snprintf (where, sizeof where,
+            "%s:2: timeout: wanted auto or more than gpu-timeout (20 s), not "
+            "'5s'",
+            file);
+  refused ("connections = 4\ntimeout = 5s\n", where);
+  refused ("connections = 1\ntimeout = 20\n", "more than gpu-timeout (20 s)");
+  refused ("timeout = 1min\ngpu-timeout = 2min\n", ":1: timeout: wanted auto");
+  refused ("timeout = 0\nconnections = 2\ngpu-timeout = 30s\n",
+           ":1: timeout: with several connections, 0 means the kernel's 30 s");
   refused ("discard = yes\n", "wanted no, once, pages or both");
   refused ("power-policy = down-below=20\n", "down-below=N%");
   refused ("power-policy = down-below=0%\n", "down-below=N%");

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "../plugin/state.h"
 #include "descriptors.h"
 #include "test.h"
 
@@ -121,7 +122,9 @@ test_keep (void)
   CHECK (d.n == 4);
   descriptors_remove (&d, "vram-state");
   CHECK (d.n == 3 && !is_open (state) && !descriptors_complete (&d));
-  descriptors_remove (&d, "vram-chunk-0");
+  /* By the name that is kept, too. */
+  CHECK (d.one[0].fd == chunk0);
+  descriptors_remove (&d, d.one[0].name);
   CHECK (d.n == 2 && !is_open (chunk0));
   CHECK (find (&d, "vram-chunk-1") == another);
   CHECK (find (&d, "vram-chunk-2") == chunk2);
@@ -207,6 +210,57 @@ test_lock (void)
   let_all_go (&d);
 }
 
+/* What the keeper says to the server by the state, and the server to it. */
+static void
+test_words (void)
+{
+  static struct descriptors d;
+  struct state_header header = { .version = STATE_VERSION };
+  int fd = memfd_create ("test", 0);
+  struct state_words words = { .generation = 0 };
+
+#define READ_WORDS                                                             \
+  CHECK (pread (fd, &words, sizeof words, STATE_WORDS_AT) == sizeof words)
+#define WRITE_WORDS                                                            \
+  CHECK (pwrite (fd, &words, sizeof words, STATE_WORDS_AT) == sizeof words)
+
+  CHECK (ftruncate (fd, 8192) == 0);
+  CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
+  descriptors_tell (&d, true);
+  descriptors_add (&d, "vram-state", fd);
+  READ_WORDS;
+  CHECK (words.keeper == STATE_KEEPER_NONE);
+  descriptors_tell (&d, false);
+  READ_WORDS;
+  CHECK (words.keeper == STATE_KEEPER_KEEPS);
+  descriptors_tell (&d, true);
+  READ_WORDS;
+  CHECK (words.keeper == STATE_KEEPER_ENDS);
+  CHECK (descriptors_complete (&d));
+  words.ended = 1;
+  WRITE_WORDS;
+  CHECK (!descriptors_complete (&d));
+
+  /* Another version's may be anywhere. */
+  header.version++;
+  CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
+  CHECK (descriptors_complete (&d));
+  descriptors_tell (&d, false);
+  READ_WORDS;
+  CHECK (words.keeper == STATE_KEEPER_ENDS);
+  let_all_go (&d);
+
+  /* And one that is too short has none. */
+  fd = memfd_create ("test", 0);
+  header.version = STATE_VERSION;
+  CHECK (ftruncate (fd, STATE_WORDS_AT) == 0);
+  CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
+  descriptors_add (&d, "vram-state", fd);
+  CHECK (descriptors_complete (&d));
+  descriptors_tell (&d, false);
+  let_all_go (&d);
+}
+
 /* As systemd starts us: with FDS descriptors from 3 on, called NAMES. */
 static void
 start (const char *pid, const char *fds, const char *names, unsigned open_fds)
@@ -225,6 +279,17 @@ start (const char *pid, const char *fds, const char *names, unsigned open_fds)
     setenv ("LISTEN_FDNAMES", names, 1);
   else
     unsetenv ("LISTEN_FDNAMES");
+}
+
+/* Of those that are ours. */
+static bool
+two_alike (const char *names)
+{
+  const char *again = names ? strstr (names, "vram-chunk-0") : NULL;
+
+  if (names && strncmp (names, "vram-state:vram-state", 21) == 0)
+    return true;
+  return again && strstr (again + 1, "vram-chunk-0");
 }
 
 static void
@@ -251,8 +316,11 @@ test_take (void)
     { NULL, "3", "vram-chunk-0:vram-state", "vram-chunk-0 vram-state -" },
     /* With more names than descriptors: those do not exist. */
     { NULL, "1", "vram-chunk-0:vram-state", "vram-chunk-0 +" },
-    /* The last of one name is it. */
-    { NULL, "2", "vram-state:vram-state", "- vram-state" },
+    /* Two of one name: nobody knows which is it, and that is said. */
+    { NULL, "2", "vram-state:vram-state", "vram-state -" },
+    { NULL, "4", "vram-chunk-0:vram-chunk-1:vram-chunk-0:vram-state",
+      "vram-chunk-0 vram-chunk-1 - vram-state" },
+    { NULL, "2", "stored:stored", "- -" },
     /* For another process, or no number. */
     { "1", "1", "vram-state", "+" },
     { "", "1", "vram-state", "+" },
@@ -276,7 +344,7 @@ test_take (void)
       for (const char *p = kept; *p; p++)
         n += *p == ' ';
       start (cases[i].pid, cases[i].fds, cases[i].names, n);
-      descriptors_take (&d);
+      CHECK (descriptors_take (&d) == (two_alike (cases[i].names) ? -1 : 0));
       for (int fd = 3; (name = strsep (&rest, " ")); fd++) {
         CHECK (is_open (fd) == (*name != '-'));
         if (*name != '-' && *name != '+') {
@@ -309,7 +377,7 @@ test_take_nothing (void)
   unsetenv ("LISTEN_PID");
   unsetenv ("LISTEN_FDS");
   unsetenv ("LISTEN_FDNAMES");
-  descriptors_take (&d);
+  CHECK (descriptors_take (&d) == 0);
   CHECK (d.n == 0 && count_open () == had);
 }
 
@@ -320,6 +388,7 @@ main (void)
   test_keep ();
   test_many ();
   test_lock ();
+  test_words ();
   test_take ();
   test_take_nothing ();
   FINISH;

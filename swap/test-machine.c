@@ -5,11 +5,16 @@
 #include <config.h>
 
 #include <ftw.h>
+#include <linux/genetlink.h>
+#include <linux/nbd-netlink.h>
+#include <linux/netlink.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "gpu.h"
 #include "kernel-log.h"
 #include "nbd-device.h"
+#include "nbd-netlink.h"
 #include "policy.h"
 #include "power.h"
 #include "process.h"
@@ -17,6 +22,7 @@
 #include "root.h"
 #include "server.h"
 #include "state.h"
+#include "swaps.h"
 #include "test.h"
 
 /* A file of the made-up machine, with the folders on the way to it. */
@@ -149,6 +155,11 @@ test_devices (void)
                       "/dev/nbd1 partition 1020 0 1500\n");
   state_read (&back);
   CHECK (state_device (&back) == -1);
+  put ("/sys/block/nbd1/mq/0/cpu_list", "0\n");
+  put ("/sys/block/nbd1/mq/1/cpu_list", "1\n");
+  put ("/sys/block/nbd1/mq/2/cpu_list", "2\n");
+  CHECK (nbd_connections (1) == 3);
+  CHECK (nbd_connections (2) == 1);
   put ("/dev/nbd1", "");
   CHECK (truncate (root_path ("/dev/nbd1"), 8192) == 0);
   fp = fopen (root_path ("/dev/nbd1"), "r+");
@@ -158,6 +169,83 @@ test_devices (void)
   fclose (fp);
   state_read (&back);
   CHECK (state_device (&back) == 1 && back.attach_pid == 78);
+  /* As many as are to be had anew when the server is another one. */
+  CHECK (back.connections == 3);
+}
+
+/* A label takes 16 bytes, the rest of them zero. */
+static void
+put_label (unsigned char *start, const char *label)
+{
+  char padded[16] = { 0 };
+
+  snprintf (padded, sizeof padded, "%s", label);
+  memcpy (start + 1052, padded, sizeof padded);
+}
+
+/* A swap is told from others, and from none, by how its disk begins. */
+static void
+test_identity (void)
+{
+  unsigned char start[SWAP_START] = { 0 };
+  char id[SWAP_ID + 1] = "";
+
+  CHECK (!swap_identify (start, id));
+  put_label (start, "vram-swap");
+  for (unsigned i = 0; i < 16; i++)
+    start[1036 + i] = 0xf0 + i;
+  CHECK (swap_identify (start, id));
+  CHECK (strcmp (id, "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff") == 0);
+  put_label (start, "vram-swap2");
+  CHECK (!swap_identify (start, id));
+  put_label (start, "other");
+  CHECK (!swap_identify (start, id));
+}
+
+/* Has the driver told of DEVICE? */
+static bool
+told (struct nbd_netlink *nl, int from, uint16_t family, uint8_t command,
+      uint16_t attribute, uint32_t device)
+{
+  struct {
+    struct nlmsghdr header;
+    struct genlmsghdr generic;
+    struct nlattr a;
+    uint32_t value;
+  } m = {
+    .header = { .nlmsg_len = sizeof m, .nlmsg_type = family },
+    .generic = { .cmd = command },
+    .a = { .nla_len = sizeof m.a + sizeof m.value, .nla_type = attribute },
+    .value = device,
+  };
+
+  CHECK (send (from, &m, sizeof m, 0) == sizeof m);
+  return nbd_netlink_lost (nl, 3);
+}
+
+/* The driver tells everybody of each device. */
+static void
+test_lost (void)
+{
+  struct nbd_netlink nl = { .family = 33 };
+  int ends[2];
+
+  CHECK (socketpair (AF_UNIX, SOCK_DGRAM, 0, ends) == 0);
+  nl.fd = ends[0];
+  CHECK (!nbd_netlink_lost (&nl, 3));
+  CHECK (told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 3));
+  CHECK (!nbd_netlink_lost (&nl, 3));
+  CHECK (!told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 2));
+  CHECK (!told (&nl, ends[1], 33, NBD_CMD_STATUS, NBD_ATTR_INDEX, 3));
+  CHECK (!told (&nl, ends[1], 34, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 3));
+  /* One that does not say of which. */
+  CHECK (told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_TIMEOUT, 3));
+  /* All that is there is taken. */
+  CHECK (send (ends[1], "x", 1, 0) == 1);
+  CHECK (told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 3));
+  CHECK (!nbd_netlink_lost (&nl, 3));
+  close (ends[0]);
+  close (ends[1]);
 }
 
 static void
@@ -337,6 +425,8 @@ main (void)
   test_power ();
   test_power_policy ();
   test_devices ();
+  test_identity ();
+  test_lost ();
   test_processes ();
   test_gpu ();
   test_way ();

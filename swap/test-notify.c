@@ -73,7 +73,6 @@ send_raw (const char *address, const char *text, size_t length, int fd,
   int s = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
   memcpy (a.sun_path, address, strlen (address));
-  a.sun_path[0] = '\0';
   if (fds > 0) {
     struct cmsghdr *c;
 
@@ -92,19 +91,23 @@ send_raw (const char *address, const char *text, size_t length, int fd,
 }
 
 static void
-test_messages (void)
+test_messages (const char *folder)
 {
   const unsigned had = descriptors ();
   char address[128], other[128];
-  int fd = notify_listen (address, sizeof address);
-  int fd2 = notify_listen (other, sizeof other);
+  int fd, fd2;
   struct notice n;
+  struct stat st;
   pid_t child;
 
-  CHECK (fd != -1 && address[0] == '@' && strlen (address) > 1);
+  snprintf (address, sizeof address, "%s/one", folder);
+  snprintf (other, sizeof other, "%s/other", folder);
+  fd = notify_listen (address);
+  fd2 = notify_listen (other);
+  CHECK (fd != -1 && fd2 != -1);
   CHECK (fcntl (fd, F_GETFD) & FD_CLOEXEC);
-  /* Each has a name of its own. */
-  CHECK (fd2 != -1 && strcmp (address, other) != 0);
+  /* Nobody else's to write to, and that is the socket's own doing. */
+  CHECK (stat (address, &st) == 0 && (st.st_mode & 077) == 0);
   CHECK (notify_receive (fd, &n) == 0);
 
   CHECK (notify_send (address, say ("READY=1\nSTATUS=all is well")) == 0);
@@ -129,21 +132,31 @@ test_messages (void)
   CHECK (waitpid (child, NULL, 0) == child);
   CHECK (notify_receive (fd, &n) == 1 && n.sender == child);
 
+  /* One that was killed is replaced. */
+  close (fd);
+  fd = notify_listen (address);
+  CHECK (fd != -1 && notify_send (address, say ("X=1")) == 0);
+  CHECK (notify_receive (fd, &n) == 1);
+
   close (fd);
   close (fd2);
+  unlink (address);
+  unlink (other);
   CHECK (descriptors () == had);
 }
 
 static void
-test_descriptors (void)
+test_descriptors (const char *folder)
 {
   const unsigned had = descriptors ();
   struct notice out = { .text = "FDSTORE=1\nFDNAME=vram-state" }, n;
   char address[128];
-  int fd = notify_listen (address, sizeof address);
+  int fd;
   int zero = open ("/dev/zero", O_RDONLY | O_CLOEXEC);
   int null = open ("/dev/null", O_RDONLY | O_CLOEXEC);
 
+  snprintf (address, sizeof address, "%s/one", folder);
+  fd = notify_listen (address);
   for (unsigned count = 1; count <= NOTIFY_FDS_MAX; count++) {
     out.n = count;
     for (unsigned i = 0; i < count; i++)
@@ -181,17 +194,20 @@ test_descriptors (void)
   close (zero);
   close (null);
   close (fd);
+  unlink (address);
   CHECK (descriptors () == had);
 }
 
 /* Text that is longer than there is room for, or has an end in it. */
 static void
-test_text (void)
+test_text (const char *folder)
 {
   char address[128], text[2 * sizeof ((struct notice *) 0)->text];
-  int fd = notify_listen (address, sizeof address);
   struct notice n;
+  int fd;
 
+  snprintf (address, sizeof address, "%s/one", folder);
+  fd = notify_listen (address);
   memset (text, 'x', sizeof text);
   send_raw (address, text, sizeof n.text - 1, -1, 0);
   CHECK (notify_receive (fd, &n) == 1);
@@ -204,6 +220,7 @@ test_text (void)
   CHECK (strcmp (n.text, "A=1") == 0);
   CHECK (notify_receive (fd, &n) == 0);
   close (fd);
+  unlink (address);
 }
 
 static void
@@ -274,16 +291,21 @@ test_addresses (const char *folder)
   unlink (a.sun_path);
 
   /* Nobody listens any more. */
-  fd = notify_listen (address, sizeof address);
+  snprintf (address, sizeof address, "%s/one", folder);
+  fd = notify_listen (address);
   close (fd);
   errno = 0;
   CHECK (notify_send (address, say ("X=1")) == -1 && errno == ECONNREFUSED);
+  unlink (address);
+  /* Where it cannot be, and a name that is too long. */
+  CHECK (notify_listen ("/dev/null/one") == -1);
 
   errno = 0;
   CHECK (notify_send ("", say ("X=1")) == -1 && errno == EINVAL);
   memset (text, 'x', sizeof text);
   text[0] = '@';
   text[room] = '\0';
+  CHECK (notify_listen (text) == -1);
   errno = 0;
   CHECK (notify_send (text, say ("X=1")) == -1 && errno == EINVAL);
   text[room - 1] = '\0';
@@ -299,9 +321,9 @@ main (void)
 {
   const char *folder = test_folder ();
 
-  test_messages ();
-  test_descriptors ();
-  test_text ();
+  test_messages (folder);
+  test_descriptors (folder);
+  test_text (folder);
   test_value ();
   test_addresses (folder);
   rmdir (folder);

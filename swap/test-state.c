@@ -45,9 +45,12 @@ test_all_fields (void)
     .empty_since = INT64_C (0x123456789abcdec),
   };
   struct state back;
+  struct stat file;
+  mode_t mask;
 
   for (unsigned why = PAUSED_NO; why <= PAUSED_IDLE; why++) {
     st.paused = why;
+    st.awake = why == PAUSED_SLEEP;
     CHECK (state_write (&st) == 0);
     memset (&back, 0x55, sizeof back);
     state_read (&back);
@@ -62,7 +65,14 @@ test_all_fields (void)
     CHECK (back.since == st.since);
     CHECK (back.empty_since == st.empty_since);
     CHECK (back.paused == st.paused);
+    CHECK (back.awake == st.awake);
   }
+  /* The server's user reads it, too. */
+  mask = umask (0077);
+  CHECK (state_write (&st) == 0);
+  umask (mask);
+  CHECK (stat (root_path (STATE), &file) == 0);
+  CHECK ((file.st_mode & 0777) == 0644);
   CHECK (strcmp (paused_name (PAUSED_NO), "no") == 0);
   CHECK (strcmp (paused_name (PAUSED_IDLE), "idle") == 0);
   /* Nothing else is left there. */
@@ -76,7 +86,7 @@ is_nothing (const struct state *st)
   return st->device == -1 && st->attach_pid == 0 && st->connections == 0 &&
          st->timeout == 0 && st->server_pid == 0 && st->server_started == 0 &&
          st->watcher_pid == 0 && st->watcher_started == 0 && st->since == 0 &&
-         st->empty_since == 0 && st->paused == PAUSED_NO;
+         st->empty_since == 0 && st->paused == PAUSED_NO && !st->awake;
 }
 
 /* What was written by another version, cut off, or is no state at all. */
@@ -191,6 +201,7 @@ test_outages (void)
     "count=",
     "count=1\nlast_ms=2\nlongest_ms=3\n",
     "count=1\nlast_ms=2\nlongest_ms=3\nlast_at=x\n",
+    "count=1\nlast_ms=2\nlongest_ms=3\ndisk=00\nlast_at=1\n",
     "last_ms=2\ncount=1\nlongest_ms=3\nlast_at=4\n",
   };
   struct outages o = { .count = INT64_MAX,
@@ -204,11 +215,17 @@ test_outages (void)
   CHECK (outages_read (&back));
   CHECK (back.count == o.count && back.last_ms == o.last_ms);
   CHECK (back.longest_ms == o.longest_ms && back.last_at == o.last_at);
+  CHECK (strcmp (back.disk, "") == 0);
   o.count = 0;
   o.longest_ms = 77;
+  strcpy (o.disk, "0123456789abcdef0123456789abcdef");
   outages_write (&o);
   CHECK (outages_read (&back));
   CHECK (back.count == 0 && back.longest_ms == 77);
+  CHECK (strcmp (back.disk, o.disk) == 0);
+  /* What an older version has written. */
+  put (OUTAGES, "count=1\nlast_ms=2\nlongest_ms=3\nlast_at=4\n");
+  CHECK (outages_read (&back) && back.last_at == 4 && back.disk[0] == '\0');
   for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
     put (OUTAGES, nothing[i]);
     if (outages_read (&back)) {

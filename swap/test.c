@@ -20,6 +20,7 @@
 #include "progress.h"
 #include "room.h"
 #include "run.h"
+#include "service.h"
 
 #define MIB   (INT64_C (1) << 20)
 #define PIECE MIB
@@ -165,7 +166,7 @@ out:
 int
 cmd_test (struct options *o)
 {
-  int status = EXIT_FAILED, lock = state_lock (10);
+  int status = EXIT_FAILED, lock = service_lock (&o->conf, 10);
   struct attachment a;
   struct state st;
 

@@ -16,6 +16,7 @@
 #include "room.h"
 #include "root.h"
 #include "run.h"
+#include "service.h"
 #include "swaps.h"
 #include "watcher.h"
 
@@ -79,6 +80,10 @@ take_up (const struct options *o, struct state *st)
     note ("swap is on already, on %s", device);
     return EXIT_OK;
   }
+  if (o->conf_wrong) {
+    error ("not switching on before the configuration has been mended");
+    return EXIT_USAGE;
+  }
   if (attach_up (&o->conf, st, &a) == -1)
     goto err;
   nbd_hold (a.device, st->connections, st->timeout,
@@ -94,6 +99,7 @@ take_up (const struct options *o, struct state *st)
   st->since = now_ms ();
   st->empty_since = 0;
   st->paused = PAUSED_NO;
+  st->awake = false;
   state_write (st);
   keep_settings (&o->conf);
   note ("swap is on: %s, %s, priority %lld", a.path, human (a.server.size),
@@ -121,7 +127,7 @@ cmd_up (struct options *o)
     error ("the kernel's command line says novramswap (--force overrides)");
     return EXIT_FAILED;
   }
-  lock = state_lock (10);
+  lock = service_lock (&o->conf, 10);
   if (lock == -1)
     return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
   state_read (&st);
