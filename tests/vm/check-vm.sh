@@ -5,8 +5,8 @@
 #   check-vm.sh [-j N] BUILDDIR [TEST...]
 #
 # BUILDDIR is configured and built; at most N machines run at once (1). TEST is one of those below; by default all
-# but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do, MIX which
-# of the ways in guest-mix.sh are tried.
+# but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do, CONNECTIONS
+# with which setting of that name deaths does it, MIX which of the ways in guest-mix.sh are tried.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -18,7 +18,7 @@ fi
 build=$(realpath "$1")
 shift
 # The longest first, so that none of them is what all wait for in the end.
-(($#)) || set -- deaths mix stops upgrade life pressure service faults reboot shutdown trouble
+(($#)) || set -- deaths mix stops outages upgrade life service pressure faults reboot stranded shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
@@ -44,27 +44,35 @@ done
 # Another build of the same sources, of another version and compiled in another way, for upgrade.
 build_next ()
 {
-  local next=$build/vm-next
+  local next=$build/vm-next name
+  name=$(sed -n 's/^PLUGIN_NAME = //p' "$build/Makefile")
   mkdir -p "$next"
-  [[ -e $next/config.status ]] || (cd "$next" && "$here/../../configure" CFLAGS=-O1) || return
+  grep -qsx "PLUGIN_NAME = $name" "$next/Makefile" ||
+    (cd "$next" && "$here/../../configure" --with-plugin-name="$name" CFLAGS=-O1) || return
   sed -i 's/^\(#define PACKAGE_VERSION "[^"+]*\)[^"]*"/\1+next"/' "$next/config.h" || return
   make -s -C "$next/plugin" && make -s -C "$next/swap" || return
   mkdir -p "$stage/next"
-  cp "$next"/plugin/.libs/nbdkit-*-plugin.so "$next/swap/vram-swap" "$stage/next"
+  cp "$next/plugin/.libs/nbdkit-$name-plugin.so" "$next/swap/vram-swap" "$stage/next"
 }
 
-# The console of a machine that has shut itself down: swap was off when its unit had stopped, and before the
-# server's had, and nobody met an error.
+# The console of a machine that has shut itself down, test shutdown: swap was off when its unit had stopped, and before
+# the server's had, and nobody met an error. Test stranded: swap stayed on, since what was there fitted nowhere else,
+# for which nobody was killed, and the machine went off all the same.
 shut_down_well ()
 {
-  local console=$build/vm-shutdown.console
-  grep -a -E "has stopped|in use before|reboot: Power down" "$console" || :
+  local console=$build/vm-$1.console errors="Read-error|Write-error|Out of memory" stopped=(
+    "vram-swap has stopped, swaps: 0, result: success"
+    "vram-swap-server has stopped, swaps: 0, result: success"
+  )
+  if [[ $1 == stranded ]]; then
+    errors="Out of memory"
+    stopped=("vram-swap has stopped, swaps: 1, result: exit-code")
+  fi
+  grep -a -E "has stopped|in use before|Forcibly|reboot: Power down" "$console" || :
   grep -qa "in use before: /dev/nbd0" "$console" &&
-    grep -a -o "vram-swap[a-z-]* has stopped, swaps: .*" "$console" | tr -d '\r' | diff - <(
-      echo "vram-swap has stopped, swaps: 0, result: success"
-      echo "vram-swap-server has stopped, swaps: 0, result: success"
-    ) && grep -qa "reboot: Power down" "$console" &&
-    ! grep -a -E "Read-error|Write-error|Out of memory" "$console"
+    grep -a -o "vram-swap[a-z-]* has stopped, swaps: .*" "$console" | tr -d '\r' | diff - <(printf '%s\n' "${stopped[@]}") &&
+    grep -qa "reboot: Power down" "$console" &&
+    ! grep -a -E "$errors" "$console"
 }
 
 # machine NAME COMMAND: in a machine of its own, with $options; its output in $build/vm-NAME.log.
@@ -97,21 +105,22 @@ deadlock ()
 
 run_one ()
 {
-  local status=0 options=() environment="DEATHS=${DEATHS:-50} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
+  local status=0 options=() environment="DEATHS=${DEATHS:-50} CONNECTIONS=${CONNECTIONS:-1} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
   # CPUs, where more than one only slow each other down in an emulated machine; memory, what runs as pid 1, and a
   # limit in seconds.
   case $test in
-    life) options=(-m 768M -t 600) ;;
+    life) options=(-m 768M -t 900) ;;
     pressure) options=(-m 768M -t 900) ;;
     mix) options=(-m 1G -t 1200) ;;
     deaths) options=(-m 768M -t 700) ;;
+    outages) options=(-m 768M -t 600) ;;
     deadlock) options=(-m 768M -t 240) ;;
-    service) options=(-c 1 -m 768M -t 600 -i systemd) ;;
+    service) options=(-c 1 -m 768M -t 900 -i systemd) ;;
     stops) options=(-c 1 -m 768M -t 2400 -i systemd) ;;
     faults) options=(-c 1 -m 768M -t 400 -i systemd) ;;
     upgrade) options=(-c 1 -m 768M -t 600 -i systemd) ;;
     reboot) options=(-c 1 -m 768M -t 600 -i systemd -b) ;;
-    shutdown) options=(-c 1 -m 768M -t 400 -i systemd) ;;
+    shutdown | stranded) options=(-c 1 -m 768M -t 400 -i systemd) ;;
     newcomer)
       options=(-m 2G -t 3600 -i systemd -n)
       # Its own disk, with next to nothing on it.
@@ -131,9 +140,10 @@ run_one ()
     git clone -q --bare "$here/../.." "$stage/nbdkit-vram.git" || return
   fi
   machine "$test" "$environment bash guest-$test.sh" || status=$?
-  if [[ $test == shutdown ]]; then
+  if [[ $test == shutdown || $test == stranded ]]; then
     # It ends without a word.
-    [[ $status == 125 ]] && shut_down_well && return
+    [[ $status == 125 ]] && shut_down_well "$test" && return
+    cat "$build/vm-$test.log"
     return 1
   fi
   cat "$build/vm-$test.log"

@@ -14,7 +14,7 @@ case ${GUARD:-all} in
 esac
 export STANDIN_CUDA_MEMORY=300M
 # Not by vram-swap, which does some of it for its child.
-"${without[@]}" nbdkit --foreground --unix /run/vram.sock --threads 16 vram size=256M resident="$resident" \
+"${without[@]}" nbdkit --foreground --unix /run/vram.sock --threads 16 "$plugin" size=256M resident="$resident" \
   >/run/serve.log 2>&1 &
 server=$!
 until nbdinfo --size 'nbd+unix:///?socket=/run/vram.sock' >/dev/null 2>&1; do

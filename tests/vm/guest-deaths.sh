@@ -4,7 +4,7 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
+settings 'size = 256M' 'min-size = 256M' "connections = ${CONNECTIONS:-1}" 'threads = 4'
 deaths=${DEATHS:-50}
 
 # The server's process, a child of the one that was started.

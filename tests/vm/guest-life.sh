@@ -165,12 +165,29 @@ step "a server that never answers reads"
 fake nbdkit 'exec /usr/sbin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
 PATH=/root/fake:$real_path expect 1 timeout 100 vram-swap up
 said "cannot be read"
-rm /root/fake/nbdkit
+all_is_off
+
+step "interrupted while such a one is attached anew"
+# shellcheck disable=SC2016
+fake nbd-client 'if [ "$1" = -d ]; then touch /run/reached; sleep 2; fi; exec /usr/sbin/nbd-client "$@"'
+rm -f /run/reached
+PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
+pid=$!
+until [ -e /run/reached ]; do
+  kill -0 $pid || break
+  sleep 0.05
+done
+kill -INT $pid
+status=0
+wait $pid || status=$?
+[ $status = 6 ] || fail "status $status: $(cat /run/out)"
+rm /root/fake/nbdkit /root/fake/nbd-client
 all_is_off
 
 step "interrupted in each step, then all is as before; killed, then 'up' recovers"
 for signal in INT TERM KILL; do
-  for program in modprobe nbd-client mkswap; do
+  # nbdkit: while 'up' waits for the server's VRAM.
+  for program in modprobe nbdkit nbd-client mkswap; do
     modprobe -r nbd
     where=$(command -v $program)
     fake $program "touch /run/reached; sleep 2; exec $where \"\$@\""
@@ -199,6 +216,39 @@ for signal in INT TERM KILL; do
   done
 done
 
+step "interrupted and killed in swapon: it is on or all is as before"
+# Discarding the whole device takes its time there.
+settings 'discard = once' 'plugin-args = --filter=delay delay-trim=4'
+for signal in INT TERM KILL; do
+  rm -f /run/reached
+  where=$(command -v mkswap)
+  fake mkswap "$where \"\$@\" && touch /run/reached"
+  PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
+  pid=$!
+  until [ -e /run/reached ]; do
+    kill -0 $pid || break
+    sleep 0.05
+  done
+  rm /root/fake/mkswap
+  sleep 1
+  ! grep -q nbd /proc/swaps || fail "swapon has not been slow"
+  kill -$signal $pid
+  status=0
+  wait $pid || status=$?
+  echo "$signal: status $status, $(grep -c nbd /proc/swaps) swaps"
+  case $status in
+    0) swap_is_on ;;
+    6) all_is_off ;;
+    137) ;;
+    *) fail "$signal in swapon: status $status: $(cat /run/out)" ;;
+  esac
+  expect 0 vram-swap up
+  swap_is_on
+  expect 0 vram-swap down
+  all_is_off
+done
+settings
+
 step "forgotten, but found again"
 expect 0 vram-swap up
 rm /run/vram-swap.state
@@ -206,7 +256,7 @@ expect 0 vram-swap up
 said "already"
 expect 0 vram-swap down
 ! grep -q nbd /proc/swaps || fail "swap is on"
-kill "$(pgrep -x nbdkit)" # whose it is was forgotten, too
+pkill -x vram-swap # whose it is was forgotten, too; only what keeps a server ends it
 while pgrep -x nbdkit >/dev/null; do sleep 0.1; done
 
 step "two at once"

@@ -99,7 +99,7 @@ for way in ${MIX:-1 2 3 4}; do
       step "and nearly nothing kept free"
       least=$(cat /proc/sys/vm/min_free_kbytes)
       echo 500 >/proc/sys/vm/min_free_kbytes
-      under_pressure 120
+      under_pressure 150
       echo "$least" >/proc/sys/vm/min_free_kbytes
       over ;;
     3)
@@ -111,7 +111,7 @@ for way in ${MIX:-1 2 3 4}; do
         echo 1G >$cgroup/memory.reclaim
       done 2>/dev/null &
       squeeze=$!
-      under_pressure 120
+      under_pressure 150
       kill $squeeze
       echo "the cgroup: limit $(cat $cgroup/memory.max), peak $(cat $cgroup/memory.peak)," \
         "$(grep -E '^(pgscan|pgsteal|unevictable) ' $cgroup/memory.stat | paste -sd ' ')," \

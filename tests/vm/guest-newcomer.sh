@@ -20,6 +20,13 @@ cd nbdkit-vram || exit 1
 time ./quickstart install || fail "quickstart install"
 expect 0 systemctl enable --now vram-swap
 
+step "the file that the README names counts"
+cp -p /etc/nbdkit-vram.conf /root/nbdkit-vram.conf.installed
+echo 'idle-down = 24h' >>/etc/nbdkit-vram.conf
+expect 0 vram-swap config
+said "idle-down = 24h"
+cp -p /root/nbdkit-vram.conf.installed /etc/nbdkit-vram.conf
+
 step "what the newcomer sees"
 swap_is_on
 swapon --show

@@ -1,4 +1,4 @@
-# nbdkit-vram: enabled, the machine is rebooted with VRAM in use, and swap is there again
+# nbdkit-vram: enabled, the machine is rebooted with VRAM full, and swap is there again
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -11,7 +11,7 @@ if [ ! -e /var/rebooted ]; then
   use_stand_in STANDIN_CUDA_MEMORY=300M
   expect 0 systemctl enable --now vram-swap.service
   swap_is_on
-  in_use_to_the_end 60
+  in_use_to_the_end 256
   echo "in use when the machine is rebooted: $(grep nbd /proc/swaps)"
   [ "$failures" = 0 ] || finish
   cut -d ' ' -f 1 /proc/sys/kernel/random/boot_id >/var/rebooted

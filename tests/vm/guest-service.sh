@@ -44,6 +44,19 @@ step "a new start takes the new settings"
 expect 0 systemctl start vram-swap.service
 [ "$(awk '$1 ~ "nbd" { print $5 }' /proc/swaps)" = 7 ] || fail "$(cat /proc/swaps)"
 
+step "a typo in the configuration keeps nothing from stopping"
+echo "prio = 1" >>"$conf"
+expect 0 vram-swap status
+said "unknown key 'prio'"
+expect 0 systemctl stop vram-swap.service
+server_is_gone
+all_is_off
+expect 1 systemctl start vram-swap.service
+all_is_off
+settings
+expect 0 systemctl start vram-swap.service
+swap_is_on
+
 step "stopping the server alone empties it first"
 expect 0 systemctl stop vram-swap-server.service
 server_is_gone
@@ -51,6 +64,61 @@ all_is_off
 policy
 all_is_off
 expect 0 vram-swap up
+swap_is_on
+
+step "on again at once, while the server that was told to end has not yet ended"
+expect 0 systemctl stop vram-swap.service
+server_is_gone
+# The last one does not wait for that end, as 'down' does not where a unit runs it to stop.
+for before in "vram-swap test" "vram-swap down" "env SERVICE_RESULT=success vram-swap down"; do
+  [ "$before" = "vram-swap test" ] || expect 0 vram-swap up
+  expect 0 bash -c "$before && vram-swap up"
+  # Otherwise the server's unit is about to end it, and swap with it.
+  [ "$(systemctl show -P ActiveState vram-swap-server.service)" = active ] || fail "the server is being ended"
+  sleep 2
+  swap_is_on
+  expect 0 vram-swap down
+  all_is_off
+done
+expect 0 systemctl start vram-swap.service
+swap_is_on
+
+step "other settings than the units read are refused"
+cp "$conf" /run/other.conf
+expect 2 vram-swap --config /run/other.conf up
+said "its unit reads $conf"
+
+step "a server that does not come up in time is ended, and so is one that nobody waits for any more"
+expect 0 systemctl stop vram-swap.service
+server_is_gone
+# The GPU answers nothing while there is this file.
+use_stand_in STANDIN_CUDA_MEMORY=2G STANDIN_CUDA_HANG_FILE=/run/hang
+settings 'gpu-timeout = 1h' 'start-timeout = 5s'
+touch /run/hang
+expect 1 timeout 120 systemctl start vram-swap-server.service
+server_is_gone
+[ "$(systemctl show -P ActiveState vram-swap-server.service)" = failed ] || fail "$(systemctl status vram-swap-server)"
+expect 1 timeout 120 systemctl start vram-swap.service
+server_is_gone
+all_is_off
+settings 'gpu-timeout = 1h' 'start-timeout = 10min'
+vram-swap up >/run/out 2>&1 &
+pid=$!
+for _ in $(seq 300); do
+  pgrep -f wait-server >/dev/null && break
+  sleep 0.1
+done
+sleep 1
+kill -INT $pid
+status=0
+wait $pid || status=$?
+[ $status = 6 ] || fail "status $status: $(cat /run/out)"
+server_is_gone
+all_is_off
+rm /run/hang
+settings
+use_stand_in STANDIN_CUDA_MEMORY=2G
+expect 0 systemctl start vram-swap.service
 swap_is_on
 
 step "idle: down, server and all, and up again"
@@ -140,6 +208,30 @@ supply AC 1 online
 settings
 policy
 swap_is_on
+# A battery's news, which lo's type stands for here, and news while the service is off, start nothing.
+policies ()
+{
+  journalctl --sync
+  journalctl -q -o cat -u vram-swap-policy.service | wc -l
+}
+settings 'power-policy = down-on-battery'
+supply AC 0 online
+said_before=$(policies)
+sed -i "s/ATTR{type}!=\"Battery\"/ATTR{type}!=\"$(cat /sys/class/net/lo/type)\"/" /run/udev/rules.d/90-vram-swap.rules
+udevadm control --reload
+udevadm trigger --action=change --settle /sys/class/net/lo
+sleep 3
+swap_is_on
+expect 0 systemctl stop vram-swap.service
+sed 's/SUBSYSTEM=="power_supply"/SUBSYSTEM=="net"/' "$rule" >/run/udev/rules.d/90-vram-swap.rules
+udevadm control --reload
+udevadm trigger --action=change --settle /sys/class/net/lo
+sleep 3
+[ "$(policies)" = "$said_before" ] || fail "$(journalctl -q -o cat -u vram-swap-policy.service | tail -n 5)"
+supply AC 1 online
+settings
+expect 0 systemctl start vram-swap.service
+swap_is_on
 umount /sys/class/power_supply
 
 step "sleep empties it, waking up brings it back"
@@ -154,10 +246,11 @@ Type=oneshot
 ExecStart=sh -c 'grep nbd /proc/swaps >/run/while-asleep; pgrep -x nbdkit >>/run/while-asleep; true'
 EOF
 systemctl daemon-reload
+# nap STATUS [UNIT]: UNIT, which sleeps and wakes up, starts with this status.
 nap ()
 {
   rm -f /run/while-asleep
-  expect "$1" systemctl start nap.service
+  expect "$1" systemctl start "${2-nap.service}"
   for _ in $(seq 300); do
     systemctl show -P ActiveState vram-swap-sleep.service | grep -qE '^(inactive|failed)$' && return
     sleep 0.1
@@ -174,7 +267,29 @@ step "sleep-policy = keep leaves it on"
 settings 'sleep-policy = keep'
 nap 0
 grep -q nbd0 /run/while-asleep || fail "not kept"
+
+step "hibernation is not suspend: it is drained all the same"
+cp /run/systemd/system/nap.service /run/systemd/system/systemd-hibernate.service
+systemctl daemon-reload
+nap 0 hibernate.target
+[ -e /run/while-asleep ] || fail "it did not sleep"
+[ ! -s /run/while-asleep ] || fail "while asleep: $(cat /run/while-asleep)"
+swap_is_on
 settings
+
+step "what cannot be switched on after sleep is switched on later"
+sed -i 's/; true/; mv \/usr\/sbin\/nbd-client \/root/' /run/systemd/system/nap.service
+systemctl daemon-reload
+nap 0
+server_is_gone
+all_is_off
+mv /root/nbd-client /usr/sbin
+sed -i 's/; mv .*nbd-client .root/; true/' /run/systemd/system/nap.service
+systemctl daemon-reload
+expect 4 vram-swap status
+said "paused by the sleep policy"
+policy
+swap_is_on
 
 step "what does not fit prevents the sleep"
 lock_vram "$(pgrep -x nbdkit)"
@@ -215,12 +330,10 @@ server_is_gone
 all_is_off
 expect 1 systemctl is-enabled vram-swap.service
 expect 1 systemctl is-enabled vram-swap-sleep.service
-for _ in $(seq 100); do
-  systemctl is-active -q vram-swap.service vram-swap-policy.timer || break
-  sleep 0.1
-done
 expect 3 systemctl is-active vram-swap.service
 expect 3 systemctl is-active vram-swap-policy.timer
+sleep 5
+! ls -d /run/vram-swap* 2>/dev/null || fail "there is still something in /run"
 
 [ "$failures" = 0 ] || journal
 finish

@@ -51,7 +51,6 @@ lock_vram "$(property MainPID)"
 kill -CONT $filler
 
 step "another build"
-plugin=$(find / -xdev -name nbdkit-vram-plugin.so -not -path "$PWD/*" 2>/dev/null | head -n 1)
 program=$(command -v vram-swap)
 old=$(vram-swap --version)
 # As a package manager does: the new file takes the old one's place.
@@ -61,7 +60,7 @@ replace ()
   cp "$1" "$2.new"
   mv "$2.new" "$2"
 }
-replace next/nbdkit-vram-plugin.so "$plugin"
+replace "next/${plugin##*/}" "$plugin"
 replace next/vram-swap "$program"
 echo "from $old to $(vram-swap --version)"
 kill -STOP $filler
@@ -69,7 +68,7 @@ expect 0 systemctl restart vram-swap-server.service
 replaced 3
 lock_vram "$(property MainPID)"
 kill -CONT $filler
-grep -q "$(stat -c %i "$plugin") .*nbdkit-vram-plugin.so$" "/proc/$(pgrep -x nbdkit)/maps" ||
+grep -q "$(stat -c %i "$plugin") .*/${plugin##*/}\$" "/proc/$(pgrep -x nbdkit)/maps" ||
   fail "the old build still runs: $(grep plugin.so "/proc/$(pgrep -x nbdkit)/maps" | head -n 1)"
 swap_is_on
 expect 0 systemctl is-active vram-swap.service
@@ -93,6 +92,32 @@ for _ in $(seq 50); do
   sleep 0.1
 done
 [ "$(property NFileDescriptorStore)" = 0 ] || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
+
+# is_failed: wait until the server's unit is.
+is_failed ()
+{
+  for _ in $(seq 300); do
+    [ "$(property ActiveState)" != failed ] || return 0
+    sleep 0.1
+  done
+  fail "the server's unit is $(property ActiveState): $(journal)"
+}
+
+step "no other disk in the place of one that was given up under swap"
+# Nothing is swapped out. The main process is what may end the disk, and is told to; the server does not get round to it.
+expect 0 systemctl start vram-swap.service
+swap_is_on
+kill -TERM "$(property MainPID)"
+sleep 1
+kill -KILL "$(pgrep -x nbdkit)"
+is_failed
+systemctl reset-failed vram-swap-server.service
+systemctl start vram-swap-server.service
+is_failed
+swap_is_on
+out=$(journal)
+said "swap is on, on /dev/nbd0, and its disk is not there any more"
+! pgrep -x nbdkit || fail "there is a server"
 
 [ "$failures" = 0 ] || journal
 finish

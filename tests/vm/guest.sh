@@ -14,6 +14,8 @@ out=
 install_project ()
 {
   cp -a dest/. /
+  # shellcheck disable=SC2034 # for the tests
+  plugin=$(find dest -name 'nbdkit-*-plugin.so' -printf '/%P')
   mkdir -p /opt/driver && cp -a driver/. /opt/driver
   export LD_LIBRARY_PATH=/opt/driver STANDIN_CUDA_MEMORY=2G
   conf=$(vram-swap --help | sed -n 's/.*instead of //p')
@@ -146,24 +148,45 @@ swapped ()
   awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
 }
 
-# in_use_to_the_end MIB: about so much of a unit's memory is swapped to the service's VRAM when the machine ends. Both
-# are units as a user's programs are, but what stands for a GPU's memory stays until the end.
-in_use_to_the_end ()
+# lock_vram_to_the_end: as lock_vram, of the service's server, and until the machine ends.
+lock_vram_to_the_end ()
 {
-  # Programs with memory of their own, not of the folder that the host has lent.
-  cp lockvram memfill /run
+  # A program with memory of its own, not of the folder that the host has lent.
+  cp lockvram /run
   expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
     /run/lockvram "$(pgrep -x nbdkit)"
   for _ in $(seq 300); do
-    grep -qs locked /run/lockvram.out && break
+    ! grep -qs locked /run/lockvram.out || return 0
     sleep 0.1
   done
+  fail "lockvram: $(cat /run/lockvram.out)"
+}
+
+# in_use_to_the_end MIB: nearly as much of a unit's memory is swapped to the service's VRAM when the machine ends. It is
+# a unit as a user's programs are.
+in_use_to_the_end ()
+{
+  lock_vram_to_the_end
+  cp memfill /run
   expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $(($(available) + $1))
   for _ in $(seq 600); do
-    [ "$(swapped)" -lt $(($1 * 2 / 3)) ] || return 0
+    [ "$(swapped)" -lt $(($1 * 9 / 10)) ] || return 0
     sleep 0.1
   done
   fail "only $(swapped) MiB are in use"
+}
+
+# What each unit finds when it has been stopped, on the console, for check-vm.sh to read when the machine is off.
+tell_how_they_stop ()
+{
+  for unit in vram-swap vram-swap-server; do
+    mkdir -p "/etc/systemd/system/$unit.service.d"
+    cat >"/etc/systemd/system/$unit.service.d/console.conf" <<EOF
+[Service]
+ExecStopPost=+/bin/sh -c 'echo "$unit has stopped, swaps: \$\$(grep -c nbd /proc/swaps), result: \$\$SERVICE_RESULT" >/dev/ttyS0'
+EOF
+  done
+  systemctl daemon-reload
 }
 
 finish ()

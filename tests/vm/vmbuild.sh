@@ -5,7 +5,7 @@
 # Build the guest image that vmrun.sh boots: vmbuild.sh [-f] [EXTRA_PACKAGE...]
 # Does nothing when it is there already, built by this same script with the same packages; -f rebuilds.
 # VM_PACKAGES, when it is set, is used instead of the packages that the tests need.
-# Root and Debian only. Leaves vmlinuz and root.img in $VM_CACHE.
+# Root and Debian only. Leaves vmlinuz, initrd and root.img in $VM_CACHE.
 set -euo pipefail
 
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
@@ -41,10 +41,14 @@ work=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 
-# The cloud kernel has NVMe and ext4 built in, so that it mounts the root disk with no initrd.
-# It is unpacked, not installed: installing it would bring in initramfs-tools.
+# Unpacked, not installed: installing the kernel would bring in initramfs-tools.
 kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" {print $2; exit}')
-(cd "$work" && apt-get download -q -o APT::Sandbox::User=root "$kernel" && dpkg-deb -x ./*.deb kernel)
+(
+    cd "$work"
+    apt-get download -q -o APT::Sandbox::User=root "$kernel" busybox-static
+    dpkg-deb -x linux-image-*.deb kernel
+    dpkg-deb -x busybox-static_*.deb busybox
+)
 
 root=$work/root
 mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
@@ -53,6 +57,30 @@ mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
     { tail -n 20 "$cache/build.log" >&2; exit 1; }
 cp -a "$work"/kernel/lib/modules "$root"/usr/lib/
 chroot "$root" depmod "${kernel#linux-image-}"
+
+# The root disk is a virtio disk, whose driver is a module. An NVMe disk would need no initrd, but under load QEMU 7.2's
+# may stop taking requests: the guest's kernel then gives the disk up and panics.
+modules=usr/lib/modules/${kernel#linux-image-}
+initrd=$work/initrd
+mkdir -p "$initrd"/{bin,dev,proc,root,usr/lib}
+ln -s usr/lib "$initrd/lib"
+cp "$work/busybox/bin/busybox" "$initrd/bin"
+(cd "$root" && cp --parents -r "$modules"/{modules.dep,kernel/drivers/virtio,kernel/drivers/block/virtio_blk.ko} "$initrd")
+cat >"$initrd/init" <<'EOF'
+#!/bin/busybox sh
+PATH=/bin
+busybox mount -t devtmpfs dev /dev
+busybox mount -t proc proc /proc
+busybox modprobe -a virtio_pci virtio_blk
+until [ -b /dev/vda ]; do busybox sleep 0.02; done
+busybox mount -t ext4 /dev/vda /root
+init=$(busybox sed 's/.* init=\([^ ]*\).*/\1/' /proc/cmdline)
+busybox umount /proc
+busybox mount -o move /dev /root/dev
+exec busybox switch_root /root "$init"
+EOF
+chmod +x "$initrd/init"
+(cd "$initrd" && find . | ./bin/busybox cpio -o -H newc | gzip -1) >"$work/initrd.gz"
 
 # The agent: pid 1 when init=plain, a service when init=systemd. Runs the script vmrun.sh hands over
 # through fw_cfg; its output goes to the first virtio port, its exit status to the second.
@@ -104,6 +132,7 @@ rm -f "$cache/stamp"
 # Machines that run keep the files that they began with.
 mv "$work/root.img" "$cache/root.img"
 mv "$work"/kernel/boot/vmlinuz-* "$cache/vmlinuz"
+mv "$work/initrd.gz" "$cache/initrd"
 echo "$stamp" >"$cache/stamp"
 echo "built $cache in $((SECONDS - start)) s: image $(du -sh "$cache/root.img" | cut -f1)," \
-    "kernel package $(du -sh "$work"/*.deb | cut -f1), $(grep -o 'get [0-9.]* .B' "$cache/build.log" | paste -sd ' ') of others"
+    "kernel package $(du -sh "$work"/linux-image-*.deb | cut -f1), $(grep -o 'get [0-9.]* .B' "$cache/build.log" | paste -sd ' ') of others"
