@@ -18,6 +18,7 @@
 #   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need the stand-in are skipped
 #   VRAM_SOAK          seconds for which tests of data go on, default: one round
 #   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are skipped
+#   VRAM_SYSCALL_GROUPS  what "systemd-analyze syscall-filter" printed, for test-unit-confined where it is not
 #   VRAM_TEST_TIMEOUT  seconds that one test may take, default 120, or 600 where the server is slowed down
 
 if [ -z "${BASH_VERSION-}" ]; then
@@ -238,6 +239,23 @@ launcher ()
       --suppressions="$tests/valgrind.suppressions")
   fi
   launch+=("$NBDKIT")
+}
+
+# swap_launcher CONF [SETTING...]: as launcher, but $launch is $swap, that is vram-swap, with a configuration in CONF:
+# these settings, this plugin and $sock. It finds nbdkit in $nbdkit_folder, and under valgrind it is what runs there.
+swap_launcher ()
+{
+  local conf=$1
+  shift
+  [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+  swap=$VRAM_BUILD/swap/vram-swap
+  [ -x "$swap" ] || skip "vram-swap is not built: $swap"
+  : "${nbdkit_folder:=$(dirname "$(command -v "$NBDKIT")")}"
+  printf '%s\n' "$@" "headroom = 0" "resident = auto" "socket = $sock" "plugin = $VRAM_PLUGIN" >"$conf"
+  launcher
+  unset 'launch[-1]'
+  launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$conf")
+  export VRAM_PATIENCE=$patience
 }
 
 # vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the plugin's path among the arguments.

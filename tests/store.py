@@ -30,6 +30,7 @@ class Store:
         self.folder = folder
         self.socket = folder + "/sock"
         self.fds = {}               # name -> descriptor
+        self.stored = 0             # how many there ever were
         self.process = None
         self.starts = 0
         self.ready = threading.Event ()
@@ -40,6 +41,7 @@ class Store:
         if os.path.exists (self.address):
             os.unlink (self.address)
         self.notify.bind (self.address)
+        os.chmod (self.address, 0o666) # as systemd's is
         threading.Thread (target = self.listen, daemon = True).start ()
 
     def listen (self):
@@ -60,6 +62,7 @@ class Store:
             if name in self.fds:
                 os.close (self.fds[name])
             self.fds[name], *fds = fds
+            self.stored += 1
         if "FDSTOREREMOVE" in words and name in self.fds:
             os.close (self.fds.pop (name))
         for fd in fds:              # a barrier's, too: closing it is the answer
@@ -97,12 +100,12 @@ class Store:
         self.starts += 1
         out.close ()
 
-    def start_as_systemd (self, log):
-        """Starts a launcher with whatever is kept, as LISTEN_FDS has it."""
+    def start_as_systemd (self, log, twice = None):
+        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the name twice is there twice."""
         with self.lock:
-            names = list (self.fds)
+            names = list (self.fds) + ([twice] if twice else [])
             # Out of the way of where they are to be.
-            fds = [fcntl.fcntl (fd, fcntl.F_DUPFD_CLOEXEC, 500) for fd in self.fds.values ()]
+            fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500) for name in names]
         environment = dict (os.environ, NOTIFY_SOCKET = self.address)
         if names:
             environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))

@@ -48,3 +48,36 @@ except nbd.Error as e:
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "VRAM could not be overwritten before it is given back"
+
+# Requests that go by the window call no driver; the loss is noticed all the same, and then it is the same for them.
+rm "$tmp/lose"
+start_vram size=16M window=yes window-read-max=64K "-D$PLUGIN_NAME.window_write_max=65536"
+nbdsh -u "$uri" -c '
+import os, time
+h.pwrite (b"l" * 65536, 0)
+assert h.pread (4096, 0) == b"l" * 4096
+# Long enough for a thread that has nothing to look after to have gone to sleep.
+time.sleep (1.2)
+open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
+deadline = time.monotonic () + '"$patience"'
+while time.monotonic () < deadline:
+    try:
+        assert h.pread (4096, 0) == b"l" * 4096
+        h.pwrite (b"l" * 4096, 4096)
+        time.sleep (0.01)
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+        break
+else:
+    assert False, "requests go on"
+for i in range (100):
+    for f in (lambda: h.pread (4096, 0)), (lambda: h.pwrite (b"l", 8192)), (lambda: h.zero (4096, 0)), h.flush:
+        try:
+            f ()
+            assert False, "no error"
+        except nbd.Error as e:
+            assert e.errno == "EIO", e.errno
+'
+expect_log_times 1 "the GPU is lost, and with it what this disk held"
+end_server TERM
+[ "$status" -eq 0 ]

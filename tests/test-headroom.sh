@@ -10,7 +10,7 @@ requires_standin
 # 1000 MiB are free; another 200 MiB are to stay free.
 export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=24M STANDIN_CUDA_GARBAGE=1M
 start_vram size=max headroom=200M
-[ "$(nbdinfo --size "$uri")" -eq $((800 << 20)) ]
+[ "$(nbdinfo --size "$uri")" -eq $((768 << 20)) ]
 stop_vram
 
 # 900 MiB would fit, but not beside 200 MiB: two steps of 512 MiB are too many, so it is the minimum.

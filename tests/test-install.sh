@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: installing and uninstalling never touch a plugin or a man page of that name that is not ours
+# nbdkit-vram: installing and uninstalling never touch a plugin, a man page or a unit's link that is not ours
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/functions.sh"
@@ -30,6 +30,13 @@ case $plugindir in
 esac
 
 # Our own is replaced.
+# Nothing but what nbdkit looks for: other plugins and filters have names of their own.
+if type -P nm; then
+  nm -D --defined-only "$so" | awk '{ print $NF }' | sort >"$tmp/symbols"
+  printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" "${PLUGIN_NAME}_debug_random_path" \
+    "${PLUGIN_NAME}_debug_window_write_max" | sort | diff - "$tmp/symbols"
+fi
+
 cp "$so" "$tmp/so"
 printf 'older' >>"$so"
 make_in install
@@ -54,3 +61,24 @@ for other in "$so" ${page:+"$page" "$page.gz"}; do
   [ "$(find "$tmp/root" -type f)" = "$other" ]
   rm "$other"
 done
+
+# The links by which our units are enabled go with them; somebody else's stay.
+if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
+  make_swap ()
+  {
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make -s -C "$VRAM_BUILD/swap" "$@" \
+      "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" "systemdsystemunitdir=$tmp/units" \
+      "udevrulesdir=$tmp/rules" "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
+  }
+  make_swap install
+  mkdir -p "$tmp/enabled/multi-user.target.wants" "$tmp/enabled/sleep.target.requires"
+  swap_link=$tmp/enabled/multi-user.target.wants/vram-swap.service
+  sleep_link=$tmp/enabled/sleep.target.requires/vram-swap-sleep.service
+  : >"$tmp/other"
+  ln -s "$tmp/units/vram-swap.service" "$swap_link"
+  ln -s "$tmp/other" "$sleep_link"
+  make_swap uninstall
+  [ ! -L "$swap_link" ] || fail "it is still enabled"
+  [ -L "$sleep_link" ] || fail "somebody else's link has gone"
+  [ "$(find "$tmp/units" -type f)" = "" ]
+fi

@@ -10,7 +10,7 @@ requires_standin
 
 driver=old
 start_vram -v size=16M
-expect_log "one allocation instead of chunks: the driver is older than CUDA 10.2"
+expect_log "one allocation instead of chunks: the driver has no virtual memory management"
 nbdsh -u "$uri" -c '
 h.pwrite (b"old" * 1000000, 999)
 assert h.pread (3000000, 999) == b"old" * 1000000

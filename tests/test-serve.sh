@@ -6,27 +6,10 @@ source "$(dirname "$0")/functions.sh"
 set -e -x -u
 
 requires_program python3
-[ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
-swap=$VRAM_BUILD/swap/vram-swap
-[ -x "$swap" ] || skip "vram-swap is not built: $swap"
-nbdkit_folder=$(dirname "$(command -v "$NBDKIT")")
-
-cat >"$tmp/conf" <<END
-size = 72M
-min-size = 64M
-headroom = 0
-resident = auto
-threads = 16
-socket = $sock
-plugin = $VRAM_PLUGIN
-END
-# What launch runs is nbdkit; here it is vram-swap that runs nbdkit, and under valgrind it is vram-swap that is.
-launcher
-unset 'launch[-1]'
-export VRAM_PATIENCE=$patience
+swap_launcher "$tmp/conf" "size = 72M" "min-size = 64M" "threads = 16"
+launch+=(serve)
 kills=12
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=6
-launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$tmp/conf" serve)
 python3 "$tests/adopt-serve.py" "$kills" 72 "$tmp" "$log" "${launch[@]}"
 expect_log "the server was killed by"
 expect_log "took over a disk of 72 MiB"
@@ -72,5 +55,10 @@ expect_no_log "took over a disk"
 checksum_byte if="$tmp/byte" of="$state" seek=72
 wait_for "$patience" grep -q "took over a disk of 72 MiB" "$log"
 wait_until_served
+# It is the second one of this disk: those that failed never had it.
+"${launch[@]:0:${#launch[@]}-1}" status --json >"$tmp/status" || [ $? -eq 4 ]
+grep '"generation": 2' "$tmp/status" || fail "status: $(cat "$tmp/status")"
+"${launch[@]:0:${#launch[@]}-1}" status >"$tmp/status" || [ $? -eq 4 ]
+grep -E '^server: .*, server number 2, process ' "$tmp/status" || fail "status: $(cat "$tmp/status")"
 end_server TERM
 [ "$status" -eq 0 ] || fail "vram-swap serve's exit status is $status"

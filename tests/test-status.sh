@@ -36,6 +36,7 @@ import json, os, sys
 window = { "yes": True, "no": False, "unknown": None }[os.environ["WINDOW"]]
 server = json.load (open (sys.argv[1]))["server"]
 assert server["window"] is window, server
+assert server.get ("generation") is None, server
 assert server["window_reason"] == (os.environ["REASON"] or None), server
 ' "$tmp/status"
   [ $# -lt 3 ] || { swap_status && grep -Fx "copies:    $3" "$tmp/status"; }

@@ -24,6 +24,16 @@ start_vram size=16M
 expect_log "cannot hand vram-chunk-0 to the service manager"
 expect_log "warning: the disk ends with this server"
 stop_vram
+# Nobody has it, so nobody is to give it back, once it has been tried.
+expect_log_times 1 "cannot have the service manager close"
+
+# It ends like any other together with the process that started the server, and is overwritten.
+(
+  start_vram size=16M
+  echo "$server" >"$tmp/pid"
+)
+wait_for "$patience" ended "$(cat "$tmp/pid")"
+clean_report
 refuses_to_start "cannot hand vram-chunk-0 to the service manager" size=16M store=yes
 start_vram size=16M store=no
 expect_no_log "service manager"

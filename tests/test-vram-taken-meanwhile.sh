@@ -10,7 +10,7 @@ requires_standin
 # 2 GiB are free when asked; right after that 900 MiB are gone.
 export STANDIN_CUDA_MEMORY=2G STANDIN_CUDA_SHRINK=900M STANDIN_CUDA_GARBAGE=1M
 start_vram size=max
-[ "$(nbdinfo --size "$uri")" -eq $((1024 << 20)) ]
+[ "$(nbdinfo --size "$uri")" -eq $((992 << 20)) ]
 stop_vram
 
 start_vram size=2G

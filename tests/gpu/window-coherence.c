@@ -416,9 +416,9 @@ open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
   if (r == 1)
     give_up (1, "%s", reason);
   printf ("write-max=%llu read-max=%llu read-max-rested=%llu\n",
-          (unsigned long long) route.write_max,
-          (unsigned long long) route.read_max,
-          (unsigned long long) route.read_max_rested);
+          (unsigned long long) route.limits.write_max,
+          (unsigned long long) route.limits.read_max,
+          (unsigned long long) route.limits.read_max_rested);
 }
 
 static void
