@@ -18,6 +18,7 @@
 #include "extra.h"
 #include "gpu.h"
 #include "lane.h"
+#include "libvulkan.h"
 #include "path.h"
 #include "vram.h"
 #include "wccopy.h"
@@ -302,6 +303,7 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
   const char *missing;
   const struct gpu *gpu;
 
+  libvulkan_prepare ();
   machine.instructions = wccopy_choose (instructions);
   if (machine.instructions == NULL)
     die ("-w: this CPU, or this program, does not have '%s'", instructions);

@@ -7,6 +7,7 @@ set -euo pipefail
 
 srcdir=$(cd "${srcdir:-$(dirname "$0")}" && pwd)
 top_builddir=${top_builddir:-$(cd .. && pwd)}
+plugin=$top_builddir/plugin/.libs/nbdkit-${PLUGIN_NAME:-vram}-plugin.so
 standin=$top_builddir/tests/standin/.libs
 tmp=$PWD/test-bench.tmp
 
@@ -85,16 +86,17 @@ must_fail "none of the paths 'lan,es'" micro -p lan,es
 nbdkit=${NBDKIT:-nbdkit}
 command -v "$nbdkit" >/dev/null || skip "no nbdkit"
 command -v fio >/dev/null || skip "no fio"
+command -v nbdinfo >/dev/null || skip "no nbdinfo"
 fio --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 bench() {
-    LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$top_builddir/plugin/.libs/nbdkit-vram-plugin.so \
-        PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
+    LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
         timeout 120 "$srcdir/bench" --size 16M --rounds 1 --threads 2 --duration 0.05 --idle 0.1 "$@"
 }
 
 # Small settings: one round of every job, and two of one job for the medians.
-bench --output "$tmp/all" -C memory,vram >"$tmp/bench.txt"
+bench --output "$tmp/all" -C memory,vram >"$tmp/all.txt"
+STANDIN_VULKAN_NO_ICD=1 bench --output "$tmp/blind" -C vram --jobs 4k-read-d1 >"$tmp/blind.txt"
 bench --output "$tmp/some" -C plain --rounds 2 --threads 1,2 --jobs 4k-write-d1 >/dev/null
 python3 - "$tmp" <<'END'
 import csv, json, statistics, sys
@@ -114,9 +116,17 @@ for run in results["runs"]:
     assert abs(run["ratio"] - run[key] / base[key]) < 1e-9, run
 for server in results["servers"]:
     assert server["end"]["resident"] >= 16 << 20, server
+# A contender that is called vram says whether it had a window.
+for name, way in ("all", "window"), ("blind", "DMA alone: Vulkan does not start"):
+    (server,) = (
+        row for row in json.loads((folder / name / "results.json").read_text())["servers"] if row["contender"] == "vram"
+    )
+    assert f"VRAM of Stand-in GPU 0, 0000:01:00.0, copies by {way}" in server["description"], server
+    text = (folder / f"{name}.txt").read_text()
+    assert f"\nvram -t 2            {server['description']}\n" in text, text
 with open(folder / "all/results.csv") as stream:
     assert len(list(csv.DictReader(stream))) == len(combinations)
-text = (folder / "bench.txt").read_text()
+text = (folder / "all.txt").read_text()
 for job in jobs:
     assert text.count(f"\n{job}") == 3, job  # two contenders, and the table of ratios
 
@@ -153,5 +163,10 @@ grep -q '"plain: fio exited' "$tmp/bad/results.json" || fail "results.json does 
 # Nobody is left behind.
 ! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null || fail "a server still runs"
 
-bench -n -c memory2='memory size={size}' -C memory2 | grep -q 'about 0\.. minutes' || fail "no estimate"
+# Without VRAM_PLUGIN the build's plugin is found, whatever its name.
+env -u VRAM_PLUGIN NBDKIT="$nbdkit" "$srcdir/bench" -n -C vram-dma >"$tmp/found"
+grep -qF "$(realpath "$plugin") size=" "$tmp/found" || fail "found another plugin: $(cat "$tmp/found")"
+
+bench -n -c memory2='memory size={size}' -C memory2 >"$tmp/estimate"
+grep -q 'about 0\.. minutes' "$tmp/estimate" || fail "no estimate"
 rm -rf "$tmp"
