@@ -86,8 +86,11 @@ hold $((part * 2))
 fillers+=("${hold_more[@]}")
 vram-swap down --wait >/run/out 2>&1 &
 pid=$!
-sleep 3
-kill -0 $pid || fail "down did not wait: $(cat /run/out)"
+for _ in $(seq 600); do
+  ! grep -q '^waiting until' /run/out || break
+  sleep 0.1
+done
+kill -0 $pid && grep -q '^waiting until' /run/out || fail "down did not wait: $(cat /run/out)"
 release
 wait $pid || fail "down --wait: $(cat /run/out)"
 cat /run/out
@@ -101,9 +104,13 @@ expect 0 vram-swap up
 hold $part $part $part $part $part $part
 kill -STOP "${fillers[@]}"
 swapon -p 1 /swapfile
+# Before anything is said it may not even have begun.
+: >/run/out
 vram-swap down >/run/out 2>&1 &
 pid=$!
-sleep 0.5
+until [ -s /run/out ] || ! kill -0 $pid; do
+  sleep 0.1
+done
 kill -INT $pid
 status=0
 wait $pid || status=$?
