@@ -121,6 +121,18 @@ fake ()
   chmod +x "/root/fake/$1"
 }
 real_path=$PATH
+
+# begin_up: 'up' goes on in the background, $pid, with what has been faked, when a fake has said that it was reached.
+begin_up ()
+{
+  rm -f /run/reached
+  PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
+  pid=$!
+  until [ -e /run/reached ] || ! kill -0 $pid; do
+    sleep 0.05
+  done
+}
+
 fake mkswap 'echo "mkswap: no" >&2; exit 1'
 PATH=/root/fake:$real_path expect 1 vram-swap up
 said "mkswap: no"
@@ -148,12 +160,12 @@ expect 0 vram-swap down
 [ -e /sys/block/nbd0/pid ] || fail "the other client's device was detached"
 nbd-client -d /dev/nbd0 >/dev/null
 kill "$(cat /run/other.pid)"
-while pgrep -x nbdkit >/dev/null; do sleep 0.1; done
+wait_for 20 ended nbdkit
 
 step "what answers on the socket is no NBD server"
 settings 'socket = /run/other-server.sock'
 socat UNIX-LISTEN:/run/other-server.sock,fork SYSTEM:'echo hello to all of you who have come here' &
-until [ -S /run/other-server.sock ]; do sleep 0.1; done
+wait_for 20 test -S /run/other-server.sock
 expect 1 vram-swap up
 said "not an NBD server"
 kill $!
@@ -170,13 +182,7 @@ all_is_off
 step "interrupted while such a one is attached anew"
 # shellcheck disable=SC2016
 fake nbd-client 'if [ "$1" = -d ]; then touch /run/reached; sleep 2; fi; exec /usr/sbin/nbd-client "$@"'
-rm -f /run/reached
-PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
-pid=$!
-until [ -e /run/reached ]; do
-  kill -0 $pid || break
-  sleep 0.05
-done
+begin_up
 kill -INT $pid
 status=0
 wait $pid || status=$?
@@ -191,13 +197,7 @@ for signal in INT TERM KILL; do
     modprobe -r nbd
     where=$(command -v $program)
     fake $program "touch /run/reached; sleep 2; exec $where \"\$@\""
-    rm -f /run/reached
-    PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
-    pid=$!
-    until [ -e /run/reached ]; do
-      kill -0 $pid || break
-      sleep 0.05
-    done
+    begin_up
     kill -$signal $pid
     status=0
     wait $pid || status=$?
@@ -220,15 +220,9 @@ step "interrupted and killed in swapon: it is on or all is as before"
 # Discarding the whole device takes its time there.
 settings 'discard = once' 'plugin-args = --filter=delay delay-trim=4'
 for signal in INT TERM KILL; do
-  rm -f /run/reached
   where=$(command -v mkswap)
   fake mkswap "$where \"\$@\" && touch /run/reached"
-  PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
-  pid=$!
-  until [ -e /run/reached ]; do
-    kill -0 $pid || break
-    sleep 0.05
-  done
+  begin_up
   rm /root/fake/mkswap
   sleep 1
   ! grep -q nbd /proc/swaps || fail "swapon has not been slow"
@@ -257,7 +251,7 @@ said "already"
 expect 0 vram-swap down
 ! grep -q nbd /proc/swaps || fail "swap is on"
 pkill -x vram-swap # whose it is was forgotten, too; only what keeps a server ends it
-while pgrep -x nbdkit >/dev/null; do sleep 0.1; done
+wait_for 20 ended nbdkit
 
 step "two at once"
 vram-swap up >/run/out1 2>&1 &

@@ -20,18 +20,6 @@ field ()
   sed -n "s/^$1=//p" /run/vram-swap.state /run/vram-swap.outages 2>/dev/null
 }
 
-# until_true SECONDS COMMAND...
-until_true ()
-{
-  local i seconds=$1
-  shift
-  for ((i = 0; i < seconds * 10; i++)); do
-    ! "$@" || return 0
-    sleep 0.1
-  done
-  fail "not within $seconds s: $*"
-}
-
 outages_are ()
 {
   [ "$(field count)" = "$1" ]
@@ -77,11 +65,11 @@ expect 0 vram-swap wait-server $keeper
 lock_vram $keeper
 expect 0 vram-swap up
 [ -d /sys/block/nbd0/mq/1 ] || fail "not two queues: $(ls /sys/block/nbd0/mq)"
-until_true 20 grep -q '^disk=' /run/vram-swap.outages
+wait_for 20 grep -q '^disk=' /run/vram-swap.outages
 
 step "killed, and told to end by somebody else"
 kill -KILL "$(server_now)"
-until_true 30 outages_are 1
+wait_for 30 outages_are 1
 reads || fail "the device cannot be read"
 server=$(server_now)
 kill -TERM "$server"
@@ -96,20 +84,20 @@ no_server
 rm -f "$sock"
 nbdkit --foreground --unix "$sock" memory 64M &
 other=$!
-until_true 30 logged "has another disk than /dev/nbd0"
+wait_for 30 logged "has another disk than /dev/nbd0"
 sleep 3
 logged "has another disk than /dev/nbd0" 1 || fail "said $(grep -c "has another disk" "$log") times"
 outages_are 1 || fail "$(field count) outages"
 kill $other
 wait $other
 kill -CONT "$keeper"
-until_true 30 outages_are 2
+wait_for 30 outages_are 2
 reads || fail "the device cannot be read"
 
 step "another nbd device has lost its server"
 nbdkit --foreground --unix /run/other.sock memory 16M &
 other=$!
-until_true 20 test -S /run/other.sock
+wait_for 20 test -S /run/other.sock
 expect 0 nbd-client -unix /run/other.sock /dev/nbd5
 kill -KILL $other
 wait $other
@@ -120,10 +108,10 @@ nbd-client -d /dev/nbd5 >/dev/null
 step "nobody watched when the server was replaced"
 stop_watching
 kill -KILL "$(server_now)"
-until_true 30 server_now >/dev/null
+wait_for 30 server_now >/dev/null
 expect 0 vram-swap wait-server $keeper
 watch_again
-until_true 30 reads
+wait_for 30 reads
 [ "$(field count)" -ge 2 ] || fail "the count began anew: $(field count)"
 
 step "nobody remembers the device"
@@ -134,26 +122,26 @@ watch_again
 sleep 2
 before=$(field count)
 kill -KILL "$(server_now)"
-until_true 30 outages_are $((before + 1))
-until_true 30 reads
+wait_for 30 outages_are $((before + 1))
+wait_for 30 reads
 cp /run/state.kept /run/vram-swap.state
 expect 0 vram-swap down
-until_true 10 test ! -e /sys/block/nbd0/pid
+wait_for 10 test ! -e /sys/block/nbd0/pid
 
 step "the wait is over"
 settings "${usual[@]}" 'outage-timeout = 5s'
 rm -f "$log"
 expect 0 vram-swap up
-until_true 20 grep -q '^disk=' /run/vram-swap.outages
+wait_for 20 grep -q '^disk=' /run/vram-swap.outages
 no_server
-until_true 60 logged "the wait (outage-timeout) is over" 1
+wait_for 60 logged "the wait (outage-timeout) is over" 1
 ! reads || fail "the device can be read without a server"
 sleep 12
 logged "the wait (outage-timeout) is over" 1 || fail "said more than once"
 logged "everything that is swapped out waits" && fail "nothing waits any more"
 kill -CONT "$keeper"
-until_true 60 outages_are 1
-until_true 30 reads
+wait_for 60 outages_are 1
+wait_for 30 reads
 swap_is_on
 
 step "down"

@@ -86,11 +86,7 @@ hold $((part * 2))
 fillers+=("${hold_more[@]}")
 vram-swap down --wait >/run/out 2>&1 &
 pid=$!
-for _ in $(seq 600); do
-  ! grep -q '^waiting until' /run/out || break
-  sleep 0.1
-done
-kill -0 $pid && grep -q '^waiting until' /run/out || fail "down did not wait: $(cat /run/out)"
+within 60 grep -q '^waiting until' /run/out || fail "down did not wait: $(cat /run/out)"
 release
 wait $pid || fail "down --wait: $(cat /run/out)"
 cat /run/out
@@ -108,9 +104,7 @@ swapon -p 1 /swapfile
 : >/run/out
 vram-swap down >/run/out 2>&1 &
 pid=$!
-until [ -s /run/out ] || ! kill -0 $pid; do
-  sleep 0.1
-done
+wait_for 60 test -s /run/out
 kill -INT $pid
 status=0
 wait $pid || status=$?

@@ -23,11 +23,7 @@ fi
 
 step "after the reboot"
 [ "$(cat /var/rebooted)" != "$(cat /proc/sys/kernel/random/boot_id)" ] || fail "it was not rebooted"
-for _ in $(seq 600); do
-  grep -q nbd /proc/swaps && break
-  sleep 0.1
-done
-swap_is_on
+wait_for 60 grep -q nbd /proc/swaps
 expect 0 vram-swap status
 echo "$out" | head -8
 expect 0 systemctl stop vram-swap.service

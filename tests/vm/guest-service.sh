@@ -1,7 +1,7 @@
 # nbdkit-vram: the service under systemd: start, stop, policies, sleep, failure
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh
+# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and wait_for
 . ./guest.sh
 install_project
 use_stand_in STANDIN_CUDA_MEMORY=2G
@@ -104,10 +104,7 @@ all_is_off
 settings 'gpu-timeout = 1h' 'start-timeout = 10min'
 vram-swap up >/run/out 2>&1 &
 pid=$!
-for _ in $(seq 300); do
-  pgrep -f wait-server >/dev/null && break
-  sleep 0.1
-done
+wait_for 30 pgrep -f wait-server >/dev/null
 sleep 1
 kill -INT $pid
 status=0
@@ -199,10 +196,7 @@ settings 'power-policy = down-on-battery'
 supply AC 0 online
 udevadm trigger --action=change --settle /sys/class/net/lo
 server_is_gone
-for _ in $(seq 100); do
-  grep -q nbd /proc/swaps || break
-  sleep 0.1
-done
+wait_for 10 eval "! grep -q nbd /proc/swaps"
 all_is_off
 supply AC 1 online
 settings
@@ -246,16 +240,17 @@ Type=oneshot
 ExecStart=sh -c 'grep nbd /proc/swaps >/run/while-asleep; pgrep -x nbdkit >>/run/while-asleep; true'
 EOF
 systemctl daemon-reload
+sleep_is_over ()
+{
+  systemctl show -P ActiveState vram-swap-sleep.service | grep -qE '^(inactive|failed)$'
+}
+
 # nap STATUS [UNIT]: UNIT, which sleeps and wakes up, starts with this status.
 nap ()
 {
   rm -f /run/while-asleep
   expect "$1" systemctl start "${2-nap.service}"
-  for _ in $(seq 300); do
-    systemctl show -P ActiveState vram-swap-sleep.service | grep -qE '^(inactive|failed)$' && return
-    sleep 0.1
-  done
-  fail "vram-swap-sleep.service is still active"
+  wait_for 30 sleep_is_over
 }
 nap 0
 [ ! -s /run/while-asleep ] || fail "while asleep: $(cat /run/while-asleep)"
@@ -297,10 +292,7 @@ lock_vram "$(pgrep -x nbdkit)"
 cp memfill /run/memfill
 amount=$(($(available) - 40))
 expect 0 systemd-run -q --unit=program -p StandardOutput=file:/run/memfill.out /run/memfill $amount
-for _ in $(seq 600); do
-  grep -qs filled /run/memfill.out && break
-  sleep 0.1
-done
+wait_for 60 grep -qs filled /run/memfill.out
 systemctl kill -s STOP program.service
 echo 20M >/sys/fs/cgroup/system.slice/program.service/memory.reclaim
 echo "$(grep nbd /proc/swaps), $(grep MemAvailable /proc/meminfo)"

@@ -1,7 +1,7 @@
 # nbdkit-vram: under systemd: the server, and what keeps it, are killed and upgraded while swap is in use
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh
+# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and wait_for
 . ./guest.sh
 install_project
 use_stand_in STANDIN_CUDA_MEMORY=300M
@@ -12,19 +12,26 @@ property ()
   systemctl show -P "$1" vram-swap-server.service
 }
 
+property_is ()
+{
+  [ "$(property "$1")" = "$2" ]
+}
+
 outages ()
 {
   sed -n 's/^count=//p' /run/vram-swap.outages
 }
 
+outages_are ()
+{
+  [ "$(outages)" -ge "$1" ]
+}
+
 # replaced N: wait until the kernel was given new connections N times.
 replaced ()
 {
-  for ((i = 0; i < 600; i++)); do
-    [ "$(outages)" -lt "$1" ] || return 0
-    sleep 0.1
-  done
-  fail "the server was replaced $(outages) times, not $1: $(journal)"
+  within 60 outages_are "$1" ||
+    fail "the server was replaced $(outages) times, not $1: $(journal)"
 }
 
 expect 0 systemctl start vram-swap.service
@@ -87,20 +94,13 @@ step "stop is the end"
 expect 0 systemctl stop vram-swap.service
 server_is_gone
 all_is_off
-for _ in $(seq 50); do
-  [ "$(property NFileDescriptorStore)" != 0 ] || break
-  sleep 0.1
-done
-[ "$(property NFileDescriptorStore)" = 0 ] || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
+within 5 property_is NFileDescriptorStore 0 || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
 
 # is_failed: wait until the server's unit is.
 is_failed ()
 {
-  for _ in $(seq 300); do
-    [ "$(property ActiveState)" != failed ] || return 0
-    sleep 0.1
-  done
-  fail "the server's unit is $(property ActiveState): $(journal)"
+  within 30 property_is ActiveState failed ||
+    fail "the server's unit is $(property ActiveState): $(journal)"
 }
 
 step "no other disk in the place of one that was given up under swap"

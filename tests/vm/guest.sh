@@ -33,16 +33,36 @@ EOF
   systemctl daemon-reload
 }
 
+# within SECONDS COMMAND...: until it succeeds; fails when it has not in that time.
+within ()
+{
+  local i seconds=$1
+  shift
+  for ((i = 0; i < seconds * 10; i++)); do
+    ! "$@" || return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+# wait_for SECONDS COMMAND...: as within, and it counts as a failure.
+wait_for ()
+{
+  within "$@" || fail "not within $1 s: ${*:2}"
+}
+
+# ended NAME: no process of that name is left.
+ended ()
+{
+  ! pgrep -x "$1" >/dev/null
+}
+
 # lock_vram PID: what the server PID has for VRAM is not swapped, see lockvram.c.
 lock_vram ()
 {
   : >/run/lockvram.out
   ./lockvram "$1" >/run/lockvram.out 2>&1 &
-  for _ in $(seq 300); do
-    ! grep -q locked /run/lockvram.out || return 0
-    sleep 0.1
-  done
-  fail "lockvram: $(cat /run/lockvram.out)"
+  within 30 grep -q locked /run/lockvram.out || fail "lockvram: $(cat /run/lockvram.out)"
 }
 
 # settings [LINE...]: the configuration, small enough for the guest, and LINEs
@@ -109,11 +129,7 @@ all_is_off ()
 # Waits, since the server's end is not waited for by who asked for it.
 server_is_gone ()
 {
-  for _ in $(seq 200); do
-    pgrep -x nbdkit >/dev/null || return 0
-    sleep 0.1
-  done
-  fail "the server did not end: $(journal)"
+  within 20 ended nbdkit || fail "the server did not end: $(journal)"
 }
 
 # What the service has said last.
@@ -130,11 +146,7 @@ fill ()
   nice ./memfill "$@" >"$words" 2>&1 &
   filler=$!
   mv "$words" "/run/memfill.$filler"
-  for _ in $(seq 1800); do
-    grep -q filled "/run/memfill.$filler" && return
-    sleep 0.1
-  done
-  fail "memfill $*: not filled"
+  wait_for 180 grep -q filled "/run/memfill.$filler"
 }
 
 # In MiB: what programs can have without swap; what is swapped to VRAM.
@@ -148,6 +160,11 @@ swapped ()
   awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
 }
 
+is_swapped ()
+{
+  [ "$(swapped)" -ge "$1" ]
+}
+
 # lock_vram_to_the_end: as lock_vram, of the service's server, and until the machine ends.
 lock_vram_to_the_end ()
 {
@@ -155,11 +172,7 @@ lock_vram_to_the_end ()
   cp lockvram /run
   expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
     /run/lockvram "$(pgrep -x nbdkit)"
-  for _ in $(seq 300); do
-    ! grep -qs locked /run/lockvram.out || return 0
-    sleep 0.1
-  done
-  fail "lockvram: $(cat /run/lockvram.out)"
+  within 30 grep -qs locked /run/lockvram.out || fail "lockvram: $(cat /run/lockvram.out)"
 }
 
 # in_use_to_the_end MIB: nearly as much of a unit's memory is swapped to the service's VRAM when the machine ends. It is
@@ -169,11 +182,7 @@ in_use_to_the_end ()
   lock_vram_to_the_end
   cp memfill /run
   expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $(($(available) + $1))
-  for _ in $(seq 600); do
-    [ "$(swapped)" -lt $(($1 * 9 / 10)) ] || return 0
-    sleep 0.1
-  done
-  fail "only $(swapped) MiB are in use"
+  within 60 is_swapped $(($1 * 9 / 10)) || fail "only $(swapped) MiB are in use"
 }
 
 # What each unit finds when it has been stopped, on the console, for check-vm.sh to read when the machine is off.
