@@ -4,7 +4,8 @@
 #
 #   check-vm.sh [-j N] BUILDDIR [TEST...]
 #
-# BUILDDIR is configured and built; at most N machines run at once (1). TEST is one of those below; by default all
+# BUILDDIR is configured and built; machines run at once as long as they keep no more than N CPUs busy together (1), unless
+# one does by itself: emulated CPUs that have to share one wait for each other, and take several times as long. TEST is one of those below; by default all
 # but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they do, CONNECTIONS
 # with which setting of that name deaths does it, MIX which of the ways in guest-mix.sh are tried.
 set -euo pipefail
@@ -17,8 +18,8 @@ if [[ ${1-} == -j ]]; then
 fi
 build=$(realpath "$1")
 shift
-# The longest first, so that none of them is what all wait for in the end.
-(($#)) || set -- deaths mix stops outages upgrade life service pressure faults reboot stranded shutdown trouble
+# Those that keep several CPUs busy, then the longest first, so that none of them is what all wait for in the end.
+(($#)) || set -- deaths mix pressure service life upgrade reboot faults stranded stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
@@ -103,30 +104,47 @@ deadlock ()
   ((bad == 0 && hung > 0))
 }
 
+# cpus TEST: how many its machine has; where it is not about several, they would only slow each other down.
+cpus ()
+{
+  case $1 in
+    life | pressure | mix | deaths | outages | deadlock | newcomer) echo 2 ;;
+    *) echo 1 ;;
+  esac
+}
+
+# load TEST: how many CPUs it keeps busy.
+load ()
+{
+  case $1 in
+    life | outages) echo 1 ;; # wait for most of their time
+    *) cpus "$1" ;;
+  esac
+}
+
 run_one ()
 {
-  local status=0 options=() environment="DEATHS=${DEATHS:-50} CONNECTIONS=${CONNECTIONS:-1} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
-  # CPUs, where more than one only slow each other down in an emulated machine; memory, what runs as pid 1, and a
-  # limit in seconds.
+  local status=0 options=(-c "$(cpus "$test")") environment="DEATHS=${DEATHS:-50} CONNECTIONS=${CONNECTIONS:-1} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
+  # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
-    life) options=(-m 768M -t 900) ;;
-    pressure) options=(-m 768M -t 900) ;;
-    mix) options=(-m 1G -t 1200) ;;
-    deaths) options=(-m 768M -t 700) ;;
-    outages) options=(-m 768M -t 600) ;;
-    deadlock) options=(-m 768M -t 240) ;;
-    service) options=(-c 1 -m 768M -t 900 -i systemd) ;;
-    stops) options=(-c 1 -m 768M -t 2400 -i systemd) ;;
-    faults) options=(-c 1 -m 768M -t 400 -i systemd) ;;
-    upgrade) options=(-c 1 -m 768M -t 600 -i systemd) ;;
-    reboot) options=(-c 1 -m 768M -t 600 -i systemd -b) ;;
-    shutdown | stranded) options=(-c 1 -m 768M -t 400 -i systemd) ;;
+    life) options+=(-m 768M -t 900) ;;
+    pressure) options+=(-m 768M -t 900) ;;
+    mix) options+=(-m 1G -t 1200) ;;
+    deaths) options+=(-m 768M -t 700) ;;
+    outages) options+=(-m 768M -t 600) ;;
+    deadlock) options+=(-m 768M -t 240) ;;
+    service) options+=(-m 768M -t 900 -i systemd) ;;
+    stops) options+=(-m 768M -t 2400 -i systemd) ;;
+    faults) options+=(-m 768M -t 400 -i systemd) ;;
+    upgrade) options+=(-m 768M -t 600 -i systemd) ;;
+    reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
+    shutdown | stranded) options+=(-m 768M -t 400 -i systemd) ;;
     newcomer)
-      options=(-m 2G -t 3600 -i systemd -n)
+      options+=(-m 2G -t 3600 -i systemd -n)
       # Its own disk, with next to nothing on it.
       export VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}/newcomer
       export VM_PACKAGES="apt ca-certificates git mount procps" ;;
-    trouble) options=(-c 1 -m 768M -t 300 -i systemd -a novramswap) ;;
+    trouble) options+=(-m 768M -t 300 -i systemd -a novramswap) ;;
     *) echo "unknown test '$test'" >&2; return 2 ;;
   esac
   if [[ $test == deadlock ]]; then
@@ -153,34 +171,47 @@ run_one ()
 # One test, with all that it says in one piece, in a subshell of its own.
 run_and_tell ()
 {
-  local start=$SECONDS status=0 said
+  local start=$SECONDS status=0 said spent
   said=$(run_one 2>&1) || status=$?
+  # Its children's time in user and kernel mode; any other subshell has its own.
+  times >"$stage/times.$test"
+  spent=$(awk 'NR == 2 { split ($1 "m" $2, t, /[ms]/); printf "%d", t[1] * 60 + t[2] + t[4] * 60 + t[5] }' "$stage/times.$test")
   {
     flock 9
     echo "== $test"
     printf '%s\n' "$said"
     if ((status == 0)); then
-      echo "PASS: $test ($((SECONDS - start)) s)"
+      echo "PASS: $test ($((SECONDS - start)) s, $spent s of CPU)"
     else
-      echo "FAIL: $test ($((SECONDS - start)) s); the kernel's console is in $build/vm-$test.console"
+      echo "FAIL: $test ($((SECONDS - start)) s, $spent s of CPU); the kernel's console is in $build/vm-$test.console"
     fi
   } 9>"$stage/.lock"
   return $status
 }
 
+# finish_one: waits until a machine has ended.
+declare -A load_of
+finish_one ()
+{
+  local pid
+  wait -n -p pid || failed=$((failed + 1))
+  busy=$((busy - load_of[$pid]))
+  unset "load_of[$pid]"
+}
+
 # Once, and not by several at the same time.
 "$here/vmbuild.sh" >&2
-failed=0 running=0
+failed=0 busy=0
 for test; do
-  if ((running == jobs)); then
-    wait -n || failed=$((failed + 1))
-    running=$((running - 1))
-  fi
+  wanted=$(load "$test")
+  while ((busy > 0 && busy + wanted > jobs)); do
+    finish_one
+  done
   run_and_tell &
-  running=$((running + 1))
+  load_of[$!]=$wanted
+  busy=$((busy + wanted))
 done
-while ((running > 0)); do
-  wait -n || failed=$((failed + 1))
-  running=$((running - 1))
+while ((busy > 0)); do
+  finish_one
 done
 ((failed == 0))

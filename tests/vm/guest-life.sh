@@ -8,11 +8,13 @@ install_project
 step "attached while the machine is too busy to make threads"
 # The kernel's trouble that nbd_verify () is about; it does not come each time.
 settings 'connections = 4'
-nice -n -20 stress-ng --cpu 8 --timeout 40 >/dev/null 2>&1 &
+nice -n -20 stress-ng --cpu 8 --timeout 100 >/dev/null 2>&1 &
+stress=$!
 sleep 1
 expect 0 nice -n -20 vram-swap up
 echo "$out"
-wait $!
+kill $stress
+wait $stress
 for cpu in 0 1; do
   expect 0 timeout 20 taskset -c $cpu dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct
 done
