@@ -5,6 +5,7 @@
 #
 #   Store    starts the server, keeps the descriptors that it hands out, starts it again with them
 #   Client   an NBD connection with many requests in flight, to one part of the disk, whose content it knows
+#   Load     several of them, while the server dies again and again
 
 import array, fcntl, os, random, select, signal, socket, struct, subprocess, sys, threading, time
 
@@ -131,6 +132,16 @@ class Store:
         """Sends the signal, waits for the end, returns the exit status."""
         self.process.send_signal (signal_number)
         return self.process.wait (PATIENCE)
+
+    def end_for_good (self, deaths):
+        """Ends a server that came after so many deaths, as an administrator would: nothing is kept."""
+        if str (deaths + 1) not in self.status.split ():
+            raise SystemExit ("the status is '%s' after %d deaths" % (self.status, deaths))
+        status = self.end (signal.SIGTERM)
+        if status != 0:
+            raise SystemExit ("the last exit status is %d" % status)
+        if self.names ():
+            raise SystemExit ("still kept after a clean stop: %s" % self.names ())
 
     def refuses (self, words, *parameters):
         """A server must not start with what is kept, say words, and leave the store as it is."""
@@ -337,3 +348,57 @@ class Client:
         self.send (struct.pack (">IHHQQI", 0x25609513, 0, DISC, 0, 0, 0))
         self.socket.close ()
         self.socket = None
+
+
+class Load:
+    """Clients that each have a part of the disk, and threads of their own, for as long as it is entered."""
+
+    def __init__ (self, store, mib, connections):
+        blocks = mib * 256 // connections
+        self.clients = [Client (store.socket, i * blocks, blocks, 16, 1000 + i) for i in range (connections)]
+        self.threads = [threading.Thread (target = self.run, args = (c,), daemon = True) for c in self.clients]
+        self.stop = threading.Event ()
+        self.wrong = []
+        self.random = random.Random (int (os.environ.get ("VRAM_SEED", "0")) or None)
+
+    def run (self, client):
+        try:
+            client.run (self.stop)
+            client.finish ()
+        except BaseException as e:
+            self.wrong.append (e)
+
+    def __enter__ (self):
+        for t in self.threads:
+            t.start ()
+        return self
+
+    def __exit__ (self, *_):
+        self.stop.set ()
+        for t in self.threads:
+            t.join (PATIENCE)
+        self.no_failure ()
+        if any (t.is_alive () for t in self.threads):
+            raise SystemExit ("a client hangs")
+
+    def no_failure (self):
+        if self.wrong:
+            raise SystemExit ("a client failed: %s" % self.wrong)
+
+    def go_on (self):
+        """Returns at any instant after every client has had more answers than the server before can have given without
+        having been heard.
+        """
+        answered = [c.answered for c in self.clients]
+        deadline = time.monotonic () + PATIENCE
+        while any (c.answered < a + 20 for c, a in zip (self.clients, answered)):
+            self.no_failure ()
+            if time.monotonic () > deadline:
+                raise SystemExit ("the load does not go on")
+            time.sleep (0.002)
+        time.sleep (self.random.random () * 0.1)
+        self.no_failure ()
+
+    def summary (self):
+        return "%d requests answered, %d sent again" % (sum (c.answered for c in self.clients),
+                                                        sum (c.resent for c in self.clients))
