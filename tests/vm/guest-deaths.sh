@@ -55,7 +55,7 @@ for ((n = 1; n <= deaths; n++)); do
   began=$(date +%s%N)
   case $((n % 10)) in
     3) kill -SEGV "$pid" ;;
-    7)
+    5)
       # What the kernel does when memory is short, to whom it likes least.
       echo 1000 >"/proc/$pid/oom_score_adj"
       echo f >/proc/sysrq-trigger ;;
