@@ -8,7 +8,7 @@ install_project
 step "attached while the machine is too busy to make threads"
 # The kernel's trouble that nbd_verify () is about; it does not come each time.
 settings 'connections = 4'
-nice -n -20 stress-ng --cpu 8 --timeout 100 >/dev/null 2>&1 &
+nice -n -20 stress-ng --cpu 4 --timeout 100 >/dev/null 2>&1 &
 stress=$!
 sleep 1
 expect 0 nice -n -20 vram-swap up

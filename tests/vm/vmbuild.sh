@@ -122,6 +122,11 @@ OOMPolicy=continue
 EOF
 # The guest's own systemctl: there may be none here.
 chroot "$root" systemctl --root=/ -q add-wants multi-user.target vm-agent.service
+# What nothing here needs and takes an emulated machine as long as all the rest of its start. The agent loads the modules.
+chroot "$root" systemctl --root=/ -q mask systemd-udev-trigger.service kmod-static-nodes.service dev-hugepages.mount \
+    dev-mqueue.mount sys-kernel-{config,debug,tracing}.mount sys-fs-fuse-connections.mount systemd-binfmt.service \
+    proc-sys-fs-binfmt_misc.automount modprobe@{configfs,dm_mod,drm,efi_pstore,fuse,loop}.service systemd-random-seed.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-sysusers.service
 chroot "$root" systemctl --root=/ -q mask getty@.service getty-static.service serial-getty@.service console-getty.service systemd-timesyncd.service e2scrub_reap.service \
     e2scrub_all.timer fstrim.timer dpkg-db-backup.timer apt-daily.timer apt-daily-upgrade.timer
 : >"$root/etc/machine-id"

@@ -70,7 +70,7 @@ qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none "${reboot[@]}
     -M q35 -accel "tcg,thread=multi" -cpu "max,-erms,-fsrm,-la57" -smp "$cpus" -m "$memory"
     -object "memory-backend-memfd,id=ram,size=$memory,share=on" -numa "node,memdev=ram"
     -kernel "$cache/vmlinuz" -initrd "$cache/initrd"
-    -append "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 init=$init systemd.log_target=journal $words"
+    -append "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 init=$init systemd.log_target=journal systemd.show_status=error $words"
     -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on" -device "virtio-blk-pci,drive=root"
     -chardev "socket,id=share,path=$work/virtiofs" -device "vhost-user-fs-pci,chardev=share,tag=share"
     -fw_cfg "name=opt/vm/script,file=$work/script"
