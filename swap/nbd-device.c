@@ -247,7 +247,10 @@ nbd_detach (unsigned n)
     error ("cannot detach %s: nbd-client: %s", device, run_reason (&r));
     return -1;
   }
-  for (unsigned tries = 0; tries < 500; tries++) {
+  /* Its threads have to run for that, which takes a while when all CPUs are
+   * busy with what comes first.
+   */
+  for (unsigned tries = 0; tries < 3000; tries++) {
     if (!nbd_attached (n))
       return 0;
     pause_ms (20);
