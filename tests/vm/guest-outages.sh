@@ -127,6 +127,9 @@ wait_for 30 reads
 cp /run/state.kept /run/vram-swap.state
 expect 0 vram-swap down
 wait_for 10 test ! -e /sys/block/nbd0/pid
+# 'down' does not know this one, which takes the next device of that name for its own if that comes within two seconds.
+stop_watching $watcher 2>/dev/null
+wait $watcher
 
 step "the wait is over"
 settings "${usual[@]}" 'outage-timeout = 5s'
