@@ -28,7 +28,10 @@ int
 nbd_load (void)
 {
   const char *argv[] = { "modprobe", "nbd", NULL };
-  struct run r = { .limit = 30 };
+  /* Time enough for a machine that is busy starting up: ended too early, it
+   * leaves the driver without its devices.
+   */
+  struct run r = { .limit = 120 };
 
   if (nbd_loaded ())
     return 0;
