@@ -86,7 +86,8 @@ hold $((part * 2))
 fillers+=("${hold_more[@]}")
 vram-swap down --wait >/run/out 2>&1 &
 pid=$!
-within 60 grep -q '^waiting until' /run/out || fail "down did not wait: $(cat /run/out)"
+within 60 grep -q '^waiting until' /run/out || fail "down does not wait: $(cat /run/out)"
+kill -0 $pid || fail "down did not wait: $(cat /run/out)"
 release
 wait $pid || fail "down --wait: $(cat /run/out)"
 cat /run/out

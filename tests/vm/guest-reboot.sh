@@ -24,6 +24,7 @@ fi
 step "after the reboot"
 [ "$(cat /var/rebooted)" != "$(cat /proc/sys/kernel/random/boot_id)" ] || fail "it was not rebooted"
 wait_for 60 grep -q nbd /proc/swaps
+swap_is_on
 expect 0 vram-swap status
 echo "$out" | head -8
 expect 0 systemctl stop vram-swap.service

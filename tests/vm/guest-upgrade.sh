@@ -22,7 +22,7 @@ outages ()
   sed -n 's/^count=//p' /run/vram-swap.outages
 }
 
-outages_are ()
+outages_reach ()
 {
   [ "$(outages)" -ge "$1" ]
 }
@@ -30,7 +30,7 @@ outages_are ()
 # replaced N: wait until the kernel was given new connections N times.
 replaced ()
 {
-  within 60 outages_are "$1" ||
+  within 60 outages_reach "$1" ||
     fail "the server was replaced $(outages) times, not $1: $(journal)"
 }
 
