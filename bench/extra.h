@@ -5,7 +5,7 @@
 #ifndef BENCH_EXTRA_H
 #define BENCH_EXTRA_H
 
-#include "libcuda.h"
+#include "gpu/cuda/libcuda.h"
 
 /* What other designs use and the plugin does not.  ABI as in libcuda.h. */
 struct extra {

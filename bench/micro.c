@@ -18,11 +18,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "lane.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "gpu/cuda/dma.h"
 #include "path.h"
 
-#define MAX_THREADS LANES_MAX
+#define MAX_THREADS DMA_QUEUES_MAX
 #define MAX_SAMPLES 100000 /* latencies kept of one measurement */
 #define IDLE_MS     250
 
@@ -363,7 +364,7 @@ main (int argc, char *argv[])
       only = optarg;
       break;
     case 'v':
-      verbose = true;
+      log_verbose = true;
       break;
     case 'j':
       json_only = true;
@@ -390,8 +391,8 @@ main (int argc, char *argv[])
   if (json_stream == NULL)
     die ("open_memstream: %s", strerror (errno));
   if (!json_only) {
-    printf ("%s; %s; CUDA %d.%d; driver %s; window by %s\n\n", machine.gpu, cpu,
-            machine.cuda / 1000, machine.cuda % 1000 / 10, driver,
+    printf ("%s; %s; CUDA %d.%d; driver %s; window by %s\n\n", machine.gpu,
+            cpu, machine.cuda / 1000, machine.cuda % 1000 / 10, driver,
             machine.instructions);
     printf ("%-12s %-5s %9s %7s %10s %7s %9s %9s\n", "path", "", "size",
             "threads", "copies/s", "GB/s", "p50 us", "p99 us");

@@ -10,29 +10,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
-#include "chunk.h"
-#include "cuda.h"
+#include "common/log.h"
+#include "gpu/cuda/chunk.h"
+#include "gpu/cuda/context.h"
 #include "extra.h"
-#include "gpu.h"
-#include "lane.h"
-#include "libvulkan.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/dma.h"
+#include "gpu/vulkan/libvulkan.h"
 #include "path.h"
-#include "vram.h"
-#include "wccopy.h"
-#include "window.h"
+#include "gpu/vram.h"
+#include "gpu/wccopy.h"
+#include "gpu/vulkan/mapping.h"
 
 struct machine machine;
-bool verbose;
 
 static struct cuda cuda;
-static struct gpus gpus;
+static struct devices gpus;
 static struct chunks chunks;
-static struct lanes *lanes;
-static struct window *window;
-static char window_reason[WINDOW_REASON];
+static struct dma_queues *lanes;
+static struct mapping *window;
+static char window_reason[MAPPING_REASON];
 static struct vram *vram; /* the plugin's own, beside CHUNKS */
 
 void
@@ -58,45 +55,6 @@ check (CUresult result, const char *what)
   if (libcuda.get_error_name (result, &name) != CUDA_SUCCESS || name == NULL)
     name = "unknown error";
   die ("%s: %s", what, name);
-}
-
-/* What the plugin's code calls in nbdkit. */
-
-static void
-print_message (const char *prefix, const char *format, va_list ap)
-{
-  fprintf (stderr, "micro: %s", prefix);
-  vfprintf (stderr, format, ap);
-  fprintf (stderr, "\n");
-}
-
-void
-nbdkit_error (const char *format, ...)
-{
-  va_list ap;
-
-  va_start (ap, format);
-  print_message ("", format, ap);
-  va_end (ap);
-}
-
-void
-nbdkit_debug (const char *format, ...)
-{
-  va_list ap;
-
-  if (!verbose)
-    return;
-  va_start (ap, format);
-  print_message ("debug: ", format, ap);
-  va_end (ap);
-}
-
-int64_t
-nbdkit_parse_size (const char *text)
-{
-  (void) text;
-  return -1; /* nothing here parses parameters */
 }
 
 /* The driver's blocking copy from and to pageable memory. */
@@ -172,8 +130,9 @@ wait_for_flag (struct kit *kit)
 {
   uint32_t serial = ++kit->serial;
 
-  check (extra.stream_write_value32 (kit->stream, kit->flag_address, serial, 0),
-         "cuStreamWriteValue32");
+  check (
+      extra.stream_write_value32 (kit->stream, kit->flag_address, serial, 0),
+      "cuStreamWriteValue32");
   while (atomic_load_explicit (kit->flag, memory_order_acquire) != serial)
     ;
 }
@@ -210,14 +169,14 @@ flag_missing (struct kit *kit)
 static void
 lane_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (lanes_write (lanes, chunks.base + offset, kit->buffer, bytes) == -1)
+  if (dma_write (lanes, chunks.base + offset, kit->buffer, bytes) == -1)
     die ("a lane could not write");
 }
 
 static void
 lane_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (lanes_read (lanes, kit->buffer, chunks.base + offset, bytes) == -1)
+  if (dma_read (lanes, kit->buffer, chunks.base + offset, bytes) == -1)
     die ("a lane could not read");
 }
 
@@ -226,14 +185,14 @@ lane_read (struct kit *kit, size_t offset, size_t bytes)
 static void
 window_path_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (window_write (window, offset, kit->buffer, bytes) == -1)
+  if (mapping_write (window, offset, kit->buffer, bytes) == -1)
     die ("the window has been shut");
 }
 
 static void
 window_path_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (window_read (window, kit->buffer, offset, bytes) == -1)
+  if (mapping_read (window, kit->buffer, offset, bytes) == -1)
     die ("the window has been shut");
 }
 
@@ -286,7 +245,7 @@ open_vram (unsigned index)
     .device = device,
     .size = { .kind = SIZE_BYTES, .bytes = PATH_REGION },
     .staging = VRAM_STAGING_DEFAULT,
-    .window = VRAM_WINDOW_AUTO,
+    .window = VRAM_MAPPING_AUTO,
     .scrub = true,
     .gpu_timeout_ms = PATH_WAIT_S * 1000,
   };
@@ -301,7 +260,7 @@ void
 paths_open (unsigned index, unsigned threads, const char *instructions)
 {
   const char *missing;
-  const struct gpu *gpu;
+  const struct device *gpu;
 
   libvulkan_prepare ();
   machine.instructions = wccopy_choose (instructions);
@@ -314,7 +273,7 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
     die ("libcuda.so.1 does not have %s", missing);
   if (cuda_init (5000) == -1)
     die ("%s", cuda_init_error ());
-  if (gpus_list (&gpus) == -1)
+  if (devices_list (&gpus) == -1)
     die ("the GPUs cannot be listed");
   if (index >= gpus.count)
     die ("-g: there is no GPU %u, there are %zu", index, gpus.count);
@@ -325,10 +284,10 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
   if (cuda_open (&cuda, gpu->device, PATH_WAIT_S * 1000) == -1 ||
       chunks_allocate (&chunks, &cuda, PATH_REGION, PATH_REGION, 0) == -1)
     die ("there is no VRAM to copy to");
-  lanes = lanes_create (&cuda, threads, VRAM_STAGING_DEFAULT);
+  lanes = dma_create (&cuda, threads, VRAM_STAGING_DEFAULT);
   if (lanes == NULL)
     die ("there are no lanes");
-  window = window_open (&chunks, &gpu->uuid_bytes, window_reason);
+  window = mapping_open (&chunks, gpu->uuid_bytes, window_reason);
   open_vram (index);
 }
 
@@ -338,11 +297,11 @@ paths_close (void)
   if (cuda_enter (&cuda) == -1)
     die ("the context is lost");
   vram_close (vram, false);
-  window_free (window, false);
-  lanes_free (lanes);
+  mapping_free (window, false);
+  dma_free (lanes);
   chunks_free (&chunks);
   cuda_close (&cuda);
-  gpus_free (&gpus);
+  devices_free (&gpus);
 }
 
 void
@@ -355,9 +314,9 @@ kit_open (struct kit *kit)
     die ("the context is lost");
   check (libcuda.stream_create (&kit->stream, CU_STREAM_NON_BLOCKING),
          "cuStreamCreate");
-  check (
-      libcuda.mem_host_alloc (&pointer, PATH_BIGGEST, CU_MEMHOSTALLOC_PORTABLE),
-      "cuMemHostAlloc");
+  check (libcuda.mem_host_alloc (&pointer, PATH_BIGGEST,
+                                 CU_MEMHOSTALLOC_PORTABLE),
+         "cuMemHostAlloc");
   kit->staging = pointer;
   check (libcuda.mem_host_alloc (&pointer, 4096,
                                  CU_MEMHOSTALLOC_PORTABLE |

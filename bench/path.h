@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libcuda.h"
+#include "gpu/cuda/libcuda.h"
 
 /* The largest copy, and the VRAM that copies go to, in bytes. */
 #define PATH_BIGGEST ((size_t) 1 << 20)
@@ -79,6 +79,5 @@ extern void __attribute__ ((format (printf, 1, 2), noreturn))
 die (const char *format, ...);
 
 /* Print what the plugin's code says under debug. */
-extern bool verbose;
 
 #endif /* BENCH_PATH_H */

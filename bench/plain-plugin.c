@@ -17,7 +17,7 @@
 #include <nbdkit-plugin.h>
 
 #include "extra.h"
-#include "libcuda.h"
+#include "gpu/cuda/libcuda.h"
 
 /* Size of the disk in bytes (parameter size). */
 static int64_t size = -1;

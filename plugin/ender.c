@@ -11,20 +11,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
-#include "bequest.h"
-#include "clock.h"
-#include "cuda.h"
+#include "common/log.h"
+#include "handover/handover.h"
+#include "common/clock.h"
+#include "gpu/cuda/context.h"
 #include "ender.h"
-#include "thread.h"
+#include "common/thread.h"
 
 static struct {
   bool running;
   pthread_t thread;
   struct vram *vram;
-  const struct state *state; /* NULL: the disk was not left to anyone */
+  const struct superblock
+      *superblock; /* NULL: the disk was not left to anyone */
   uint64_t slice_ns;
 
   sem_t told; /* to end */
@@ -93,26 +92,26 @@ watch_the_end (void *arg)
   (void) arg;
   while (sem_wait (&ender.told) == -1)
     ;
-  seen = vram_count_answers (ender.vram);
+  seen = vram_dma_completed (ender.vram);
   while (!sleep_slice ()) {
-    still = vram_is_still (ender.vram, &seen) ? still + 1 : 0;
+    still = vram_dma_stalled (ender.vram, &seen) ? still + 1 : 0;
     if (still < CUDA_SLICES)
       continue;
-    nbdkit_error ("a call into the NVIDIA driver does not return: ending all "
-                  "the same, and VRAM is not overwritten");
-    if (ender.state && bequest_may_end (ender.state))
-      bequest_revoke (ender.state);
+    log_error ("a call into the NVIDIA driver does not return: ending all "
+               "the same, and VRAM is not overwritten");
+    if (ender.superblock && handover_may_end (ender.superblock))
+      handover_revoke (ender.superblock);
     _exit (EXIT_FAILURE);
   }
   return NULL;
 }
 
 int
-ender_start (struct vram *vram, unsigned limit_ms, const struct state *state,
-             bool left)
+ender_start (struct vram *vram, unsigned limit_ms,
+             const struct superblock *superblock, bool left)
 {
   ender.vram = vram;
-  ender.state = left ? state : NULL;
+  ender.superblock = left ? superblock : NULL;
   ender.slice_ns = cuda_slice_ns (limit_ms);
   sem_init (&ender.told, 0, 0);
   pthread_mutex_init (&ender.lock, NULL);

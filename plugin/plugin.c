@@ -14,23 +14,26 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "adopt.h"
-#include "bequest.h"
-#include "blockmap.h"
-#include "cuda.h"
-#include "disk.h"
+#include "common/log.h"
+#include "handover/adopt.h"
+#include "handover/handover.h"
+#include "logging.h"
+#include "parameters.h"
+#include "disk/blockmap.h"
+#include "gpu/cuda/context.h"
+#include "disk/disk.h"
 #include "ender.h"
-#include "gpu.h"
-#include "lane.h"
-#include "libcuda.h"
-#include "libvulkan.h"
-#include "privacy.h"
-#include "resident.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/dma.h"
+#include "gpu/cuda/libcuda.h"
+#include "gpu/vulkan/libvulkan.h"
+#include "peer.h"
+#include "common/memlock.h"
 #include "size.h"
-#include "state.h"
-#include "store.h"
-#include "vram.h"
-#include "window.h"
+#include "disk/superblock.h"
+#include "handover/fdstore.h"
+#include "gpu/vram.h"
+#include "gpu/vulkan/mapping.h"
 
 /* `make install` knows by this string that a file is this project's. */
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
@@ -51,7 +54,7 @@ static struct vram_options options = {
 };
 
 /* resident=auto|yes|required|no */
-static enum resident resident = RESIDENT_AUTO;
+static enum memlock resident = MEMLOCK_AUTO;
 
 /* allow=owner|any: whether clients of any user are served. */
 static bool allow_any;
@@ -60,13 +63,13 @@ static bool allow_any;
 static struct adopt adopt;
 
 /* store=auto|yes|no: whether the disk is left to a later server. */
-static enum bequest bequest = BEQUEST_AUTO;
+static enum handover bequest = HANDOVER_AUTO;
 
 static struct vram *vram;
 static struct disk *disk;
 
 /* What a later server has to know of the disk, where it may outlive this one. */
-static struct state state = STATE_NONE;
+static struct superblock superblock = SUPERBLOCK_NONE;
 
 /* Whether the disk has been left to a later server, by this one or the one
  * before.
@@ -91,7 +94,7 @@ close_disk (bool keep)
   ender_stop ();
   vram_close (vram, true);
   vram = NULL;
-  state_close (&state);
+  superblock_close (&superblock);
   adopt_close (&adopt);
 }
 
@@ -101,13 +104,13 @@ close_disk (bool keep)
 static void
 vram_cleanup (void)
 {
-  const bool keep = left && !bequest_may_end (&state);
+  const bool keep = left && !handover_may_end (&superblock);
 
   if (keep)
-    nbdkit_error ("warning: told to end, but not by what keeps the disk, which "
-                  "is left to the next server");
+    log_warning ("told to end, but not by what keeps the disk, which "
+                 "is left to the next server");
   else if (left)
-    bequest_revoke (&state);
+    handover_revoke (&superblock);
   close_disk (keep);
 }
 
@@ -128,8 +131,8 @@ parse_lanes (const char *value)
 {
   if (nbdkit_parse_unsigned ("lanes", value, &options.lanes) == -1)
     return -1;
-  if (options.lanes < 1 || options.lanes > LANES_MAX) {
-    nbdkit_error ("lanes=%s: it is 1 to %d", value, LANES_MAX);
+  if (options.lanes < 1 || options.lanes > DMA_QUEUES_MAX) {
+    log_error ("lanes=%s: it is 1 to %d", value, DMA_QUEUES_MAX);
     return -1;
   }
   return 0;
@@ -141,7 +144,7 @@ parse_staging (const char *value)
   if (size_parse_bytes ("staging", value, STAGING_MIN, &options.staging) == -1)
     return -1;
   if (options.staging > STAGING_MAX) {
-    nbdkit_error ("staging=%s: at most %s", value, SIZE_STR (STAGING_MAX));
+    log_error ("staging=%s: at most %s", value, SIZE_STR (STAGING_MAX));
     return -1;
   }
   options.staging = ROUND_DOWN (options.staging, STAGING_MIN);
@@ -156,7 +159,7 @@ parse_gpu_timeout (const char *value)
   if (nbdkit_parse_unsigned ("gpu-timeout", value, &seconds) == -1)
     return -1;
   if (seconds < 1 || seconds > 3600) {
-    nbdkit_error ("gpu-timeout=%s: it is 1 to 3600 seconds", value);
+    log_error ("gpu-timeout=%s: it is 1 to 3600 seconds", value);
     return -1;
   }
   options.gpu_timeout_ms = seconds * 1000;
@@ -169,13 +172,13 @@ parse_window (const char *value)
   int r;
 
   if (strcmp (value, "auto") == 0) {
-    options.window = VRAM_WINDOW_AUTO;
+    options.window = VRAM_MAPPING_AUTO;
     return 0;
   }
   r = nbdkit_parse_bool (value);
   if (r == -1)
     return -1;
-  options.window = r ? VRAM_WINDOW_YES : VRAM_WINDOW_NO;
+  options.window = r ? VRAM_MAPPING_YES : VRAM_MAPPING_NO;
   return 0;
 }
 
@@ -187,7 +190,7 @@ parse_allow (const char *value)
   else if (strcmp (value, "any") == 0)
     allow_any = true;
   else {
-    nbdkit_error ("allow=%s: it is owner or any", value);
+    log_error ("allow=%s: it is owner or any", value);
     return -1;
   }
   return 0;
@@ -197,7 +200,8 @@ parse_allow (const char *value)
 static void
 vram_load (void)
 {
-  bequest_begin ();
+  log_to = logging_sink;
+  handover_load ();
 }
 
 /* One parameter of the command line. */
@@ -229,16 +233,16 @@ vram_config (const char *key, const char *value)
   if (strcmp (key, "gpu-timeout") == 0)
     return parse_gpu_timeout (value);
   if (strcmp (key, "resident") == 0)
-    return resident_parse (value, &resident);
+    return memlock_parse (value, &resident);
   if (strcmp (key, "scrub") == 0)
     return parse_bool (value, &options.scrub);
   if (strcmp (key, "allow") == 0)
     return parse_allow (value);
   if (strcmp (key, "store") == 0)
-    return bequest_parse (value, &bequest);
+    return handover_parse (value, &bequest);
   if (strcmp (key, "adopt") == 0)
     return adopt_parse (value, &adopt);
-  nbdkit_error ("unknown parameter '%s'", key);
+  log_error ("unknown parameter '%s'", key);
   return -1;
 }
 
@@ -247,29 +251,29 @@ static int
 vram_config_complete (void)
 {
   if (options.size.kind == SIZE_UNSET) {
-    nbdkit_error ("size= is missing: how much VRAM to serve, such as size=7G, "
-                  "size=80%% or size=max");
+    log_error ("size= is missing: how much VRAM to serve, such as size=7G, "
+               "size=80%% or size=max");
     return -1;
   }
   /* Not later: a signal that is caught would be taken for one that ends it. */
-  return adopt.wanted ? bequest_outlive_parent () : 0;
+  return adopt.wanted ? handover_outlive_parent () : 0;
 }
 
-#define vram_config_help                                                       \
-  "[size=]SIZE|PERCENT%|max   (required) How much VRAM to serve at most.\n"    \
-  "min-size=SIZE              Start with no less, default 512M.\n"             \
-  "headroom=SIZE              VRAM to leave free for others, default 0.\n"     \
-  "device=N|NAME|UUID|PCI     Which GPU, default the one with most free.\n"    \
-  "lanes=N                    Copies at a time, default from the CPUs.\n"      \
-  "staging=SIZE               Pinned memory of each lane, default 512K.\n"     \
-  "window=auto|yes|no         The CPU copies to VRAM itself where it can.\n"   \
-  "window-read-max=SIZE       Larger reads go by DMA, default as measured.\n"  \
-  "resident=auto|yes|required|no   Stay in RAM when memory is short.\n"        \
-  "scrub=yes|no               Overwrite VRAM at the end, default yes.\n"       \
-  "gpu-timeout=SECONDS        When a GPU that is silent is lost, default "     \
-  "20.\n"                                                                      \
-  "allow=owner|any            Who may connect, default root and the owner.\n"  \
-  "store=auto|yes|no          Leave the disk to a later server (systemd).\n"   \
+#define vram_config_help                                                      \
+  "[size=]SIZE|PERCENT%|max   (required) How much VRAM to serve at most.\n"   \
+  "min-size=SIZE              Start with no less, default 512M.\n"            \
+  "headroom=SIZE              VRAM to leave free for others, default 0.\n"    \
+  "device=N|NAME|UUID|PCI     Which GPU, default the one with most free.\n"   \
+  "lanes=N                    Copies at a time, default from the CPUs.\n"     \
+  "staging=SIZE               Pinned memory of each lane, default 512K.\n"    \
+  "window=auto|yes|no         The CPU copies to VRAM itself where it can.\n"  \
+  "window-read-max=SIZE       Larger reads go by DMA, default as measured.\n" \
+  "resident=auto|yes|required|no   Stay in RAM when memory is short.\n"       \
+  "scrub=yes|no               Overwrite VRAM at the end, default yes.\n"      \
+  "gpu-timeout=SECONDS        When a GPU that is silent is lost, default "    \
+  "20.\n"                                                                     \
+  "allow=owner|any            Who may connect, default root and the owner.\n" \
+  "store=auto|yes|no          Leave the disk to a later server (systemd).\n"  \
   "adopt=FD:NAME,...          Take over the disk of an earlier server."
 
 /* Whether the CPU could map as much of this GPU's VRAM as is asked for.  With
@@ -277,18 +281,18 @@ vram_config_complete (void)
  * small is a fraction of the VRAM.
  */
 static void
-dump_window (const struct gpu *gpu)
+dump_window (const struct device *gpu)
 {
-  char reason[WINDOW_REASON];
+  char reason[MAPPING_REASON];
   uint64_t bytes = gpu->total / 2;
 
   if (options.size.kind == SIZE_BYTES)
     bytes = options.size.bytes;
   else if (options.size.kind == SIZE_PERCENT)
     bytes = (uint64_t) ((double) gpu->total / 100 * options.size.percent);
-  if (options.window == VRAM_WINDOW_NO)
+  if (options.window == VRAM_MAPPING_NO)
     printf ("vram_window=no\nvram_window_reason=window=no\n");
-  else if (window_probe (&gpu->uuid_bytes, bytes, reason))
+  else if (mapping_probe (gpu->uuid_bytes, bytes, reason))
     printf ("vram_window=yes\n");
   else
     printf ("vram_window=no\nvram_window_reason=%s\n", reason);
@@ -296,7 +300,7 @@ dump_window (const struct gpu *gpu)
 
 /* What --dump-plugin shows of one GPU. */
 static void
-dump_gpu (const struct gpu *gpu)
+dump_gpu (const struct device *gpu)
 {
   uint64_t bytes_free;
 
@@ -305,7 +309,7 @@ dump_gpu (const struct gpu *gpu)
   printf ("vram_device_uuid=%s\n", gpu->uuid);
   printf ("vram_device_pci=%s\n", gpu->pci);
   printf ("vram_device_memory_total=%" PRIu64 "\n", gpu->total);
-  if (gpu_free_bytes (gpu, &bytes_free) == 0)
+  if (device_free_bytes (gpu, &bytes_free) == 0)
     printf ("vram_device_memory_free=%" PRIu64 "\n", bytes_free);
   dump_window (gpu);
 }
@@ -320,23 +324,23 @@ dump_error (const char *error)
 static void
 dump_gpus (void)
 {
-  struct gpus gpus;
-  const struct gpu *chosen;
+  struct devices gpus;
+  const struct device *chosen;
 
-  if (gpus_list (&gpus) == -1) {
-    dump_error (gpus_list_error ());
+  if (devices_list (&gpus) == -1) {
+    dump_error (devices_list_error ());
     return;
   }
   printf ("vram_num_devices=%zu\n", gpus.count);
   if (options.device) {
-    chosen = gpus_find (&gpus, options.device);
+    chosen = devices_find (&gpus, options.device);
     if (chosen)
       dump_gpu (chosen);
   }
   else
     for (size_t i = 0; i < gpus.count; ++i)
       dump_gpu (&gpus.gpu[i]);
-  gpus_free (&gpus);
+  devices_free (&gpus);
 }
 
 /* --dump-plugin: which GPUs there are, or why none can be used.  Allocates no
@@ -373,10 +377,10 @@ static int
 vram_get_ready (void)
 {
   if (libcuda_load () == -1) {
-    nbdkit_error ("%s", libcuda_load_error ());
+    log_error ("%s", libcuda_load_error ());
     return -1;
   }
-  if (options.window != VRAM_WINDOW_NO)
+  if (options.window != VRAM_MAPPING_NO)
     libvulkan_prepare ();
   return 0;
 }
@@ -387,42 +391,42 @@ find_disk (void)
 {
   if (!adopt.wanted)
     return 0;
-  if (adopt_open (&adopt, &state) == -1)
+  if (adopt_open (&adopt, &superblock) == -1)
     return -1;
-  if (atomic_load (&state.words->ended) != 0) {
-    nbdkit_error ("warning: adopt: the server before this one had given the "
-                  "disk up; starting with a new one");
-    bequest_revoke (&state);
-    state_close (&state);
+  if (atomic_load (&superblock.shared->ended) != 0) {
+    log_warning ("adopt: the server before this one had given the "
+                 "disk up; starting with a new one");
+    handover_revoke (&superblock);
+    superblock_close (&superblock);
     adopt_close (&adopt);
     return 0;
   }
   options.adopt = &adopt;
-  options.state = &state;
+  options.superblock = &superblock;
   return 0;
 }
 
-/* Whether the disk is to outlive this process.  Returns -1 after nbdkit_error.
+/* Whether the disk is to outlive this process.  Returns -1 after log_error.
  */
 static int
 may_leave (void)
 {
   const char *reason = NULL;
 
-  if (bequest == BEQUEST_NO)
+  if (bequest == HANDOVER_NO)
     return 0;
-  if (!store_exists ())
+  if (!fdstore_exists ())
     reason = "there is no service manager that keeps descriptors "
              "(NOTIFY_SOCKET)";
   else if (vram_chunks (vram)->count == 0)
     reason = "the driver has no memory that servers can pass on";
   if (reason == NULL)
     return 1;
-  if (bequest == BEQUEST_YES) {
-    nbdkit_error ("store=yes: %s", reason);
+  if (bequest == HANDOVER_YES) {
+    log_error ("store=yes: %s", reason);
     return -1;
   }
-  nbdkit_debug ("the disk ends with this server: %s", reason);
+  log_debug ("the disk ends with this server: %s", reason);
   return 0;
 }
 
@@ -430,22 +434,22 @@ may_leave (void)
 static int
 make_disk (bool leave)
 {
-  struct state_header header;
+  struct superblock_header header;
 
   if (leave) {
     vram_describe (vram, &header);
-    if (state_create (&state, &header) == -1)
+    if (superblock_create (&superblock, &header) == -1)
       return -1;
-    vram_save_limits (vram, &state);
+    vram_save_limits (vram, &superblock);
   }
-  disk = disk_create (vram, state.bits);
+  disk = disk_create (vram, superblock.bits);
   if (disk == NULL || disk_warm_up (disk) == -1 ||
-      resident_lock (resident) == -1)
+      memlock_all (resident) == -1)
     return -1;
-  if (leave && bequest_make (vram_chunks (vram), &state) == -1) {
-    if (bequest == BEQUEST_YES)
+  if (leave && handover_begin (vram_chunks (vram), &superblock) == -1) {
+    if (bequest == HANDOVER_YES)
       return -1;
-    nbdkit_error ("warning: the disk ends with this server");
+    log_warning ("the disk ends with this server");
     leave = false;
   }
   left = left || leave;
@@ -463,15 +467,15 @@ tell_disk (bool adopted)
   n = snprintf (status, sizeof status, "serving %s of %s",
                 SIZE_STR (vram_size (vram)), vram_gpu (vram)->name);
   if (adopted) {
-    number = atomic_fetch_add (&state.words->generation, 1) + 1;
+    number = atomic_fetch_add (&superblock.shared->generation, 1) + 1;
     snprintf (status + n, sizeof status - (size_t) n,
               ", server number %" PRIu64 " of this disk", number);
-    nbdkit_error ("took over a disk of %s, %s of it in use, as its server "
-                  "number %" PRIu64,
-                  SIZE_STR (vram_size (vram)), SIZE_STR (disk_used (disk)),
-                  number);
+    log_info ("took over a disk of %s, %s of it in use, as its server "
+              "number %" PRIu64,
+              SIZE_STR (vram_size (vram)), SIZE_STR (disk_used (disk)),
+              number);
   }
-  store_ready (status);
+  fdstore_ready (status);
 }
 
 /* In the process that will serve, before the first client. */
@@ -481,9 +485,9 @@ vram_after_fork (void)
   bool adopted;
   int leave;
 
-  if (resident_begin (resident) == -1 || find_disk () == -1)
+  if (memlock_prepare (resident) == -1 || find_disk () == -1)
     goto err;
-  adopted = left = options.state != NULL;
+  adopted = left = options.superblock != NULL;
   vram = vram_open (&options);
   if (vram == NULL)
     goto err;
@@ -493,18 +497,18 @@ vram_after_fork (void)
     goto err;
   adopt_close (&adopt);
   /* A disk that is new: if the parent has ended, so does this. */
-  if (left && !adopted && bequest_outlive_parent () == -1) {
-    bequest_revoke (&state);
+  if (left && !adopted && handover_outlive_parent () == -1) {
+    handover_revoke (&superblock);
     goto err;
   }
-  privacy_no_core_dumps ();
-  if (ender_start (vram, options.gpu_timeout_ms, &state, left) == -1)
+  peer_no_core_dumps ();
+  if (ender_start (vram, options.gpu_timeout_ms, &superblock, left) == -1)
     goto err;
   tell_disk (adopted);
   return 0;
 
 err:
-  close_disk (options.state != NULL);
+  close_disk (options.superblock != NULL);
   return -1;
 }
 
@@ -513,7 +517,7 @@ static int
 vram_preconnect (int readonly)
 {
   (void) readonly;
-  return allow_any || privacy_peer_allowed () ? 0 : -1;
+  return allow_any || peer_allowed () ? 0 : -1;
 }
 
 /* A client has connected.  All clients share the one disk. */
@@ -554,9 +558,9 @@ vram_export_description (void *handle)
 
   (void) handle;
   vram_say_way (vram, way);
-  if (state.fd != -1)
+  if (superblock.fd != -1)
     snprintf (number, sizeof number, ", server number %" PRIu64,
-              atomic_load (&state.words->generation));
+              atomic_load (&superblock.shared->generation));
   return nbdkit_printf_intern ("VRAM of %s, %s%s, copies %s",
                                vram_gpu (vram)->name, vram_gpu (vram)->pci,
                                number, way);
@@ -616,8 +620,8 @@ begin_request (void)
     return -1;
   }
   if (!thread_ready) {
-    if (resident != RESIDENT_NO)
-      resident_touch_stack ();
+    if (resident != MEMLOCK_NO)
+      memlock_touch_stack ();
     thread_ready = true;
   }
   return 0;

@@ -13,11 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
+#include "common/log.h"
 #include "shed.h"
-#include "size.h"
+#include "common/units.h"
 
 /* What the kernel says of one mapping of a file. */
 struct map {
@@ -47,7 +45,8 @@ drop (const struct map *map)
   if (!map->wanted || map->changed > 0 || map->resident == 0)
     return 0;
   /* Refused where memory has been locked already. */
-  if (madvise ((void *) map->start, map->end - map->start, MADV_DONTNEED) == -1)
+  if (madvise ((void *) map->start, map->end - map->start, MADV_DONTNEED) ==
+      -1)
     return 0;
   return map->resident;
 }
@@ -59,8 +58,8 @@ parse_map (const char *line, struct map *map)
   char permissions[5];
   int path = 0;
 
-  if (sscanf (line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %n", &map->start,
-              &map->end, permissions, &path) != 3 ||
+  if (sscanf (line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %n",
+              &map->start, &map->end, permissions, &path) != 3 ||
       path == 0)
     return false;
   /* Private, and not to be written to. */
@@ -109,6 +108,6 @@ shed_set_up_memory (void)
   kib += drop (&map);
   fclose (smaps);
   free (line);
-  nbdkit_debug ("gave back %s of code that only opening the window needed",
-                SIZE_STR (kib * KiB));
+  log_debug ("gave back %s of code that only opening the window needed",
+             SIZE_STR (kib * KiB));
 }

@@ -8,11 +8,9 @@
 #include <pthread.h>
 #include <time.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
-#include "clock.h"
-#include "thread.h"
+#include "common/log.h"
+#include "common/clock.h"
+#include "common/thread.h"
 #include "watch.h"
 
 static void
@@ -84,8 +82,7 @@ watch_start (struct watch *watch, struct cuda *cuda)
 
   error = libcuda.stream_create (&watch->stream, CU_STREAM_NON_BLOCKING);
   if (error != CUDA_SUCCESS) {
-    nbdkit_error ("cannot create a stream: " CUDA_WORDS,
-                  CUDA_WORDS_ARGS (error));
+    log_error ("cannot create a stream: " CUDA_WORDS, CUDA_WORDS_ARGS (error));
     return -1;
   }
   watch->cuda = cuda;

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "cuda.h"
+#include "gpu/cuda/context.h"
 
 /* A copy by the window calls no driver, so it learns nothing of a context that
  * is lost, and a disk that is used in small pieces might go on for ever where
@@ -36,7 +36,7 @@ struct watch {
 };
 
 /* Begin to look after CUDA, whose context the calling thread has entered.
- * Returns 0, or -1 after nbdkit_error.
+ * Returns 0, or -1 after log_error.
  */
 extern int watch_start (struct watch *watch, struct cuda *cuda);
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../plugin/state.h"
+#include "disk/superblock.h"
 #include "descriptors.h"
 #include "msg.h"
 
@@ -35,16 +35,16 @@ descriptors_know (const char *name)
 /* The words of the state, or NULL when there is none, or when it is another
  * version's, which has them elsewhere.
  */
-static struct state_words *
+static struct superblock_shared *
 find_words (const struct descriptors *d)
 {
-  const struct state_header *header;
+  const struct superblock_header *header;
 
   for (size_t i = 0; i < d->n; i++) {
     header = d->one[i].locked;
-    if (header && header->version == STATE_VERSION &&
-        d->one[i].size >= STATE_WORDS_AT + sizeof (struct state_words))
-      return (void *) ((char *) d->one[i].locked + STATE_WORDS_AT);
+    if (header && header->version == SUPERBLOCK_VERSION &&
+        d->one[i].size >= SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared))
+      return (void *) ((char *) d->one[i].locked + SUPERBLOCK_SHARED_AT);
   }
   return NULL;
 }
@@ -148,7 +148,7 @@ descriptors_take (struct descriptors *d)
 bool
 descriptors_complete (const struct descriptors *d)
 {
-  const struct state_words *words = find_words (d);
+  const struct superblock_shared *words = find_words (d);
 
   /* The state comes last. */
   return has (d, STATE) && !(words && atomic_load (&words->ended) != 0);
@@ -157,11 +157,11 @@ descriptors_complete (const struct descriptors *d)
 void
 descriptors_tell (const struct descriptors *d, bool ends)
 {
-  struct state_words *words = find_words (d);
+  struct superblock_shared *words = find_words (d);
 
   if (words)
-    atomic_store (&words->keeper,
-                  ends ? STATE_KEEPER_ENDS : STATE_KEEPER_KEEPS);
+    atomic_store (&words->supervisor,
+                  ends ? SUPERVISOR_ENDS : SUPERVISOR_KEEPS);
 }
 
 const char *

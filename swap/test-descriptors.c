@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "../plugin/state.h"
+#include "disk/superblock.h"
 #include "descriptors.h"
 #include "test.h"
 
@@ -215,27 +215,27 @@ static void
 test_words (void)
 {
   static struct descriptors d;
-  struct state_header header = { .version = STATE_VERSION };
+  struct superblock_header header = { .version = SUPERBLOCK_VERSION };
   int fd = memfd_create ("test", 0);
-  struct state_words words = { .generation = 0 };
+  struct superblock_shared words = { .generation = 0 };
 
 #define READ_WORDS                                                             \
-  CHECK (pread (fd, &words, sizeof words, STATE_WORDS_AT) == sizeof words)
+  CHECK (pread (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) == sizeof words)
 #define WRITE_WORDS                                                            \
-  CHECK (pwrite (fd, &words, sizeof words, STATE_WORDS_AT) == sizeof words)
+  CHECK (pwrite (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) == sizeof words)
 
   CHECK (ftruncate (fd, 8192) == 0);
   CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
   descriptors_tell (&d, true);
   descriptors_add (&d, "vram-state", fd);
   READ_WORDS;
-  CHECK (words.keeper == STATE_KEEPER_NONE);
+  CHECK (words.supervisor == SUPERVISOR_NONE);
   descriptors_tell (&d, false);
   READ_WORDS;
-  CHECK (words.keeper == STATE_KEEPER_KEEPS);
+  CHECK (words.supervisor == SUPERVISOR_KEEPS);
   descriptors_tell (&d, true);
   READ_WORDS;
-  CHECK (words.keeper == STATE_KEEPER_ENDS);
+  CHECK (words.supervisor == SUPERVISOR_ENDS);
   CHECK (descriptors_complete (&d));
   words.ended = 1;
   WRITE_WORDS;
@@ -247,13 +247,13 @@ test_words (void)
   CHECK (descriptors_complete (&d));
   descriptors_tell (&d, false);
   READ_WORDS;
-  CHECK (words.keeper == STATE_KEEPER_ENDS);
+  CHECK (words.supervisor == SUPERVISOR_ENDS);
   let_all_go (&d);
 
   /* And one that is too short has none. */
   fd = memfd_create ("test", 0);
-  header.version = STATE_VERSION;
-  CHECK (ftruncate (fd, STATE_WORDS_AT) == 0);
+  header.version = SUPERBLOCK_VERSION;
+  CHECK (ftruncate (fd, SUPERBLOCK_SHARED_AT) == 0);
   CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
   descriptors_add (&d, "vram-state", fd);
   CHECK (descriptors_complete (&d));

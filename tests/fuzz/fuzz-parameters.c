@@ -37,11 +37,11 @@ check_options (void)
 {
   uint64_t bytes;
 
-  MUST (options.lanes <= LANES_MAX);
+  MUST (options.lanes <= DMA_QUEUES_MAX);
   MUST (options.staging >= STAGING_MIN && options.staging <= STAGING_MAX);
   MUST (options.staging % STAGING_MIN == 0);
   MUST (options.gpu_timeout_ms >= 1000 && options.gpu_timeout_ms <= 3600000);
-  MUST (options.window <= VRAM_WINDOW_NO && resident <= RESIDENT_REQUIRED);
+  MUST (options.window <= VRAM_MAPPING_NO && resident <= MEMLOCK_REQUIRED);
   MUST (!options.min_size_set || options.min_size >= BLOCK_SIZE);
   MUST (options.size.kind != SIZE_BYTES || options.size.bytes >= BLOCK_SIZE);
   MUST (options.size.kind != SIZE_PERCENT ||
@@ -55,7 +55,7 @@ check_options (void)
 static void
 find_gpu (const char *spec)
 {
-  static struct gpu list[] = {
+  static struct device list[] = {
     { .index = 0,
       .name = "NVIDIA A100-SXM4-40GB",
       .uuid = "GPU-00000000-0000-4000-8000-000000000000",
@@ -69,11 +69,11 @@ find_gpu (const char *spec)
       .uuid = "GPU-22222222-0000-4000-8000-000000000000",
       .pci = "0000:0a:00.0" },
   };
-  const struct gpus gpus = { .count = 3, .gpu = list };
-  const struct gpu *gpu;
+  const struct devices gpus = { .count = 3, .gpu = list };
+  const struct device *gpu;
 
   stub_messages_clear ();
-  gpu = gpus_find (&gpus, spec);
+  gpu = devices_find (&gpus, spec);
   if (gpu)
     MUST (gpu >= list && gpu < list + 3 && stub_errors_count () == 0);
   else
@@ -93,7 +93,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   unsigned which;
 
   options = defaults;
-  resident = RESIDENT_AUTO;
+  resident = MEMLOCK_AUTO;
   while (input.left > 0) {
     which = take_byte (&input) % (KEYS + 2);
     key = own_key;

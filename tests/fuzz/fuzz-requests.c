@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "../../plugin/blockmap.h"
-#include "../../plugin/disk.h"
+#include "disk/blockmap.h"
+#include "disk/disk.h"
 #include "fuzz.h"
 
 /* More than a claim can cover. */

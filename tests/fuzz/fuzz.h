@@ -14,12 +14,13 @@
 extern int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 /* Not assert: it must not go away with NDEBUG. */
-#define MUST(condition)                                                        \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      fprintf (stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-      abort ();                                                                \
-    }                                                                          \
+#define MUST(condition)                                                       \
+  do {                                                                        \
+    if (!(condition)) {                                                       \
+      fprintf (stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__,             \
+               #condition);                                                   \
+      abort ();                                                               \
+    }                                                                         \
   } while (0)
 
 /* The input, eaten from the front; zeros once it is used up. */

@@ -16,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda.h"
-#include "gpu.h"
-#include "libcuda.h"
-#include "size.h"
+#include "gpu/cuda/context.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/libcuda.h"
+#include "common/units.h"
 
 #define MARKER     16
 #define LARGEST    GiB
@@ -97,7 +97,8 @@ look (const char *marker)
   void *buf;
   int r = 0;
 
-  if (libcuda.stream_create (&stream, CU_STREAM_NON_BLOCKING) != CUDA_SUCCESS ||
+  if (libcuda.stream_create (&stream, CU_STREAM_NON_BLOCKING) !=
+          CUDA_SUCCESS ||
       libcuda.mem_host_alloc (&buf, PIECE, CU_MEMHOSTALLOC_PORTABLE) !=
           CUDA_SUCCESS) {
     fprintf (stderr, "no stream or no pinned memory\n");
@@ -120,9 +121,9 @@ look (const char *marker)
 int
 main (int argc, char *argv[])
 {
-  struct gpus gpus;
+  struct devices gpus;
   struct cuda cuda;
-  const struct gpu *gpu;
+  const struct device *gpu;
   int status = 2;
 
   if (argc < 2 || argc > 3 || strlen (argv[1]) != MARKER) {
@@ -132,13 +133,13 @@ main (int argc, char *argv[])
   }
   if (libcuda_load () == -1 || cuda_init (0) == -1)
     return 77;
-  if (gpus_list (&gpus) == -1)
+  if (devices_list (&gpus) == -1)
     return 2;
-  gpu = argc > 2 ? gpus_find (&gpus, argv[2]) : gpus_most_free (&gpus);
+  gpu = argc > 2 ? devices_find (&gpus, argv[2]) : devices_most_free (&gpus);
   if (gpu && cuda_open (&cuda, gpu->device, 1000) == 0) {
     status = look (argv[1]);
     cuda_close (&cuda);
   }
-  gpus_free (&gpus);
+  devices_free (&gpus);
   return status;
 }

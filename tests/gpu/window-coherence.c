@@ -17,26 +17,24 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
-#include "chunk.h"
-#include "clock.h"
-#include "cuda.h"
-#include "gpu.h"
-#include "lane.h"
-#include "libvulkan.h"
-#include "nbdkit-stubs.h"
-#include "route.h"
-#include "size.h"
-#include "wccopy.h"
-#include "window.h"
+#include "gpu/cuda/chunk.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "gpu/cuda/context.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/dma.h"
+#include "gpu/vulkan/libvulkan.h"
+#include "gpu/copy.h"
+#include "common/units.h"
+#include "gpu/wccopy.h"
+#include "gpu/vulkan/mapping.h"
 
 #define PAIRS_MAX   32
 #define AREA        (512 * KiB) /* of VRAM, each pair's own */
@@ -48,12 +46,12 @@
 enum way { WINDOW, LANE };
 static const char *const way_names[] = { "window", "lane" };
 
-static struct gpus gpus;
+static struct devices gpus;
 static struct cuda cuda;
 static struct chunks chunks;
-static struct lanes *lanes;
-static struct window *window;
-static struct route route;
+static struct dma_queues *lanes;
+static struct mapping *window;
+static struct copier route;
 
 /* Results: copies written by one way and read by another, [writer][reader]. */
 static _Atomic uint64_t rounds[2][2], mismatches[2][2], refused;
@@ -121,14 +119,14 @@ copy (enum way way, bool write, void *buf, uint64_t offset, size_t count)
   int r;
 
   if (way == WINDOW) {
-    r = write ? window_write (window, offset, buf, count)
-              : window_read (window, buf, offset, count);
+    r = write ? mapping_write (window, offset, buf, count)
+              : mapping_read (window, buf, offset, count);
     if (r == -1)
       atomic_fetch_add (&refused, 1);
     return r == 0;
   }
-  r = write ? lanes_write (lanes, chunks.base + offset, buf, count)
-            : lanes_read (lanes, buf, chunks.base + offset, count);
+  r = write ? dma_write (lanes, chunks.base + offset, buf, count)
+            : dma_read (lanes, buf, chunks.base + offset, count);
   if (r == -1)
     give_up (1, "a lane failed");
   return true;
@@ -218,8 +216,8 @@ write_pieces (void *arg)
       break;
     /* By the thread that wrote, or by the other. */
     if (next_random (&state) % 4 == 0)
-      check_piece (&pair->piece, next_random (&state) & 1 ? WINDOW : LANE, seen,
-                   buf);
+      check_piece (&pair->piece, next_random (&state) & 1 ? WINDOW : LANE,
+                   seen, buf);
     else
       atomic_fetch_add_explicit (&pair->turn, 1, memory_order_release);
   }
@@ -287,8 +285,8 @@ try_coherence (double seconds, unsigned count)
  * from resting.
  */
 static double
-time_after_rest (unsigned ms, bool keep, enum way way, bool write, size_t count,
-                 unsigned char *buf)
+time_after_rest (unsigned ms, bool keep, enum way way, bool write,
+                 size_t count, unsigned char *buf)
 {
   double took[REST_PROBES], t;
   uint64_t start;
@@ -386,8 +384,8 @@ parse (const char *text, unsigned long least, unsigned long most)
 static void
 open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
 {
-  char reason[WINDOW_REASON];
-  const struct gpu *gpu;
+  char reason[MAPPING_REASON];
+  const struct device *gpu;
   int r;
 
   libvulkan_prepare ();
@@ -395,22 +393,22 @@ open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
     give_up (SKIP, "%s", libcuda_load_error ());
   if (cuda_init (0) == -1)
     give_up (SKIP, "%s", cuda_init_error ());
-  if (gpus_list (&gpus) == -1)
+  if (devices_list (&gpus) == -1)
     exit (1);
-  gpu = spec ? gpus_find (&gpus, spec) : gpus_most_free (&gpus);
+  gpu = spec ? devices_find (&gpus, spec) : devices_most_free (&gpus);
   if (gpu == NULL || cuda_open (&cuda, gpu->device, 20000) == -1 ||
       chunks_allocate (&chunks, &cuda, size, size, 0) == -1)
     exit (1);
-  lanes = lanes_create (&cuda, pairs * 2, 256 * KiB);
-  if (lanes == NULL || lanes_warm_up (lanes, chunks.base) == -1)
+  lanes = dma_create (&cuda, pairs * 2, 256 * KiB);
+  if (lanes == NULL || dma_warm_up (lanes, chunks.base) == -1)
     exit (1);
-  window = window_open (&chunks, &gpu->uuid_bytes, reason);
+  window = mapping_open (&chunks, gpu->uuid_bytes, reason);
   if (window == NULL)
     give_up (SKIP, "no window: %s", reason);
   printf ("gpu=%s chunks=%zu copies=%s\n", gpu->name, chunks.count,
           wccopy_choose (name));
-  route_init (&route, lanes, &chunks);
-  r = route_add_window (&route, window, &chunks, NULL, reason);
+  copy_init (&route, lanes, &chunks);
+  r = copy_add_mapping (&route, window, &chunks, NULL, reason);
   if (r == -1)
     exit (1);
   if (r == 1)
@@ -424,11 +422,11 @@ open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
 static void
 close_all (void)
 {
-  window_free (window, false);
-  lanes_free (lanes);
+  mapping_free (window, false);
+  dma_free (lanes);
   chunks_free (&chunks);
   cuda_close (&cuda);
-  gpus_free (&gpus);
+  devices_free (&gpus);
 }
 
 int
@@ -462,7 +460,7 @@ main (int argc, char *argv[])
       rests = true;
       break;
     case 'v':
-      verbose = true;
+      log_verbose = true;
       break;
     case 'h':
       usage (stdout);

@@ -22,10 +22,10 @@ extern void check_begin (int argc, char *argv[]);
 extern bool check_wanted (const char *name);
 extern int check_end (void);
 
-#define RUN(fn)                                                                \
-  do {                                                                         \
-    if (check_wanted (#fn))                                                    \
-      fn ();                                                                   \
+#define RUN(fn)                                                               \
+  do {                                                                        \
+    if (check_wanted (#fn))                                                   \
+      fn ();                                                                  \
   } while (0)
 
 /* No test may hang: the program is ended, as failed, when the test that is
@@ -38,19 +38,19 @@ extern void check_within (unsigned seconds);
 extern void check_fail (const char *file, int line, const char *fmt, ...)
     __attribute__ ((noreturn, format (printf, 3, 4)));
 
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition))                                                          \
-      check_fail (__FILE__, __LINE__, "%s", #condition);                       \
+#define CHECK(condition)                                                      \
+  do {                                                                        \
+    if (!(condition))                                                         \
+      check_fail (__FILE__, __LINE__, "%s", #condition);                      \
   } while (0)
 
 /* Two numbers that are to be the same; both are evaluated once. */
-#define CHECK_EQ(a, b)                                                         \
-  do {                                                                         \
-    const int64_t check_a = (int64_t) (a), check_b = (int64_t) (b);            \
-    if (check_a != check_b)                                                    \
-      check_fail (__FILE__, __LINE__, "%s is %" PRId64 ", %s is %" PRId64, #a, \
-                  check_a, #b, check_b);                                       \
+#define CHECK_EQ(a, b)                                                        \
+  do {                                                                        \
+    const int64_t check_a = (int64_t) (a), check_b = (int64_t) (b);           \
+    if (check_a != check_b)                                                   \
+      check_fail (__FILE__, __LINE__, "%s is %" PRId64 ", %s is %" PRId64,    \
+                  #a, check_a, #b, check_b);                                  \
   } while (0)
 
 extern void check_str (const char *file, int line, const char *what,

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "clock.h"
+#include "common/clock.h"
 #include "fake-cuda.h"
 
 struct fake fake;
@@ -77,11 +77,11 @@ called (enum fake_function fn)
 }
 
 /* Return from the function when its call fails. */
-#define CALLED(field)                                                          \
-  do {                                                                         \
-    CUresult called_r = called (FN_##field);                                   \
-    if (called_r != CUDA_SUCCESS)                                              \
-      return called_r;                                                         \
+#define CALLED(field)                                                         \
+  do {                                                                        \
+    CUresult called_r = called (FN_##field);                                  \
+    if (called_r != CUDA_SUCCESS)                                             \
+      return called_r;                                                        \
   } while (0)
 
 void
@@ -550,9 +550,9 @@ f_memset_d8_async (CUdeviceptr dst, unsigned char value, size_t bytes,
                    CUstream stream)
 {
   CALLED (memset_d8_async);
-  return issue (
-      stream,
-      &(struct work){ .kind = SET, .dev = dst, .size = bytes, .value = value });
+  return issue (stream,
+                &(struct work){
+                    .kind = SET, .dev = dst, .size = bytes, .value = value });
 }
 
 static CUresult

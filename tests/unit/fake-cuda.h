@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libcuda.h"
+#include "gpu/cuda/libcuda.h"
 
 /* Work on a stream is done as late as it can be: one piece of it whenever the
  * stream, or an event of its, is asked.  So memory that is used before the
@@ -26,7 +26,7 @@
 enum fake_function {
 #define STUB(field, symbol, args) FN_##field,
 #define OPTIONAL_STUB             STUB
-#include "libcuda-stubs.h"
+#include "gpu/cuda/libcuda-stubs.h"
 #undef STUB
 #undef OPTIONAL_STUB
   FN_COUNT
@@ -69,8 +69,8 @@ struct fake {
 
   /* What happened. */
   atomic_uint calls[FN_COUNT];
-  atomic_int contexts, streams, events, pinned, handles, mappings, reservations,
-      allocations;
+  atomic_int contexts, streams, events, pinned, handles, mappings,
+      reservations, allocations;
   uint64_t vram_used;
   atomic_uint most_busy; /* streams that had work at the same time */
 

@@ -410,8 +410,9 @@ mismatch (const struct segment *segment, uint64_t position,
   size_t n = left < 16 ? left : 16;
 
   fprintf (stderr,
-           "WRONG BYTES: a read that began at %" PRIu64 " and ended at %" PRIu64
-           " shows at %" PRIu64 " (block %" PRIu64 ", byte %" PRIu64 "):",
+           "WRONG BYTES: a read that began at %" PRIu64
+           " and ended at %" PRIu64 " shows at %" PRIu64 " (block %" PRIu64
+           ", byte %" PRIu64 "):",
            start, now, position, position / BLOCK, position % BLOCK);
   for (size_t i = 0; i < n; ++i)
     fprintf (stderr, " %02x", got[i]);
@@ -789,10 +790,12 @@ send_request (struct connection *c)
       flags |= LIBNBD_CMD_FLAG_NO_HOLE;
     if (rnd_below (&rnd, 2))
       flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
-    r = nbd_aio_zero (c->nbd, request->count, request->offset, callback, flags);
+    r = nbd_aio_zero (c->nbd, request->count, request->offset, callback,
+                      flags);
     break;
   case TRIM:
-    r = nbd_aio_trim (c->nbd, request->count, request->offset, callback, flags);
+    r = nbd_aio_trim (c->nbd, request->count, request->offset, callback,
+                      flags);
     break;
   case FLUSH:
     r = nbd_aio_flush (c->nbd, callback, 0);
@@ -1099,8 +1102,8 @@ main (int argc, char *argv[])
       broken ("shutdown");
     nbd_close (connection[c].nbd);
   }
-  printf ("%u connections x %u on %" PRIu64 " MiB, %.1f s:", connections, depth,
-          disk_size / MIB, seconds_since (&start));
+  printf ("%u connections x %u on %" PRIu64 " MiB, %.1f s:", connections,
+          depth, disk_size / MIB, seconds_since (&start));
   for (unsigned k = 0; k < KINDS; ++k)
     printf (" %" PRIu64 " %s", done_count[k], kind_names[k]);
   printf ("\nfailed: %" PRIu64 " read, %" PRIu64 " write, %" PRIu64

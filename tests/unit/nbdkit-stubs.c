@@ -17,6 +17,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "common/log.h"
 #include "nbdkit-stubs.h"
 
 struct messages {
@@ -52,6 +53,26 @@ keep (struct messages *to, const char *fmt, va_list args)
     fprintf (stderr, "%s: %s\n", to == &errors ? "error" : "debug", line);
   /* nbdkit's own leave errno as it was, and plugins rely on it. */
   errno = saved;
+}
+
+/* What the code under test logs.  Warnings and information are kept with the
+ * errors, behind the name of their level.
+ */
+static void
+keep_log (enum log_level level, const char *format, va_list args)
+{
+  char named[256];
+
+  if (level == LOG_LEVEL_WARNING || level == LOG_LEVEL_INFO) {
+    snprintf (named, sizeof named, "%s: %s", log_level_name (level), format);
+    format = named;
+  }
+  keep (level == LOG_LEVEL_DEBUG ? &debugs : &errors, format, args);
+}
+
+static void __attribute__ ((constructor)) set_log_sink (void)
+{
+  log_to = keep_log;
 }
 
 const char *

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "blockmap.h"
+#include "disk/blockmap.h"
 #include "check.h"
-#include "clock.h"
+#include "common/clock.h"
 
 /* A claim that is to be had before the test takes too long. */
 static void
@@ -461,7 +461,8 @@ test_threads_publish (void)
     memset (content, 0, sizeof content);
     atomic_store (&filled, 0);
     for (uintptr_t i = 0; i < THREADS; ++i)
-      CHECK_EQ (pthread_create (&thread[i], NULL, filler, (void *) (i + 1)), 0);
+      CHECK_EQ (pthread_create (&thread[i], NULL, filler, (void *) (i + 1)),
+                0);
     for (unsigned i = 0; i < THREADS; ++i)
       pthread_join (thread[i], NULL);
     CHECK_EQ (blockmap_count (shared), CROWDED);
@@ -540,7 +541,8 @@ race (void *arg)
     if (atomic_load (&stop))
       break;
     /* Try all distances between the two. */
-    for (volatile unsigned spins = first ? i % 97 : i % 101; spins > 0; --spins)
+    for (volatile unsigned spins = first ? i % 97 : i % 101; spins > 0;
+         --spins)
       ;
     claim_now (shared, 70, 1, &claim);
     if (!blockmap_has_data (shared, 70))
@@ -585,7 +587,8 @@ claim_one (void *arg)
 static void
 nap (unsigned ms)
 {
-  struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+  struct timespec ts = { .tv_sec = ms / 1000,
+                         .tv_nsec = ms % 1000 * 1000000L };
 
   nanosleep (&ts, NULL);
 }

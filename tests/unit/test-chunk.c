@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "chunk.h"
+#include "gpu/cuda/chunk.h"
 #include "fake-cuda.h"
 #include "nbdkit-stubs.h"
-#include "size.h"
+#include "common/units.h"
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
@@ -86,8 +86,8 @@ test_sizes (void)
 
   for (size_t i = 0; i < COUNT (table); ++i) {
     begin (64 * GiB);
-    CHECK_EQ (chunks_allocate (&chunks, &cuda, table[i].size, table[i].size, 0),
-              0);
+    CHECK_EQ (
+        chunks_allocate (&chunks, &cuda, table[i].size, table[i].size, 0), 0);
     check_layout (table[i].size);
     CHECK_EQ (chunks.count, table[i].count);
     CHECK_EQ (chunks.chunk[chunks.count - 1].size, table[i].last);

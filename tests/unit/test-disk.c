@@ -10,10 +10,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "blockmap.h"
+#include "disk/blockmap.h"
 #include "check.h"
-#include "clock.h"
-#include "disk.h"
+#include "common/clock.h"
+#include "disk/disk.h"
 #include "nbdkit-stubs.h"
 
 /* Each thread has a part of every block, which nobody else writes, so that it

@@ -9,7 +9,7 @@
 
 #include "check.h"
 #include "nbdkit-stubs.h"
-#include "size.h"
+#include "parameters.h"
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
@@ -80,8 +80,8 @@ test_parse (void)
     r = size_parse ("size", table[i].value, &size);
     if (r != (table[i].kind == -1 ? -1 : 0) ||
         (r == 0 && (int) size.kind != table[i].kind))
-      check_fail (__FILE__, __LINE__, "size=%s: %d, kind %d", table[i].value, r,
-                  (int) size.kind);
+      check_fail (__FILE__, __LINE__, "size=%s: %d, kind %d", table[i].value,
+                  r, (int) size.kind);
     if (r == -1) {
       char named[64];
 
@@ -147,7 +147,12 @@ test_resolve (void)
     { { SIZE_PERCENT, 0, 0.000047 }, 8 * GiB, 0, 0, -1, 0 },
     { { SIZE_PERCENT, 0, 0.000001 }, 8 * GiB, 0, 0, -1, 0 },
     { { SIZE_PERCENT, 0, 1e-300 }, 8 * GiB, 8 * GiB, GiB, -1, 0 },
-    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB + 5, 0, 0, 6 * GiB - 32 * MiB },
+    { { SIZE_MAX_FREE, 0, 0 },
+      8 * GiB,
+      6 * GiB + 5,
+      0,
+      0,
+      6 * GiB - 32 * MiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, GiB - 4096, 0, 0, GiB - 34 * MiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 33 * MiB + 5, 0, 0, MiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 32 * MiB, 0, 0, 0 },

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "wccopy.h"
+#include "gpu/wccopy.h"
 
 #define PAGE 4096
 
@@ -56,13 +56,15 @@ copy_both_ways (size_t vram_at, size_t host_at, size_t count, struct rnd *rnd)
 
   wccopy_to (vram + vram_at + around, host + host_at + around, count);
   CHECK (memcmp (vram + vram_at, before + vram_at, around) == 0);
-  CHECK (memcmp (vram + vram_at + around, host + host_at + around, count) == 0);
+  CHECK (memcmp (vram + vram_at + around, host + host_at + around, count) ==
+         0);
   CHECK (memcmp (vram + vram_at + around + count,
                  before + vram_at + around + count, around) == 0);
 
   memset (seen + host_at, 0x5a, span);
   wccopy_from (seen + host_at + around, vram + vram_at + around, count);
-  CHECK (memcmp (seen + host_at + around, host + host_at + around, count) == 0);
+  CHECK (memcmp (seen + host_at + around, host + host_at + around, count) ==
+         0);
   for (size_t i = 0; i < around; ++i) {
     CHECK_EQ (seen[host_at + i], 0x5a);
     CHECK_EQ (seen[host_at + around + count + i], 0x5a);
@@ -209,9 +211,9 @@ test_neighbours (void)
 #if defined(__x86_64__) && !defined(SANITIZED)
 
 /* Below the red zone, which belongs to the function around. */
-#define CHANGE_FLAGS(instruction)                                              \
-  __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; " instruction              \
-                   " popfq; lea 128(%%rsp), %%rsp" ::                          \
+#define CHANGE_FLAGS(instruction)                                             \
+  __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; " instruction             \
+                   " popfq; lea 128(%%rsp), %%rsp" ::                         \
                        : "cc", "memory")
 
 static inline void

@@ -1,0 +1,39 @@
+/* nbdkit-vram: keeps the server in RAM and alive when memory is short
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_MEMLOCK_H
+#define VRAM_MEMLOCK_H
+
+/* A server that waits for memory, while memory waits for this server to take a
+ * page, hangs the machine.
+ */
+enum memlock {
+  MEMLOCK_NO,       /* an ordinary process */
+  MEMLOCK_AUTO,     /* what is refused is a warning each */
+  MEMLOCK_YES,      /* a refused lock is an error, the others are warnings */
+  MEMLOCK_REQUIRED, /* whatever is refused is an error */
+};
+
+/* Parse VALUE of resident=.  Returns 0, or -1 after log_error. */
+extern int memlock_parse (const char *value, enum memlock *mode);
+
+/* Before the first thread is started, so that all inherit it: mark the process
+ * as one that the kernel's memory reclaim depends on (PR_SET_IO_FLUSHER, Linux
+ * 5.6), and as the last to be killed for want of memory (OOM score -1000); and
+ * have all threads allocate from one heap.  Returns 0, or -1 after log_error.
+ */
+extern int memlock_prepare (enum memlock mode);
+
+/* When all that requests need is there: have it stay in RAM, and all that
+ * comes later from the moment when it is first used.  Returns 0, or -1 after
+ * log_error.
+ */
+extern int memlock_all (enum memlock mode);
+
+/* On each thread that serves requests, before its first one: touch the stack
+ * that requests may need.
+ */
+extern void memlock_touch_stack (void);
+
+#endif /* VRAM_MEMLOCK_H */

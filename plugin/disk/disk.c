@@ -1,0 +1,406 @@
+/* nbdkit-vram: the disk that the NBD client sees
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "disk/blockmap.h"
+#include "disk/disk.h"
+
+/* Blocks without data between blocks with data are copied along with these
+ * when there are fewer of them in a row: one copy more costs about as much as
+ * moving 64 KiB.
+ */
+#define GAP_BLOCKS 16
+
+/* How many such gaps one copy may hold. */
+#define GAPS_MAX 32
+
+/* How often a writer that waits for another one's claim looks whether the GPU is
+ * lost: the other one may be inside a call of the driver's that never returns.
+ */
+#define CLAIM_WAIT_MS 500
+
+/* What warming up writes and reads. */
+#define WARM_UP_BLOCKS 8
+
+struct disk {
+  struct vram *vram;
+  struct blockmap *map;
+};
+
+static const char zeros[BLOCK_SIZE];
+
+struct disk *
+disk_create (struct vram *vram, void *map_bits)
+{
+  struct disk *disk;
+
+  disk = calloc (1, sizeof *disk);
+  if (disk == NULL)
+    goto err;
+  disk->vram = vram;
+  disk->map = blockmap_create (vram_size (vram) / BLOCK_SIZE, map_bits);
+  if (disk->map == NULL)
+    goto err;
+  return disk;
+
+err:
+  log_error ("cannot allocate the block map: %m");
+  free (disk);
+  return NULL;
+}
+
+void
+disk_free (struct disk *disk)
+{
+  if (disk == NULL)
+    return;
+  blockmap_free (disk->map);
+  free (disk);
+}
+
+/* Whether COUNT bytes are all zeros. */
+static bool
+is_zero (const char *buf, size_t count)
+{
+  const size_t sample = count < 16 ? count : 16;
+
+  /* The first bytes tell most data from zeros; comparing the rest with itself,
+   * shifted, leaves the work to memcmp.
+   */
+  return memcmp (buf, zeros, sample) == 0 &&
+         memcmp (buf, buf + sample, count - sample) == 0;
+}
+
+/* How many of COUNT blocks at BUF, from the first on, are all zeros. */
+static uint64_t
+zero_blocks (const char *buf, uint64_t count)
+{
+  uint64_t n = 0;
+
+  while (n < count && is_zero (buf + n * BLOCK_SIZE, BLOCK_SIZE))
+    ++n;
+  return n;
+}
+
+/* How many of COUNT blocks at BUF, whose first is not zeros, make one copy: up
+ * to a long row of zeros, without zeros at the end, and no more than a claim
+ * can hold.
+ */
+static uint64_t
+blocks_to_copy (const char *buf, uint64_t count)
+{
+  uint64_t n = 1, zero;
+
+  if (count > CLAIM_BLOCKS)
+    count = CLAIM_BLOCKS;
+  while (n < count) {
+    zero = zero_blocks (buf + n * BLOCK_SIZE, count - n);
+    if (zero >= GAP_BLOCKS || n + zero == count)
+      break;
+    n += zero + 1;
+  }
+  return n;
+}
+
+/* Returns 0, or -1 with errno = EIO when the GPU is lost. */
+static int
+claim_blocks (struct disk *disk, uint64_t first, uint64_t count,
+              struct claim *claim)
+{
+  while (!blockmap_claim (disk->map, first, count, CLAIM_WAIT_MS, claim))
+    if (vram_is_lost (disk->vram)) {
+      errno = EIO;
+      return -1;
+    }
+  return 0;
+}
+
+/* Write COUNT whole blocks, at most CLAIM_BLOCKS. */
+static int
+copy_blocks (struct disk *disk, const char *buf, uint64_t first,
+             uint64_t count)
+{
+  struct claim claim;
+  int r;
+
+  if (claim_blocks (disk, first, count, &claim) == -1)
+    return -1;
+  r = vram_write (disk->vram, buf, count * BLOCK_SIZE, first * BLOCK_SIZE);
+  if (r == 0)
+    blockmap_publish (disk->map, &claim);
+  else
+    blockmap_release (disk->map, &claim);
+  return r;
+}
+
+/* Write COUNT whole blocks; those of zeros lose their data instead. */
+static int
+write_blocks (struct disk *disk, const char *buf, uint64_t first,
+              uint64_t count)
+{
+  uint64_t n;
+
+  for (uint64_t done = 0; done < count; done += n) {
+    const char *from = buf + done * BLOCK_SIZE;
+
+    n = zero_blocks (from, count - done);
+    if (n > 0) {
+      blockmap_clear (disk->map, first + done, n);
+      continue;
+    }
+    n = blocks_to_copy (from, count - done);
+    if (copy_blocks (disk, from, first + done, n) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Write COUNT bytes at OFFSET, a part of one block. */
+static int
+write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
+{
+  uint64_t block = offset / BLOCK_SIZE;
+  _Alignas(64) char whole[BLOCK_SIZE];
+  struct claim claim;
+  int r;
+
+  if (!blockmap_has_data (disk->map, block) && is_zero (buf, count))
+    return 0;
+  if (claim_blocks (disk, block, 1, &claim) == -1)
+    return -1;
+  if (blockmap_has_data (disk->map, block)) {
+    r = vram_write (disk->vram, buf, count, offset);
+    blockmap_release (disk->map, &claim);
+    return r;
+  }
+
+  /* What VRAM holds around the part is not this disk's data. */
+  memset (whole, 0, sizeof whole);
+  memcpy (whole + offset % BLOCK_SIZE, buf, count);
+  r = vram_write (disk->vram, whole, sizeof whole, block * BLOCK_SIZE);
+  if (r == 0)
+    blockmap_publish (disk->map, &claim);
+  else
+    blockmap_release (disk->map, &claim);
+  return r;
+}
+
+/* A range of bytes as a part of a block, whole blocks, and a part of a block;
+ * each may be empty.
+ */
+struct parts {
+  uint32_t head;  /* bytes */
+  uint64_t first; /* the first whole block */
+  uint64_t count; /* whole blocks */
+  uint32_t tail;  /* bytes */
+};
+
+static struct parts
+split (uint32_t count, uint64_t offset)
+{
+  uint32_t into = offset % BLOCK_SIZE;
+  struct parts parts = { 0 };
+
+  if (into > 0) {
+    parts.head = BLOCK_SIZE - into;
+    if (parts.head > count)
+      parts.head = count;
+  }
+  parts.first = (offset + parts.head) / BLOCK_SIZE;
+  parts.count = (count - parts.head) / BLOCK_SIZE;
+  parts.tail = (count - parts.head) % BLOCK_SIZE;
+  return parts;
+}
+
+int
+disk_write (struct disk *disk, const void *buf, uint32_t count,
+            uint64_t offset)
+{
+  struct parts parts = split (count, offset);
+  const char *whole = (const char *) buf + parts.head;
+
+  if (parts.head > 0 && write_part (disk, buf, parts.head, offset) == -1)
+    return -1;
+  if (write_blocks (disk, whole, parts.first, parts.count) == -1)
+    return -1;
+  if (parts.tail > 0)
+    return write_part (disk, whole + parts.count * BLOCK_SIZE, parts.tail,
+                       (parts.first + parts.count) * BLOCK_SIZE);
+  return 0;
+}
+
+int
+disk_zero (struct disk *disk, uint32_t count, uint64_t offset)
+{
+  struct parts parts = split (count, offset);
+
+  if (parts.head > 0 && write_part (disk, zeros, parts.head, offset) == -1)
+    return -1;
+  blockmap_clear (disk->map, parts.first, parts.count);
+  if (parts.tail > 0)
+    return write_part (disk, zeros, parts.tail,
+                       (parts.first + parts.count) * BLOCK_SIZE);
+  return 0;
+}
+
+void
+disk_trim (struct disk *disk, uint32_t count, uint64_t offset)
+{
+  struct parts parts = split (count, offset);
+
+  blockmap_clear (disk->map, parts.first, parts.count);
+}
+
+/* Bytes [START, END) that are read with one copy, and the gaps in them that
+ * had no data before the copy began: VRAM's content there is stale.
+ */
+struct span {
+  uint64_t start, end;
+  unsigned gaps;
+  struct {
+    uint64_t start, end;
+  } gap[GAPS_MAX];
+};
+
+/* Read SPAN into BUF, where byte OFFSET of the disk has its place, and empty
+ * the span.
+ */
+static int
+read_span (struct disk *disk, struct span *span, char *buf, uint64_t offset)
+{
+  if (span->start == span->end)
+    return 0;
+  if (vram_read (disk->vram, buf + (span->start - offset),
+                 span->end - span->start, span->start) == -1)
+    return -1;
+  for (unsigned i = 0; i < span->gaps; ++i)
+    memset (buf + (span->gap[i].start - offset), 0,
+            span->gap[i].end - span->gap[i].start);
+  span->start = span->end;
+  span->gaps = 0;
+  return 0;
+}
+
+int
+disk_read (struct disk *disk, void *buf, uint32_t count, uint64_t offset)
+{
+  const uint64_t end = offset + count;
+  struct span span;
+  uint64_t n;
+  bool hole;
+
+  span.start = span.end = offset;
+  span.gaps = 0;
+  for (uint64_t at = offset; at < end; at += n) {
+    n = disk_extent (disk, at, end, &hole);
+    if (!hole) {
+      /* Joins the span over the gap between them, if there is one. */
+      if (span.start == span.end)
+        span.start = at;
+      span.end = at + n;
+      continue;
+    }
+    if (span.start != span.end && n < GAP_BLOCKS * BLOCK_SIZE &&
+        at + n < end && span.gaps < GAPS_MAX) {
+      span.gap[span.gaps].start = at;
+      span.gap[span.gaps].end = at + n;
+      span.gaps++;
+      continue;
+    }
+    if (read_span (disk, &span, buf, offset) == -1)
+      return -1;
+    memset ((char *) buf + (at - offset), 0, n);
+  }
+  return read_span (disk, &span, buf, offset);
+}
+
+uint64_t
+disk_extent (const struct disk *disk, uint64_t offset, uint64_t end,
+             bool *hole)
+{
+  uint64_t first = offset / BLOCK_SIZE;
+  uint64_t last = (end + BLOCK_SIZE - 1) / BLOCK_SIZE, run_end;
+  bool data;
+
+  run_end =
+      (first + blockmap_run (disk->map, first, last, &data)) * BLOCK_SIZE;
+  *hole = !data;
+  return (run_end < end ? run_end : end) - offset;
+}
+
+uint64_t
+disk_used (const struct disk *disk)
+{
+  return blockmap_count (disk->map) * BLOCK_SIZE;
+}
+
+/* Find up to WANTED blocks in a row that hold no data; returns how many. */
+static uint64_t
+find_free_blocks (const struct disk *disk, uint64_t wanted, uint64_t *first)
+{
+  const uint64_t blocks = vram_size (disk->vram) / BLOCK_SIZE;
+  uint64_t best = 0, n;
+  bool data;
+
+  for (uint64_t at = 0; at < blocks && best < wanted; at += n) {
+    n = blockmap_run (disk->map, at, blocks, &data);
+    if (!data && n > best) {
+      best = n < wanted ? n : wanted;
+      *first = at;
+    }
+  }
+  return best;
+}
+
+/* Requests of every kind to COUNT blocks from FIRST on.  With a map of its own,
+ * so that the disk's own never says that they hold data, at whatever instant
+ * this process dies.
+ */
+static int
+try_requests (struct vram *vram, char *buf, uint64_t first, uint64_t count)
+{
+  const uint64_t offset = first * BLOCK_SIZE;
+  uint32_t bytes = (uint32_t) (count * BLOCK_SIZE);
+  struct disk *disk = disk_create (vram, NULL);
+  int r = -1;
+
+  if (disk == NULL)
+    return -1;
+  memset (buf, 1, bytes);
+  /* A part of a block without data, then with data, then whole blocks. */
+  if (disk_write (disk, buf, 512, offset + 512) == 0 &&
+      disk_write (disk, buf, 512, offset + 1024) == 0 &&
+      disk_write (disk, buf, bytes, offset) == 0 &&
+      disk_read (disk, buf, bytes, offset) == 0 &&
+      disk_zero (disk, 512, offset + 512) == 0)
+    r = 0;
+  disk_trim (disk, bytes, offset);
+  disk_free (disk);
+  return r;
+}
+
+int
+disk_warm_up (struct disk *disk)
+{
+  uint64_t first, count;
+  char *buf;
+  int r;
+
+  buf = malloc (WARM_UP_BLOCKS * BLOCK_SIZE);
+  if (buf == NULL) {
+    log_error ("malloc: %m");
+    return -1;
+  }
+  count = find_free_blocks (disk, WARM_UP_BLOCKS, &first);
+  r = count > 0 ? try_requests (disk->vram, buf, first, count)
+                : disk_read (disk, buf, BLOCK_SIZE, 0);
+  free (buf);
+  return r;
+}

@@ -1,0 +1,185 @@
+/* nbdkit-vram: what a later server has to know of this disk besides its data
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "disk/blockmap.h"
+#include "common/units.h"
+#include "disk/superblock.h"
+
+#define MAGIC       "nbdkVRAM"
+#define BITS_AT     4096
+#define SEALS       (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define NO_CHECKSUM offsetof (struct superblock_header, checksum)
+
+_Static_assert(sizeof (struct superblock_header) == 80,
+               "another layout of the header is another SUPERBLOCK_VERSION");
+_Static_assert(sizeof (struct superblock_header) <= SUPERBLOCK_SHARED_AT,
+               "no room");
+_Static_assert(SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared) <=
+                   BITS_AT,
+               "no room");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words are shared by processes");
+
+/* FNV-1a: against damage, not against anyone. */
+static uint64_t
+checksum (const struct superblock_header *header)
+{
+  const unsigned char *p = (const unsigned char *) header;
+  uint64_t sum = UINT64_C (0xcbf29ce484222325);
+
+  for (size_t i = 0; i < NO_CHECKSUM; ++i)
+    sum = (sum ^ p[i]) * UINT64_C (0x100000001b3);
+  return sum;
+}
+
+static uint64_t
+superblock_size (uint64_t disk_size)
+{
+  return BITS_AT +
+         ROUND_UP (blockmap_bytes (disk_size / BLOCK_SIZE), BLOCK_SIZE);
+}
+
+static int
+map (struct superblock *superblock)
+{
+  char *p = mmap (NULL, superblock->size, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_POPULATE, superblock->fd, 0);
+
+  if (p == MAP_FAILED)
+    return -1;
+  superblock->header = (struct superblock_header *) p;
+  superblock->shared = (struct superblock_shared *) (p + SUPERBLOCK_SHARED_AT);
+  superblock->bits = p + BITS_AT;
+  return 0;
+}
+
+int
+superblock_create (struct superblock *superblock,
+                   const struct superblock_header *header)
+{
+  *superblock = (struct superblock) SUPERBLOCK_NONE;
+  superblock->size = superblock_size (header->disk_size);
+  superblock->fd =
+      memfd_create ("nbdkit-vram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  /* Sealed, so that nobody who has a descriptor can take the pages away from
+   * under a server, which would be SIGBUS.
+   */
+  if (superblock->fd == -1 ||
+      ftruncate (superblock->fd, (off_t) superblock->size) == -1 ||
+      fcntl (superblock->fd, F_ADD_SEALS, SEALS) == -1 ||
+      map (superblock) == -1) {
+    log_error ("cannot make memory that another server can take over: %m");
+    superblock_close (superblock);
+    return -1;
+  }
+  *superblock->header = *header;
+  memcpy (superblock->header->magic, MAGIC, sizeof superblock->header->magic);
+  superblock->header->version = SUPERBLOCK_VERSION;
+  superblock->header->block_size = BLOCK_SIZE;
+  superblock->header->checksum = checksum (superblock->header);
+  atomic_store (&superblock->shared->generation, 1);
+  return 0;
+}
+
+/* What is wrong with HEADER of a superblock of SIZE bytes, or NULL. */
+static const char *
+find_fault (const struct superblock_header *header, uint64_t size)
+{
+  if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
+    return "it is damaged, or no disk of this plugin: its first bytes are "
+           "others";
+  /* Before the checksum, whose place may be another one in another version. */
+  if (header->version != SUPERBLOCK_VERSION)
+    return "another version of this plugin made it, which keeps its "
+           "superblock in "
+           "another way; start that version";
+  if (header->checksum != checksum (header))
+    return "its header is damaged: the checksum does not fit";
+  if (header->block_size != BLOCK_SIZE || header->disk_size == 0 ||
+      header->disk_size % BLOCK_SIZE != 0 ||
+      header->disk_size > header->allocated || header->chunk_count == 0 ||
+      header->chunk_count > CHUNKS_MAX || header->chunk_size == 0 ||
+      header->chunk_size % BLOCK_SIZE != 0 ||
+      (header->allocated - 1) / header->chunk_size + 1 != header->chunk_count)
+    return "its sizes do not fit each other";
+  if (size != superblock_size (header->disk_size))
+    return "its block map is not of the disk's size";
+  return NULL;
+}
+
+int
+superblock_open (struct superblock *superblock, int fd)
+{
+  struct superblock_header header;
+  const char *fault;
+  struct stat st;
+  int seals;
+
+  *superblock = (struct superblock) SUPERBLOCK_NONE;
+  superblock->fd = fd;
+  if (fstat (fd, &st) == -1) {
+    log_error ("adopt: fstat: %m");
+    goto err;
+  }
+  /* Only a memfd has seals; without them its pages might go away. */
+  seals = fcntl (fd, F_GET_SEALS);
+  if (seals == -1 || (seals & SEALS) != SEALS) {
+    fault = "it is not memory that a server of this plugin has made";
+    goto err_fault;
+  }
+  superblock->size = (uint64_t) st.st_size;
+  if (st.st_size < BITS_AT ||
+      pread (fd, &header, sizeof header, 0) != (ssize_t) sizeof header) {
+    fault = "it is damaged: too short";
+    goto err_fault;
+  }
+  fault = find_fault (&header, superblock->size);
+  if (fault)
+    goto err_fault;
+  if (map (superblock) == -1) {
+    log_error ("adopt: mmap: %m");
+    goto err;
+  }
+  return 0;
+
+err_fault:
+  log_error ("adopt: the disk cannot be taken over: %s", fault);
+err:
+  superblock_close (superblock);
+  return -1;
+}
+
+bool
+superblock_find_free (const struct superblock *superblock, uint64_t first,
+                      uint64_t end, uint64_t *block)
+{
+  const uint64_t blocks = superblock->header->disk_size / BLOCK_SIZE;
+  _Atomic uint64_t *words = superblock->bits;
+
+  for (*block = first; *block < end; ++*block)
+    if (*block >= blocks ||
+        !((atomic_load (&words[*block / 64]) >> (*block % 64)) & 1))
+      return true;
+  return false;
+}
+
+void
+superblock_close (struct superblock *superblock)
+{
+  if (superblock->header)
+    munmap (superblock->header, superblock->size);
+  if (superblock->fd != -1)
+    close (superblock->fd);
+  *superblock = (struct superblock) SUPERBLOCK_NONE;
+}

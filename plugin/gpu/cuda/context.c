@@ -1,0 +1,296 @@
+/* nbdkit-vram: one GPU's CUDA context, and what its errors mean
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/clock.h"
+#include "gpu/cuda/context.h"
+
+extern char **environ;
+
+#define UVM_NODE       "/dev/nvidia-uvm"
+#define MODULE_VERSION "/sys/module/nvidia/version"
+
+/* How long loading the modules may take. */
+#define MAKE_NODES_MS 20000
+
+/* How often to try again while the driver is coming up. */
+#define RETRY_MS 200
+
+static char init_error[512];
+
+/* The context that the calling thread has made current.  initial-exec: the
+ * thread's block holds it already, so that the first use on a request path
+ * allocates nothing.
+ */
+static _Thread_local CUcontext current
+    __attribute__ ((tls_model ("initial-exec")));
+
+const char *
+cuda_init_error (void)
+{
+  return init_error;
+}
+
+const char *
+cuda_error_name (CUresult error)
+{
+  const char *name = NULL;
+
+  if (libcuda.get_error_name (error, &name) != CUDA_SUCCESS || name == NULL)
+    return "unknown CUDA error";
+  return name;
+}
+
+const char *
+cuda_error_text (CUresult error)
+{
+  const char *text = NULL;
+
+  if (libcuda.get_error_string (error, &text) != CUDA_SUCCESS || text == NULL)
+    return "no description";
+  return text;
+}
+
+const char *
+cuda_driver_version (char buf[CUDA_DRIVER_VERSION])
+{
+  FILE *fp = fopen (MODULE_VERSION, "re");
+
+  if (fp == NULL || fgets (buf, CUDA_DRIVER_VERSION, fp) == NULL)
+    snprintf (buf, CUDA_DRIVER_VERSION, "none");
+  buf[strcspn (buf, "\n")] = '\0';
+  if (fp)
+    fclose (fp);
+  return buf;
+}
+
+/* The device node of CUDA's memory manager is not there at boot until
+ * something makes it; nvidia-modprobe, setuid root, is NVIDIA's program for
+ * that (-c0: the first GPU's node, -u: the memory manager's).  It loads the
+ * modules as well, so that no node at all is no reason to do without.
+ */
+static void
+make_device_nodes (void)
+{
+  static char program[] = "nvidia-modprobe", c0[] = "-c0", u[] = "-u";
+  char *argv[] = { program, c0, u, NULL };
+  uint64_t deadline = clock_ms () + MAKE_NODES_MS;
+  pid_t pid;
+  int status, r;
+
+  if (access (UVM_NODE, F_OK) == 0)
+    return;
+  r = posix_spawnp (&pid, program, NULL, NULL, argv, environ);
+  if (r != 0) {
+    log_debug ("%s is missing and nvidia-modprobe cannot be run: %s", UVM_NODE,
+               strerror (r));
+    return;
+  }
+  while (waitpid (pid, &status, WNOHANG) == 0) {
+    if (clock_ms () > deadline) {
+      log_warning ("nvidia-modprobe -c0 -u has not ended after %d s",
+                   MAKE_NODES_MS / 1000);
+      return;
+    }
+    clock_sleep_us (1000);
+  }
+  log_debug ("ran nvidia-modprobe -c0 -u because %s was missing", UVM_NODE);
+}
+
+/* Errors with which a driver that is still being loaded answers. */
+static bool
+may_go_away (CUresult error)
+{
+  return error == CUDA_ERROR_NO_DEVICE ||
+         error == CUDA_ERROR_SYSTEM_NOT_READY || error == CUDA_ERROR_UNKNOWN;
+}
+
+static const char *
+advice (CUresult error)
+{
+  switch (error) {
+  case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
+    return "; libcuda and the kernel module are of different versions: "
+           "reboot, "
+           "or unload and load the nvidia modules, after a driver update";
+  case CUDA_ERROR_NO_DEVICE:
+    return "; is there an NVIDIA GPU, and is the nvidia kernel module loaded? "
+           "nvidia-smi tells";
+  case CUDA_ERROR_UNKNOWN:
+    return "; is /dev/nvidia-uvm there? nvidia-modprobe -c0 -u makes it";
+  default:
+    return "";
+  }
+}
+
+int
+cuda_init (unsigned wait_ms)
+{
+  uint64_t deadline = clock_ms () + wait_ms;
+  CUresult r;
+
+  make_device_nodes ();
+  for (;;) {
+    r = libcuda.init (0);
+    if (r == CUDA_SUCCESS)
+      return 0;
+    if (!may_go_away (r) || clock_ms () >= deadline)
+      break;
+    log_debug ("cuInit: " CUDA_WORDS ": trying again", CUDA_WORDS_ARGS (r));
+    clock_sleep_us (RETRY_MS * 1000);
+  }
+  snprintf (init_error, sizeof init_error,
+            "the NVIDIA driver does not start: " CUDA_WORDS "%s",
+            CUDA_WORDS_ARGS (r), advice (r));
+  return -1;
+}
+
+static CUresult
+make_current (const struct cuda *cuda)
+{
+  CUresult r = libcuda.ctx_set_current (cuda->context);
+
+  if (r == CUDA_SUCCESS)
+    current = cuda->context;
+  return r;
+}
+
+int
+cuda_open (struct cuda *cuda, CUdevice device, unsigned timeout_ms)
+{
+  CUresult r;
+
+  cuda->device = device;
+  cuda->timeout_ms = timeout_ms;
+  atomic_init (&cuda->lost, false);
+  for (size_t i = 0; i < sizeof cuda->logged / sizeof cuda->logged[0]; ++i)
+    atomic_init (&cuda->logged[i], 0);
+
+  r = libcuda.primary_ctx_retain (&cuda->context, device);
+  if (r != CUDA_SUCCESS) {
+    log_error ("cannot open a CUDA context: " CUDA_WORDS, CUDA_WORDS_ARGS (r));
+    return -1;
+  }
+  r = make_current (cuda);
+  if (r != CUDA_SUCCESS) {
+    log_error ("cannot make the CUDA context current: " CUDA_WORDS,
+               CUDA_WORDS_ARGS (r));
+    libcuda.primary_ctx_release (device);
+    return -1;
+  }
+  return 0;
+}
+
+void
+cuda_close (struct cuda *cuda)
+{
+  CUresult r;
+
+  if (cuda_is_lost (cuda))
+    return;
+  r = libcuda.primary_ctx_release (cuda->device);
+  if (r != CUDA_SUCCESS)
+    log_debug ("cuDevicePrimaryCtxRelease: " CUDA_WORDS, CUDA_WORDS_ARGS (r));
+  current = NULL;
+}
+
+int
+cuda_enter (struct cuda *cuda)
+{
+  CUresult r;
+
+  if (cuda_is_lost (cuda)) {
+    errno = EIO;
+    return -1;
+  }
+  if (current == cuda->context)
+    return 0;
+  r = make_current (cuda);
+  if (r != CUDA_SUCCESS)
+    return cuda_failed (cuda, r, "make the CUDA context current", NULL);
+  return 0;
+}
+
+int
+cuda_free_bytes (struct cuda *cuda, uint64_t *bytes)
+{
+  size_t bytes_free, bytes_total;
+  CUresult r;
+
+  (void) cuda;
+  r = libcuda.mem_get_info (&bytes_free, &bytes_total);
+  if (r != CUDA_SUCCESS) {
+    log_error ("cannot ask how much VRAM is free: " CUDA_WORDS,
+               CUDA_WORDS_ARGS (r));
+    return -1;
+  }
+  *bytes = bytes_free;
+  return 0;
+}
+
+/* Whether the log has no line for ERROR yet. */
+static bool
+first_of_its_kind (struct cuda *cuda, CUresult error)
+{
+  unsigned bit = (unsigned) error % 1024;
+  uint64_t mask = UINT64_C (1) << (bit % 64);
+
+  return !(atomic_fetch_or (&cuda->logged[bit / 64], mask) & mask);
+}
+
+int
+cuda_failed (struct cuda *cuda, CUresult error, const char *what,
+             CUstream stream)
+{
+  CUresult r;
+
+  if (first_of_its_kind (cuda, error))
+    log_error ("cannot %s: " CUDA_WORDS
+               " (logged once; further errors of this kind "
+               "fail their request only)",
+               what, CUDA_WORDS_ARGS (error));
+
+  /* An error that belongs to the context, such as an Xid, is the answer to
+   * every later call as well; one that belongs to the call is not.
+   */
+  if (!cuda_is_lost (cuda)) {
+    r = stream ? libcuda.stream_query (stream) : make_current (cuda);
+    /* Want of host memory, which making it current may need, passes. */
+    if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_READY &&
+        (stream || r != CUDA_ERROR_OUT_OF_MEMORY))
+      cuda_set_lost (cuda, CUDA_WORDS, CUDA_WORDS_ARGS (r));
+  }
+  errno = EIO;
+  return -1;
+}
+
+void
+cuda_set_lost (struct cuda *cuda, const char *reason, ...)
+{
+  char words[256];
+  va_list args;
+
+  if (atomic_exchange (&cuda->lost, true))
+    return;
+  va_start (args, reason);
+  vsnprintf (words, sizeof words, reason, args);
+  va_end (args);
+  log_error ("the GPU is lost, and with it what this disk held: %s; every "
+             "request fails from now on: detach the clients and restart "
+             "the server (the kernel's log has the GPU's own account, look "
+             "for Xid)",
+             words);
+}

@@ -1,0 +1,142 @@
+/* nbdkit-vram: takes over the disk of a server that is gone
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "handover/adopt.h"
+
+/* The place for the descriptor that is called NAME, or NULL. */
+static int *
+place_of (struct adopt *adopt, const char *name)
+{
+  char expected[ADOPT_NAME_MAX];
+
+  if (strcmp (name, ADOPT_SUPERBLOCK_NAME) == 0)
+    return &adopt->superblock;
+  for (size_t i = 0; i < CHUNKS_MAX; ++i) {
+    snprintf (expected, sizeof expected, ADOPT_CHUNK_NAME, i);
+    if (strcmp (name, expected) == 0)
+      return &adopt->chunk[i];
+  }
+  return NULL;
+}
+
+/* One "FD:NAME". */
+static int
+parse_one (const char *item, struct adopt *adopt)
+{
+  char *end;
+  long fd = strtol (item, &end, 10);
+  int *place;
+
+  if (end == item || *end != ':' || fd < 3 || fd > 65535) {
+    log_error ("adopt=...%s: wanted FD:NAME, with the number of an open "
+               "descriptor",
+               item);
+    return -1;
+  }
+  place = place_of (adopt, end + 1);
+  if (place == NULL) {
+    log_error ("adopt=...%s: it is called " ADOPT_SUPERBLOCK_NAME
+               " or " ADOPT_CHUNK_NAME " and so on",
+               item, (size_t) 0);
+    return -1;
+  }
+  if (*place != -1) {
+    log_error ("adopt=...%s: there are two of that name", item);
+    return -1;
+  }
+  if (fcntl ((int) fd, F_SETFD, FD_CLOEXEC) == -1) {
+    log_error ("adopt=...%s: %m", item);
+    return -1;
+  }
+  *place = (int) fd;
+  if (place != &adopt->superblock)
+    adopt->chunks++;
+  return 0;
+}
+
+int
+adopt_parse (const char *value, struct adopt *adopt)
+{
+  char *copy = strdup (value), *item, *rest = copy;
+  int r = -1;
+
+  if (copy == NULL) {
+    log_error ("strdup: %m");
+    return -1;
+  }
+  if (adopt->wanted) {
+    log_error ("adopt= is there twice");
+    goto out;
+  }
+  adopt->wanted = true;
+  adopt->superblock = -1;
+  for (size_t i = 0; i < CHUNKS_MAX; ++i)
+    adopt->chunk[i] = -1;
+  while ((item = strsep (&rest, ",")) != NULL)
+    if (parse_one (item, adopt) == -1)
+      goto out;
+  r = 0;
+
+out:
+  free (copy);
+  return r;
+}
+
+int
+adopt_open (struct adopt *adopt, struct superblock *superblock)
+{
+  int fd = adopt->superblock;
+
+  if (fd == -1) {
+    log_error ("adopt: the disk cannot be taken over: its "
+               "state, " ADOPT_SUPERBLOCK_NAME ", is missing");
+    return -1;
+  }
+  adopt->superblock = -1;
+  if (superblock_open (superblock, fd) == -1)
+    return -1;
+
+  for (size_t i = 0; i < superblock->header->chunk_count; ++i)
+    if (adopt->chunk[i] == -1) {
+      log_error ("adopt: the disk cannot be taken over: chunk %zu of %u is "
+                 "missing",
+                 i, superblock->header->chunk_count);
+      goto err;
+    }
+  if (adopt->chunks != superblock->header->chunk_count) {
+    log_error ("adopt: the disk cannot be taken over: it has %u chunks, not "
+               "%zu",
+               superblock->header->chunk_count, adopt->chunks);
+    goto err;
+  }
+  return 0;
+
+err:
+  superblock_close (superblock);
+  return -1;
+}
+
+void
+adopt_close (struct adopt *adopt)
+{
+  if (!adopt->wanted)
+    return;
+  if (adopt->superblock != -1)
+    close (adopt->superblock);
+  adopt->superblock = -1;
+  for (size_t i = 0; i < CHUNKS_MAX; ++i) {
+    if (adopt->chunk[i] != -1)
+      close (adopt->chunk[i]);
+    adopt->chunk[i] = -1;
+  }
+}

@@ -1,0 +1,45 @@
+/* nbdkit-vram: takes over the disk of a server that is gone
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_ADOPT_H
+#define VRAM_ADOPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gpu/cuda/chunk.h"
+#include "disk/superblock.h"
+
+/* What the descriptors are called while somebody keeps them: the superblock, and
+ * each chunk by its number.
+ */
+#define ADOPT_SUPERBLOCK_NAME "vram-state"
+#define ADOPT_CHUNK_NAME      "vram-chunk-%zu"
+#define ADOPT_NAME_MAX        32
+
+/* The descriptors that adopt= has brought, -1 for those that it has not. */
+struct adopt {
+  bool wanted; /* there was an adopt= */
+  int superblock;
+  int chunk[CHUNKS_MAX];
+  size_t chunks; /* how many chunks were brought */
+};
+
+/* Parse the value of adopt=, "FD:NAME,FD:NAME...": open descriptors of this
+ * process and what they were called in the store; each is taken over, and not
+ * passed on to children.  Returns 0, or -1 after log_error.
+ */
+extern int adopt_parse (const char *value, struct adopt *adopt);
+
+/* Open the superblock that was brought, and check that all chunks that it speaks of
+ * were brought, and no others.  Changes nothing of the disk.  Returns 0, or -1
+ * after log_error.
+ */
+extern int adopt_open (struct adopt *adopt, struct superblock *superblock);
+
+/* Close what is still open of the descriptors.  Who handed them out keeps them.
+ */
+extern void adopt_close (struct adopt *adopt);
+
+#endif /* VRAM_ADOPT_H */

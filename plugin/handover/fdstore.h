@@ -1,0 +1,41 @@
+/* nbdkit-vram: the service manager's descriptor store
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_FDSTORE_H
+#define VRAM_FDSTORE_H
+
+#include <stdbool.h>
+
+/* Whoever started this server and set NOTIFY_SOCKET, which is systemd for a
+ * unit with FileDescriptorStoreMax=, or anything else that speaks its protocol
+ * (sd_notify), keeps descriptors for the server that comes after this one.  The
+ * manager neither answers nor says whether it has room: what it is told are
+ * datagrams, which it takes in order.
+ *
+ * Those below that return int return 0, or -1 after log_error; they wait
+ * for the manager for a few seconds at most.  One thread at a time.
+ */
+
+/* Whether there is a manager to talk to.  Without one nothing else may be
+ * called but fdstore_ready.
+ */
+extern bool fdstore_exists (void);
+
+/* Have the manager keep a duplicate of FD under NAME, whatever poll says of
+ * the descriptor.
+ */
+extern int fdstore_put (const char *name, int fd);
+
+/* Have the manager close all descriptors that it keeps under NAME. */
+extern int fdstore_remove (const char *name);
+
+/* Wait until the manager has taken all that it was told so far. */
+extern int fdstore_wait (void);
+
+/* This server is ready to serve, and STATUS says what.  No error where nobody
+ * wants to know.
+ */
+extern void fdstore_ready (const char *status);
+
+#endif /* VRAM_FDSTORE_H */

@@ -1,0 +1,127 @@
+/* nbdkit-vram: leaves the disk to the server that comes after this one
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "common/log.h"
+#include "handover/adopt.h"
+#include "handover/handover.h"
+#include "gpu/cuda/context.h"
+#include "handover/fdstore.h"
+
+static pid_t parent;
+
+void
+handover_load (void)
+{
+  const char *keeper = getenv ("VRAM_SWAP_KEEPER");
+
+  /* The process above this one may be another already. */
+  parent = keeper ? (pid_t) strtol (keeper, NULL, 10) : getppid ();
+}
+
+int
+handover_parse (const char *value, enum handover *mode)
+{
+  int r;
+
+  if (strcmp (value, "auto") == 0) {
+    *mode = HANDOVER_AUTO;
+    return 0;
+  }
+  r = nbdkit_parse_bool (value);
+  if (r == -1)
+    return -1;
+  *mode = r ? HANDOVER_YES : HANDOVER_NO;
+  return 0;
+}
+
+static int
+put_chunk (const struct chunks *chunks, size_t i)
+{
+  char name[ADOPT_NAME_MAX];
+  CUresult error;
+  int fd, r;
+
+  fd = chunk_export (chunks, i, &error);
+  if (fd == -1) {
+    log_error ("VRAM cannot be exported: " CUDA_WORDS,
+               CUDA_WORDS_ARGS (error));
+    return -1;
+  }
+  snprintf (name, sizeof name, ADOPT_CHUNK_NAME, i);
+  r = fdstore_put (name, fd);
+  close (fd);
+  return r;
+}
+
+int
+handover_begin (const struct chunks *chunks,
+                const struct superblock *superblock)
+{
+  for (size_t i = 0; i < chunks->count; ++i)
+    if (put_chunk (chunks, i) == -1)
+      goto err;
+  /* Last: with this one the disk is complete. */
+  if (fdstore_put (ADOPT_SUPERBLOCK_NAME, superblock->fd) == -1 ||
+      fdstore_wait () == -1)
+    goto err;
+  return 0;
+
+err:
+  handover_revoke (superblock);
+  return -1;
+}
+
+int
+handover_outlive_parent (void)
+{
+  int signal_number = 0;
+
+  if (prctl (PR_GET_PDEATHSIG, &signal_number) == -1 || signal_number == 0)
+    return 0;
+  if (prctl (PR_SET_PDEATHSIG, SIGKILL) == -1) {
+    log_error ("PR_SET_PDEATHSIG: %m");
+    return -1;
+  }
+  /* One that had died already sends no signal any more. */
+  if (getppid () != parent) {
+    log_error ("the process that started this server has ended");
+    return -1;
+  }
+  return 0;
+}
+
+bool
+handover_may_end (const struct superblock *superblock)
+{
+  return atomic_load (&superblock->shared->ended) != 0 ||
+         atomic_load (&superblock->shared->supervisor) != SUPERVISOR_KEEPS;
+}
+
+void
+handover_revoke (const struct superblock *superblock)
+{
+  char name[ADOPT_NAME_MAX];
+
+  atomic_store (&superblock->shared->ended, 1);
+  if (!fdstore_exists () || fdstore_remove (ADOPT_SUPERBLOCK_NAME) == -1)
+    return;
+  for (size_t i = 0; i < superblock->header->chunk_count; ++i) {
+    snprintf (name, sizeof name, ADOPT_CHUNK_NAME, i);
+    if (fdstore_remove (name) == -1)
+      return;
+  }
+  fdstore_wait ();
+}

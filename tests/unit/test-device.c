@@ -1,0 +1,337 @@
+/* nbdkit-vram: tests of which GPU is meant, and of what else users name
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "common/clock.h"
+#include "gpu/cuda/context.h"
+#include "fake-cuda.h"
+#include "gpu/cuda/device.h"
+#include "nbdkit-stubs.h"
+#include "peer.h"
+#include "common/memlock.h"
+#include "common/units.h"
+
+#define COUNT(array) (sizeof (array) / sizeof (array)[0])
+
+static struct devices gpus;
+
+static void
+begin (void)
+{
+  fake_begin ();
+  stub_messages_clear ();
+  fake.gpus = 4;
+  fake.gpu[0] = (struct fake_gpu){ .name = "NVIDIA A100",
+                                   .uuid = { 0x10, 1, 0xab },
+                                   .bus = 1,
+                                   .total = 40 * GiB };
+  fake.gpu[1] = (struct fake_gpu){ .name = "NVIDIA A100 80GB",
+                                   .uuid = { 0x20, 2, 0xcd },
+                                   .bus = 0x0a,
+                                   .device = 0x1f,
+                                   .total = 80 * GiB };
+  fake.gpu[2] = (struct fake_gpu){ .name = "GeForce RTX 3070",
+                                   .uuid = { 0x30, 3 },
+                                   .domain = 1,
+                                   .bus = 1,
+                                   .total = 8 * GiB };
+  fake.gpu[3] = (struct fake_gpu){ .name = "GeForce RTX 3070",
+                                   .uuid = { 0x40, 4 },
+                                   .domain = 0xabcd,
+                                   .bus = 0xff,
+                                   .total = 8 * GiB };
+}
+
+static void
+test_list (void)
+{
+  begin ();
+  CHECK_EQ (devices_list (&gpus), 0);
+  CHECK_EQ (gpus.count, 4);
+  for (int i = 0; i < 4; ++i) {
+    CHECK_EQ (gpus.gpu[i].index, i);
+    CHECK_STR (gpus.gpu[i].name, fake.gpu[i].name);
+    CHECK_EQ (gpus.gpu[i].total, fake.gpu[i].total);
+    CHECK_EQ (gpus.gpu[i].uuid_bytes[0], fake.gpu[i].uuid[0]);
+  }
+  CHECK_STR (gpus.gpu[0].pci, "0000:01:00.0");
+  CHECK_STR (gpus.gpu[1].pci, "0000:0a:1f.0");
+  CHECK_STR (gpus.gpu[3].pci, "abcd:ff:00.0");
+  CHECK_STR (gpus.gpu[0].uuid, "GPU-1001ab00-0000-0000-0000-000000000000");
+  devices_free (&gpus);
+
+  fake.gpus = 0;
+  CHECK_EQ (devices_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (devices_list_error (), "lists no GPU");
+  stub_messages_clear ();
+  fake.gpus = 4;
+
+  /* One that is broken does not take the others with it. */
+  fake_fail (FN_device_get_uuid, 3, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (devices_list (&gpus), 0);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning: GPU 2 ");
+  CHECK_EQ (gpus.count, 3);
+  CHECK_EQ (gpus.gpu[2].index, 3);
+  CHECK (devices_find (&gpus, "3") == &gpus.gpu[2]);
+  devices_free (&gpus);
+
+  stub_messages_clear ();
+  atomic_store (&fake.lost, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (devices_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
+  CHECK (gpus.gpu == NULL && gpus.count == 0);
+  fake.gpus = 1;
+  atomic_store (&fake.lost, 0);
+  stub_messages_clear ();
+  fake_fail (FN_device_total_mem, 1, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (devices_list (&gpus), -1);
+  CHECK_EQ (stub_errors_count (), 2);
+  CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
+  CHECK (gpus.gpu == NULL && gpus.count == 0);
+}
+
+#define NONE    -1
+#define SEVERAL -2
+
+static void
+test_find (void)
+{
+  static const struct {
+    const char *spec;
+    int index;
+  } table[] = {
+    /* Numbers */
+    { "0", 0 },
+    { "3", 3 },
+    { "03", 3 },
+    { "4", NONE },
+    { "-1", NONE },
+    { "4294967296", NONE },
+    { "18446744073709551616", NONE },
+    /* Names: the whole name beats a part of one, in either case */
+    { "NVIDIA A100", 0 },
+    { "nvidia a100", 0 },
+    { "NVIDIA A100 80GB", 1 },
+    { "80gb", 1 },
+    { "A100", SEVERAL },
+    { "geforce", SEVERAL },
+    { "GeForce RTX 3070", SEVERAL },
+    { "Radeon", NONE },
+    { "", NONE },
+    /* Digits are a number, never a part of a name */
+    { "3070", NONE },
+    { "100", NONE },
+    /* UUIDs */
+    { "GPU-1001ab00-0000-0000-0000-000000000000", 0 },
+    { "gpu-2002CD00-0000-0000-0000-000000000000", 1 },
+    { "30030000-0000-0000-0000-000000000000", 2 },
+    { "GPU-1001ab00", NONE },
+    { "GPU-50030000-0000-0000-0000-000000000000", NONE },
+    /* PCI addresses; without a domain that is 0 */
+    { "0000:01:00.0", 0 },
+    { "00000000:01:00.0", 0 },
+    { "00000000:0A:1F.0", 1 },
+    { "01:00.0", 0 },
+    { "1:0.0", 0 },
+    { "0a:1f.0", 1 },
+    { "0001:01:00.0", 2 },
+    { "00000001:01:00.0", 2 },
+    { "ABCD:FF:00.0", 3 },
+    { "ff:00.0", NONE },
+    { "0000:01:00.1", NONE },
+    { "0000:01:00.0x", NONE },
+    { "0000:01:00", NONE },
+    { "0000:02:00.0", NONE },
+  };
+
+  begin ();
+  CHECK_EQ (devices_list (&gpus), 0);
+  for (size_t i = 0; i < COUNT (table); ++i) {
+    const struct device *gpu;
+
+    stub_messages_clear ();
+    gpu = devices_find (&gpus, table[i].spec);
+    if ((gpu ? gpu->index : NONE) !=
+        (table[i].index == SEVERAL ? NONE : table[i].index))
+      check_fail (__FILE__, __LINE__, "device=%s is %d", table[i].spec,
+                  gpu ? gpu->index : NONE);
+    if (gpu) {
+      CHECK_EQ (stub_errors_count (), 0);
+      continue;
+    }
+    /* Says what is wrong, and lists what there is. */
+    CHECK_EQ (stub_errors_count (), 5);
+    CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL
+                                     ? "means 2 GPUs"
+                                     : "is no GPU of this machine");
+    for (unsigned g = 0; g < 4; ++g)
+      CHECK_HOLDS (stub_errors (), gpus.gpu[g].uuid);
+  }
+  devices_free (&gpus);
+}
+
+static void
+test_most_free (void)
+{
+  const struct device *gpu;
+  uint64_t bytes;
+
+  begin ();
+  CHECK_EQ (devices_list (&gpus), 0);
+  gpu = devices_most_free (&gpus);
+  CHECK (gpu != NULL);
+  CHECK_EQ (gpu->index, 1);
+  fake.gpu[1].used_by_others = 41 * GiB;
+  gpu = devices_most_free (&gpus);
+  CHECK (gpu != NULL);
+  CHECK_EQ (gpu->index, 0);
+  CHECK_EQ (device_free_bytes (&gpus.gpu[1], &bytes), 0);
+  CHECK_EQ (bytes, 39 * GiB);
+  /* Of those that are as good the first. */
+  fake.gpu[0].used_by_others = 39 * GiB;
+  fake.gpu[1].used_by_others = 79 * GiB;
+  CHECK_EQ (devices_most_free (&gpus)->index, 2);
+  /* One that does not answer is passed over; when none does, that is all. */
+  fake_fail (FN_primary_ctx_retain, 3, CUDA_ERROR_UNKNOWN);
+  CHECK_EQ (devices_most_free (&gpus)->index, 3);
+  CHECK_EQ (atomic_load (&fake.contexts), 0);
+  atomic_store (&fake.lost, 719);
+  CHECK (devices_most_free (&gpus) == NULL);
+  devices_free (&gpus);
+}
+
+/* ---- Other words ---- */
+
+static void
+test_resident (void)
+{
+  static const struct {
+    const char *value;
+    int mode;
+  } table[] = {
+    { "no", MEMLOCK_NO },
+    { "auto", MEMLOCK_AUTO },
+    { "yes", MEMLOCK_YES },
+    { "required", MEMLOCK_REQUIRED },
+    { "", -1 },
+    { "Yes", -1 },
+    { "yes ", -1 },
+    { "1", -1 },
+    { "require", -1 },
+  };
+
+  for (size_t i = 0; i < COUNT (table); ++i) {
+    enum memlock mode = MEMLOCK_AUTO;
+    int r;
+
+    stub_messages_clear ();
+    r = memlock_parse (table[i].value, &mode);
+    CHECK_EQ (r, table[i].mode == -1 ? -1 : 0);
+    CHECK_EQ (stub_errors_count (), r == 0 ? 0 : 1);
+    CHECK_EQ (mode, r == 0 ? table[i].mode : (int) MEMLOCK_AUTO);
+    if (r == -1)
+      CHECK_HOLDS (stub_errors (), "resident=");
+  }
+}
+
+static void
+test_peers (void)
+{
+  stub_messages_clear ();
+  stub_set_peer (AF_UNIX, 0);
+  CHECK (peer_allowed ());
+  stub_set_peer (AF_UNIX, (int64_t) geteuid ());
+  CHECK (peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 0);
+  stub_set_peer (AF_UNIX, (int64_t) geteuid () + 12345);
+  CHECK (!peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "allow=any");
+  /* Who it is cannot be found out. */
+  stub_set_peer (AF_UNIX, -1);
+  CHECK (!peer_allowed ());
+  /* Elsewhere there is nobody to ask for, which is worth one warning. */
+  stub_messages_clear ();
+  stub_set_peer (AF_INET, -1);
+  for (unsigned i = 0; i < 3; ++i)
+    CHECK (peer_allowed ());
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning");
+}
+
+#define REFUSALS 1000
+
+static void *
+refuse_often (void *now_ms)
+{
+  for (unsigned i = 0; i < REFUSALS; ++i)
+    peer_log_refusal (70001, *(uint64_t *) now_ms);
+  return NULL;
+}
+
+/* Clients that are refused cannot fill the log. */
+static void
+test_refusals (void)
+{
+  uint64_t now_ms = clock_ms ();
+  pthread_t thread[4];
+
+  /* The first line of a user says what to do about it. */
+  stub_messages_clear ();
+  peer_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "refused a client with uid 70001: only root");
+  CHECK_HOLDS (stub_errors (), "allow=any");
+
+  stub_messages_clear ();
+  for (size_t i = 0; i < COUNT (thread); ++i)
+    CHECK (pthread_create (&thread[i], NULL, refuse_often, &now_ms) == 0);
+  for (size_t i = 0; i < COUNT (thread); ++i)
+    pthread_join (thread[i], NULL);
+  peer_log_refusal (70001, now_ms + REFUSED_AGAIN_MS - 1);
+  CHECK_EQ (stub_errors_count (), 0);
+  CHECK_HOLDS (stub_debugs (), "uid 70001");
+
+  /* All of them are told of, at some time, and nothing is told twice. */
+  now_ms += REFUSED_AGAIN_MS;
+  peer_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_STR (stub_errors (), "refused 4002 more clients, the last with uid "
+                             "70001\n");
+  stub_messages_clear ();
+  peer_log_refusal (70001, now_ms);
+  CHECK_EQ (stub_errors_count (), 0);
+  now_ms += REFUSED_AGAIN_MS;
+  peer_log_refusal (70001, now_ms);
+  CHECK_HOLDS (stub_errors (), "refused 2 more clients");
+
+  /* Not by many users either. */
+  stub_messages_clear ();
+  for (unsigned i = 0; i < REFUSALS; ++i)
+    peer_log_refusal (80000 + i, now_ms);
+  CHECK_HOLDS (stub_errors (), "refused a client with uid 80000");
+  CHECK (stub_errors_count () < REFUSED_USERS_MAX);
+}
+
+int
+main (int argc, char *argv[])
+{
+  check_begin (argc, argv);
+  RUN (test_list);
+  RUN (test_find);
+  RUN (test_most_free);
+  RUN (test_resident);
+  RUN (test_peers);
+  RUN (test_refusals);
+  return check_end ();
+}

@@ -1,0 +1,748 @@
+/* nbdkit-vram: tests of the window: what opens it, what shuts it
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "gpu/vulkan/libvulkan.h"
+#include "nbdkit-stubs.h"
+#include "common/units.h"
+#include "gpu/vulkan/mapping.h"
+
+/* A Vulkan with one GPU, whose VRAM are files in memory: what is exported is a
+ * descriptor of a chunk's file.  A file that is cut short makes its mapping
+ * fault, as the driver's does when it cannot bring VRAM back.
+ */
+
+#define CHUNK_SIZE  (64 * KiB)
+#define CHUNK_COUNT 4
+#define LAST_SIZE   (20 * KiB)
+#define VRAM_SIZE   ((CHUNK_COUNT - 1) * CHUNK_SIZE + LAST_SIZE)
+
+static const uint8_t uuid[16] = "GPU of the test";
+
+static int files[CHUNK_COUNT];
+static struct chunk chunk_list[CHUNK_COUNT];
+static struct chunks chunks;
+
+/* What fails, and what there is. */
+static struct {
+  bool no_library;
+  uint32_t version;
+  VkResult instance, enumerate, extensions, device, map;
+  unsigned map_number; /* which call of map_memory fails, from 1 */
+  uint32_t gpus;
+  bool no_extension;
+  VkFlags type;
+  uint64_t heap;
+  uint32_t importable; /* bit set: memory of that type can be imported */
+  CUresult export;
+  bool cut_short; /* files lose their content when they are mapped */
+} config;
+
+static struct memory {
+  int fd;
+  uint64_t size;
+  void *address;
+} memories[64];
+static unsigned memory_count, map_calls;
+static int live_memories, live_instances, live_devices;
+
+struct libvulkan libvulkan;
+
+void
+libvulkan_prepare (void)
+{
+}
+
+int
+libvulkan_load (void)
+{
+  return config.no_library ? -1 : 0;
+}
+
+const char *
+libvulkan_load_error (void)
+{
+  return "cannot load libvulkan.so.1";
+}
+
+const char *
+libvulkan_result_name (VkResult result)
+{
+  return result == VK_ERROR_INVALID_EXTERNAL_HANDLE ? "INVALID_EXTERNAL_HANDLE"
+                                                    : "SOME_ERROR";
+}
+
+int
+chunk_export (const struct chunks *c, size_t i, CUresult *error)
+{
+  CHECK (c == &chunks);
+  *error = config.export;
+  return config.export == CUDA_SUCCESS ? fcntl (files[i], F_DUPFD_CLOEXEC, 100)
+                                       : -1;
+}
+
+static VkResult
+enumerate_instance_version (uint32_t *version)
+{
+  *version = config.version;
+  return VK_SUCCESS;
+}
+
+static VkResult
+create_instance (const VkInstanceCreateInfo *info, const void *allocator,
+                 VkInstance *instance)
+{
+  CHECK_EQ (info->type, VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO);
+  CHECK_EQ (info->application_info->api_version, VK_API_VERSION_1_1);
+  CHECK (allocator == NULL);
+  if (config.instance != VK_SUCCESS)
+    return config.instance;
+  live_instances++;
+  *instance = (VkInstance) &live_instances;
+  return VK_SUCCESS;
+}
+
+static void
+destroy_instance (VkInstance instance, const void *allocator)
+{
+  CHECK (instance == (VkInstance) &live_instances && allocator == NULL);
+  CHECK_EQ (live_devices, 0);
+  live_instances--;
+}
+
+static VkResult
+enumerate_physical_devices (VkInstance instance, uint32_t *count,
+                            VkPhysicalDevice *devices)
+{
+  CHECK (instance == (VkInstance) &live_instances);
+  CHECK (*count >= config.gpus);
+  for (uintptr_t i = 0; i < config.gpus; ++i)
+    devices[i] = (VkPhysicalDevice) (i + 1);
+  *count = config.gpus;
+  return config.enumerate;
+}
+
+/* The last one is the GPU of the test. */
+static void
+get_properties (VkPhysicalDevice device,
+                VkPhysicalDeviceProperties2 *properties)
+{
+  VkPhysicalDeviceIDProperties *id = properties->next;
+
+  CHECK_EQ (properties->type, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2);
+  CHECK_EQ (id->type, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES);
+  memset (id->device_uuid, 0xee, sizeof id->device_uuid);
+  if ((uintptr_t) device == config.gpus)
+    memcpy (id->device_uuid, uuid, sizeof id->device_uuid);
+}
+
+static void
+get_memory_properties (VkPhysicalDevice device,
+                       VkPhysicalDeviceMemoryProperties *properties)
+{
+  CHECK_EQ ((uintptr_t) device, config.gpus);
+  memset (properties, 0, sizeof *properties);
+  properties->heap_count = 2;
+  properties->heap[0].size = 8 * GiB;
+  properties->heap[1].size = config.heap;
+  properties->type_count = 4;
+  properties->type[0].properties = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+  properties->type[1].properties = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                   VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  properties->type[2].properties = config.type;
+  properties->type[2].heap = 1;
+  properties->type[3].properties = config.type;
+  properties->type[3].heap = 1;
+}
+
+static void
+get_queue_families (VkPhysicalDevice device, uint32_t *count,
+                    VkQueueFamilyProperties *properties)
+{
+  CHECK_EQ ((uintptr_t) device, config.gpus);
+  CHECK (*count >= 3);
+  *count = 3;
+  properties[0].flags = 7;
+  properties[1].flags = 4;
+  properties[2].flags = 6;
+  for (unsigned i = 0; i < 3; ++i)
+    properties[i].count = 1;
+}
+
+static VkResult
+enumerate_extensions (VkPhysicalDevice device, const char *layer,
+                      uint32_t *count, VkExtensionProperties *properties)
+{
+  CHECK_EQ ((uintptr_t) device, config.gpus);
+  CHECK (layer == NULL && *count >= 2);
+  *count = config.no_extension ? 1 : 2;
+  strcpy (properties[0].name, "VK_KHR_external_memory");
+  strcpy (properties[1].name, "VK_KHR_external_memory_fd");
+  return config.extensions;
+}
+
+static VkResult
+create_device (VkPhysicalDevice gpu, const VkDeviceCreateInfo *info,
+               const void *allocator, VkDevice *device)
+{
+  CHECK_EQ ((uintptr_t) gpu, config.gpus);
+  CHECK_EQ (info->type, VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO);
+  CHECK_EQ (info->queue_count, 1);
+  /* The family that can do least. */
+  CHECK_EQ (info->queues->family, 1);
+  CHECK_EQ (info->extension_count, 1);
+  CHECK_STR (info->extensions[0], "VK_KHR_external_memory_fd");
+  CHECK (allocator == NULL);
+  if (config.device != VK_SUCCESS)
+    return config.device;
+  live_devices++;
+  *device = (VkDevice) &live_devices;
+  return VK_SUCCESS;
+}
+
+static void
+destroy_device (VkDevice device, const void *allocator)
+{
+  CHECK (device == (VkDevice) &live_devices && allocator == NULL);
+  CHECK_EQ (live_memories, 0);
+  live_devices--;
+}
+
+static VkResult
+allocate_memory (VkDevice device, const VkMemoryAllocateInfo *info,
+                 const void *allocator, VkDeviceMemory *memory)
+{
+  const VkImportMemoryFdInfoKHR *import = info->next;
+  struct memory *m = &memories[memory_count];
+  struct stat st;
+
+  CHECK (device == (VkDevice) &live_devices && allocator == NULL);
+  CHECK_EQ (info->type, VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO);
+  CHECK_EQ (import->type, VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR);
+  CHECK_EQ (import->handle_type, VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT);
+  CHECK (fstat (import->fd, &st) == 0);
+  CHECK_EQ (info->size, st.st_size);
+  CHECK (info->memory_type == 2 || info->memory_type == 3);
+  if (!(config.importable & (1U << info->memory_type)))
+    return VK_ERROR_INVALID_EXTERNAL_HANDLE;
+  CHECK (memory_count < 64);
+  m->fd = import->fd;
+  m->size = info->size;
+  m->address = NULL;
+  *memory = memory_count++;
+  live_memories++;
+  return VK_SUCCESS;
+}
+
+static VkResult
+map_memory (VkDevice device, VkDeviceMemory memory, uint64_t offset,
+            uint64_t size, uint32_t flags, void **pointer)
+{
+  struct memory *m = &memories[memory];
+
+  CHECK (device == (VkDevice) &live_devices && memory < memory_count);
+  CHECK (offset == 0 && size == VK_WHOLE_SIZE && flags == 0);
+  CHECK (m->address == NULL);
+  if (++map_calls == config.map_number)
+    return VK_ERROR_MEMORY_MAP_FAILED;
+  m->address =
+      mmap (NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+  CHECK (m->address != MAP_FAILED);
+  if (config.cut_short)
+    CHECK (ftruncate (m->fd, 0) == 0);
+  *pointer = m->address;
+  return VK_SUCCESS;
+}
+
+static void
+unmap_memory (VkDevice device, VkDeviceMemory memory)
+{
+  struct memory *m = &memories[memory];
+
+  CHECK (device == (VkDevice) &live_devices && m->address);
+  munmap (m->address, m->size);
+  m->address = NULL;
+}
+
+static void
+free_memory (VkDevice device, VkDeviceMemory memory, const void *allocator)
+{
+  struct memory *m = &memories[memory];
+
+  CHECK (device == (VkDevice) &live_devices && allocator == NULL);
+  CHECK (m->address == NULL && m->fd != -1);
+  close (m->fd);
+  m->fd = -1;
+  live_memories--;
+}
+
+/* Names for errors of libcuda. */
+
+static CUresult
+get_error_name (CUresult error, const char **name)
+{
+  (void) error;
+  *name = "CUDA_ERROR_OF_THE_TEST";
+  return CUDA_SUCCESS;
+}
+
+static CUresult
+get_error_string (CUresult error, const char **text)
+{
+  (void) error;
+  *text = "the test wants it so";
+  return CUDA_SUCCESS;
+}
+
+/* All in order, VRAM full of what DATA holds. */
+static unsigned char data[VRAM_SIZE];
+
+static void
+begin (void)
+{
+  struct rnd rnd;
+
+  memset (&config, 0, sizeof config);
+  config.version = VK_API_VERSION_1_1;
+  config.gpus = 3;
+  config.type = 7;
+  config.heap = 8 * GiB;
+  config.importable = ~0U;
+  memory_count = map_calls = 0;
+  stub_messages_clear ();
+
+  chunks = (struct chunks){
+    .size = VRAM_SIZE,
+    .count = CHUNK_COUNT,
+    .chunk = chunk_list,
+    .mapped = true,
+    .chunk_size = CHUNK_SIZE,
+  };
+  rnd_begin (&rnd, 1);
+  for (size_t i = 0; i < VRAM_SIZE; ++i)
+    data[i] = rnd_next (&rnd) % 255; /* no line of ones */
+  for (size_t i = 0; i < CHUNK_COUNT; ++i) {
+    chunk_list[i].offset = i * CHUNK_SIZE;
+    chunk_list[i].size = i == CHUNK_COUNT - 1 ? LAST_SIZE : CHUNK_SIZE;
+    files[i] = memfd_create ("vram", MFD_CLOEXEC);
+    CHECK (files[i] != -1);
+    CHECK (ftruncate (files[i], (off_t) chunk_list[i].size) == 0);
+    CHECK_EQ (
+        pwrite (files[i], data + chunk_list[i].offset, chunk_list[i].size, 0),
+        chunk_list[i].size);
+  }
+}
+
+static unsigned
+open_descriptors (void)
+{
+  unsigned n = 0;
+
+  for (int fd = 0; fd < 256; ++fd)
+    n += fcntl (fd, F_GETFD) != -1;
+  return n;
+}
+
+static void
+end (void)
+{
+  CHECK_EQ (live_memories, 0);
+  CHECK_EQ (live_devices, 0);
+  CHECK_EQ (live_instances, 0);
+  for (size_t i = 0; i < CHUNK_COUNT; ++i)
+    close (files[i]);
+}
+
+static struct mapping *
+open_mapping (void)
+{
+  char reason[MAPPING_REASON] = "";
+  struct mapping *window = mapping_open (&chunks, uuid, reason);
+
+  CHECK_STR (reason, "");
+  CHECK (window);
+  CHECK (mapping_is_open (window));
+  return window;
+}
+
+/* What the files hold. */
+static void
+check_vram (const unsigned char *expected)
+{
+  static unsigned char seen[VRAM_SIZE];
+
+  for (size_t i = 0; i < CHUNK_COUNT; ++i)
+    CHECK_EQ (
+        pread (files[i], seen + chunk_list[i].offset, chunk_list[i].size, 0),
+        chunk_list[i].size);
+  CHECK (memcmp (seen, expected, VRAM_SIZE) == 0);
+}
+
+/* Copies of any size at any place are the same as those of an array, across
+ * the borders of chunks as well.
+ */
+static void
+test_copies (void)
+{
+  static unsigned char buf[VRAM_SIZE];
+  struct mapping *window;
+  struct rnd rnd;
+
+  begin ();
+  rnd_begin (&rnd, 2);
+  window = open_mapping ();
+  for (unsigned i = check_effort (2000); i > 0; --i) {
+    uint64_t offset = rnd_below (&rnd, VRAM_SIZE);
+    size_t count = 1 + rnd_below (&rnd, VRAM_SIZE - offset);
+
+    if (rnd_below (&rnd, 2)) {
+      for (size_t j = 0; j < count; ++j)
+        buf[j] = (unsigned char) (rnd.state + j) % 255;
+      memcpy (data + offset, buf, count);
+      CHECK_EQ (mapping_write (window, offset, buf, count), 0);
+    }
+    else {
+      CHECK_EQ (mapping_read (window, buf, offset, count), 0);
+      CHECK (memcmp (data + offset, buf, count) == 0);
+    }
+  }
+  check_vram (data);
+  CHECK_EQ (stub_errors_count (), 0);
+  mapping_free (window, false);
+  end ();
+}
+
+/* What a GPU that is gone answers is not taken for data. */
+static void
+test_ones (void)
+{
+  static unsigned char ones[256], buf[256];
+  struct mapping *window;
+
+  begin ();
+  window = open_mapping ();
+  memset (ones, 0xff, sizeof ones);
+  CHECK_EQ (mapping_write (window, CHUNK_SIZE - 64, ones, 128), 0);
+  CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE - 64, 128), -1);
+  CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE - 64, 64), -1);
+  CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE - 120, 180), -1);
+  CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE - 20, 5), -1);
+  /* Of these lines only parts are ones. */
+  CHECK_EQ (mapping_write (window, 0, ones, 63), 0);
+  CHECK_EQ (mapping_write (window, 65, ones, 63), 0);
+  CHECK_EQ (mapping_read (window, buf, 0, 128), 0);
+  CHECK (memcmp (buf, ones, 63) == 0 && memcmp (buf + 65, ones, 63) == 0);
+  /* It is no reason to shut the window. */
+  CHECK (mapping_is_open (window));
+  CHECK_EQ (mapping_read (window, buf, 1000, 100), 0);
+  mapping_free (window, false);
+  end ();
+}
+
+/* Each reason why there is no window, in words, with nothing left behind. */
+static void
+refused (const char *words)
+{
+  char reason[MAPPING_REASON] = "";
+  unsigned descriptors = open_descriptors ();
+
+  CHECK (mapping_open (&chunks, uuid, reason) == NULL);
+  CHECK_HOLDS (reason, words);
+  CHECK (strchr (reason, '\n') == NULL);
+  CHECK_EQ (open_descriptors (), descriptors);
+  CHECK_EQ (stub_errors_count (), 0);
+  end ();
+}
+
+static void
+test_refusals (void)
+{
+  begin ();
+  chunks.mapped = false;
+  refused ("cannot export VRAM");
+  begin ();
+  config.no_library = true;
+  refused ("libvulkan.so.1");
+  begin ();
+  config.version = 1U << 22;
+  refused ("older than version 1.1");
+  begin ();
+  config.instance = VK_ERROR_INCOMPATIBLE_DRIVER;
+  refused ("Vulkan does not start: SOME_ERROR (-9)");
+  begin ();
+  config.enumerate = VK_ERROR_INITIALIZATION_FAILED;
+  refused ("does not list its devices");
+  begin ();
+  config.gpus = 0;
+  refused ("none of Vulkan's 0 devices is this GPU");
+  begin ();
+  config.no_extension = true;
+  refused ("does not have VK_KHR_external_memory_fd");
+  begin ();
+  config.extensions = VK_ERROR_OUT_OF_HOST_MEMORY;
+  refused ("does not have VK_KHR_external_memory_fd");
+  begin ();
+  config.type = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  refused ("cannot see the VRAM of this GPU; Resizable BAR");
+  begin ();
+  config.heap = 200 * KiB;
+  refused ("can see only 200 KiB of this GPU's VRAM, and 212 KiB are wanted; "
+           "Resizable BAR");
+  begin ();
+  config.device = VK_ERROR_INITIALIZATION_FAILED;
+  refused ("Vulkan does not open this GPU: SOME_ERROR (-3)");
+  begin ();
+  config.export = 1;
+  refused ("VRAM cannot be exported: the test wants it so "
+           "(CUDA_ERROR_OF_THE_TEST)");
+  begin ();
+  config.importable = 0;
+  refused ("Vulkan does not map memory of CUDA: INVALID_EXTERNAL_HANDLE "
+           "(-1000072003)");
+  begin ();
+  config.map_number = CHUNK_COUNT;
+  refused ("chunk 3 of 4: SOME_ERROR (-5)");
+}
+
+/* The type of memory that can be imported need not be the first. */
+static void
+test_second_type (void)
+{
+  unsigned descriptors;
+  struct mapping *window;
+  unsigned char byte;
+
+  begin ();
+  descriptors = open_descriptors ();
+  config.importable = 1U << 3;
+  window = open_mapping ();
+  CHECK_EQ (mapping_read (window, &byte, VRAM_SIZE - 1, 1), 0);
+  CHECK_EQ (byte, data[VRAM_SIZE - 1]);
+  mapping_free (window, false);
+  CHECK_EQ (open_descriptors (), descriptors);
+  end ();
+}
+
+static void
+test_probe (void)
+{
+  char reason[MAPPING_REASON] = "";
+
+  begin ();
+  CHECK (mapping_probe (uuid, 8 * GiB, reason));
+  CHECK (!mapping_probe (uuid, 8 * GiB + 1, reason));
+  CHECK_HOLDS (reason, "can see only 8 GiB");
+  CHECK_EQ (memory_count, 0);
+  config.no_library = true;
+  CHECK (!mapping_probe (uuid, 1, reason));
+  end ();
+}
+
+/* Make the mapping of chunk I fault. */
+static void
+break_chunk (size_t i)
+{
+  CHECK (ftruncate (files[i], 0) == 0);
+}
+
+static void
+test_sigbus (void)
+{
+  static unsigned char buf[CHUNK_SIZE];
+  struct mapping *window;
+
+  for (int write = 0; write < 2; ++write) {
+    begin ();
+    window = open_mapping ();
+    break_chunk (1);
+    /* One that begins in a chunk that is still there. */
+    if (write)
+      CHECK_EQ (mapping_write (window, CHUNK_SIZE - 100, buf, 200), -1);
+    else
+      CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE - 100, 200), -1);
+    CHECK (!mapping_is_open (window));
+    CHECK_EQ (stub_errors_count (), 1);
+    CHECK_HOLDS (stub_errors (), "SIGBUS");
+    /* Shut for what would still work as well, and not a word more. */
+    CHECK_EQ (mapping_read (window, buf, 0, 100), -1);
+    CHECK_EQ (mapping_write (window, 0, buf, 100), -1);
+    CHECK_EQ (mapping_read (window, buf, CHUNK_SIZE, 100), -1);
+    CHECK_EQ (stub_errors_count (), 1);
+    mapping_free (window, false);
+    end ();
+  }
+}
+
+/* A mapping that faults from the beginning is no window. */
+static void
+test_sigbus_at_once (void)
+{
+  begin ();
+  config.cut_short = true;
+  refused ("cannot be read (SIGBUS)");
+}
+
+static atomic_uint hammered;
+
+static void *
+hammer (void *arg)
+{
+  struct mapping *window = arg;
+  unsigned char buf[600];
+  struct rnd rnd;
+  int r = 0;
+
+  rnd_begin (&rnd, 10 + atomic_fetch_add (&hammered, 1));
+  memset (buf, 1, sizeof buf);
+  while (r == 0) {
+    uint64_t offset = rnd_below (&rnd, VRAM_SIZE - sizeof buf);
+
+    r = rnd_below (&rnd, 2) ? mapping_write (window, offset, buf, sizeof buf)
+                            : mapping_read (window, buf, offset, sizeof buf);
+  }
+  CHECK_EQ (r, -1);
+  CHECK (!mapping_is_open (window));
+  return NULL;
+}
+
+/* All threads come out of it when the mapping goes, and it is said once. */
+static void
+test_sigbus_threads (void)
+{
+  for (unsigned i = check_effort (20); i > 0; --i) {
+    pthread_t threads[6];
+    struct mapping *window;
+
+    begin ();
+    window = open_mapping ();
+    for (size_t t = 0; t < 6; ++t)
+      CHECK (pthread_create (&threads[t], NULL, hammer, window) == 0);
+    usleep (1000 * (i % 8));
+    for (size_t c = 0; c < CHUNK_COUNT; ++c)
+      break_chunk (c);
+    for (size_t t = 0; t < 6; ++t)
+      pthread_join (threads[t], NULL);
+    CHECK_EQ (stub_errors_count (), 1);
+    mapping_free (window, false);
+    end ();
+  }
+}
+
+/* A fault that is none of the window's goes to who had the signal before. */
+
+static sigjmp_buf elsewhere;
+static volatile sig_atomic_t passed_on;
+static const volatile char *volatile passed_address;
+
+static void
+count_and_jump (int sig, siginfo_t *info, void *context)
+{
+  (void) context;
+  CHECK_EQ (sig, SIGBUS);
+  passed_on++;
+  passed_address = info->si_addr;
+  siglongjmp (elsewhere, 1);
+}
+
+static void
+test_foreign_sigbus (void)
+{
+  struct sigaction old, now,
+      action = { .sa_sigaction = count_and_jump, .sa_flags = SA_SIGINFO };
+  static unsigned char buf[100];
+  struct mapping *window;
+  int fd = memfd_create ("elsewhere", MFD_CLOEXEC);
+  volatile unsigned char *p =
+      mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+  CHECK (p != MAP_FAILED);
+  CHECK (sigaction (SIGBUS, &action, &old) == 0);
+  begin ();
+  window = open_mapping ();
+
+  /* Not in a copy. */
+  passed_on = 0;
+  if (sigsetjmp (elsewhere, 1) == 0)
+    p[10] = 1;
+  CHECK_EQ (passed_on, 1);
+  CHECK (passed_address == (const volatile char *) p + 10);
+
+  /* In a copy, in host memory. */
+  if (sigsetjmp (elsewhere, 1) == 0)
+    mapping_write (window, 0, (const void *) p, 100);
+  CHECK_EQ (passed_on, 2);
+  CHECK (mapping_is_open (window));
+
+  /* Sent by someone. */
+  if (sigsetjmp (elsewhere, 1) == 0)
+    raise (SIGBUS);
+  CHECK_EQ (passed_on, 3);
+
+  /* And the window's own do not get there. */
+  break_chunk (0);
+  CHECK_EQ (mapping_read (window, buf, 0, sizeof buf), -1);
+  CHECK_EQ (passed_on, 3);
+
+  mapping_free (window, false);
+  CHECK (sigaction (SIGBUS, &old, &now) == 0);
+  CHECK (now.sa_sigaction == count_and_jump);
+  munmap ((void *) p, 4096);
+  close (fd);
+  end ();
+}
+
+/* The driver of a GPU that is lost is not called. */
+static void
+test_leave (void)
+{
+  begin ();
+  mapping_free (open_mapping (), true);
+  CHECK_EQ (live_memories, CHUNK_COUNT);
+  CHECK_EQ (live_devices, 1);
+  CHECK_EQ (live_instances, 1);
+  for (VkDeviceMemory i = 0; i < CHUNK_COUNT; ++i) {
+    unmap_memory ((VkDevice) &live_devices, i);
+    free_memory ((VkDevice) &live_devices, i, NULL);
+  }
+  live_devices = live_instances = 0;
+  end ();
+}
+
+int
+main (int argc, char *argv[])
+{
+#define STUB(field, symbol, type, args) libvulkan.field = field;
+#include "gpu/vulkan/libvulkan-stubs.h"
+#undef STUB
+  libcuda.get_error_name = get_error_name;
+  libcuda.get_error_string = get_error_string;
+  check_begin (argc, argv);
+  RUN (test_copies);
+  RUN (test_ones);
+  RUN (test_refusals);
+  RUN (test_second_type);
+  RUN (test_probe);
+  RUN (test_sigbus);
+  RUN (test_sigbus_at_once);
+  RUN (test_sigbus_threads);
+  RUN (test_foreign_sigbus);
+  RUN (test_leave);
+  return check_end ();
+}
