@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# nbdkit-vram: what every functional test begins with: a server, its driver, its log, its end
+# nbdkit-vram: what every test of a whole server begins with: a server, its driver, its log, its end
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # A test is a script that sources this file, says what it requires, starts a server with start_vram, does one
@@ -7,7 +7,7 @@
 #
 # From the environment (make check sets what it knows; run-all is for a machine without automake):
 #
-#   VRAM_BUILD         the build's top folder, default: found from where make runs
+#   VRAM_BUILD         the build's top folder, default: the second folder up, for tests run in the build's tests/nbd
 #   VRAM_PLUGIN        the plugin, default: the build's
 #   PLUGIN_NAME        what it is called, default vram
 #   NBDKIT             nbdkit
@@ -31,7 +31,7 @@ fi
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for the tests
 top_srcdir=$(dirname "$tests")
-: "${VRAM_BUILD:=$(cd .. && pwd)}"
+: "${VRAM_BUILD:=$(cd ../.. && pwd)}"
 : "${VRAM_PLUGIN:=$VRAM_BUILD/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so}"
 standin=$VRAM_BUILD/tests/standin
 

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# nbdkit-vram: servers are killed at random instants under load; each next one takes over the disk, nothing acknowledged is lost
+# SPDX-License-Identifier: BSD-3-Clause
+
+: "${VRAM_TEST_TIMEOUT:=500}"
+export VRAM_TEST_TIMEOUT
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program python3
+[ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+kills=50 kills_forced=10
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=5 kills_forced=3
+launcher
+export VRAM_PATIENCE=$patience
+free_vram ()
+{
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_memory_free=//p' | head -n 1
+}
+before=$(free_vram)
+rm -f "$tmp"/report.* "$tmp"/vulkan.*
+server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
+
+# Three chunks, by whichever way each copy goes.
+python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=136M store=yes
+clean_report
+rm -f "$tmp"/report.* "$tmp"/vulkan.*
+
+# By a way left to chance; and by DMA alone, so slowly that most servers die in the middle of copies.
+python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
+  "$VRAM_PLUGIN" size=16M store=yes
+export STANDIN_CUDA_DELAY=5000
+python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=16M store=yes window=no
+
+# All of it is free again, but for what the driver keeps to itself.
+after=$(free_vram)
+[ "$after" -ge $((before - (32 << 20))) ] || fail "$before bytes of VRAM were free before, $after are after"

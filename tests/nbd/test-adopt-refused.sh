@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a disk that does not match is not taken over, the reason is said, and it can still be had later
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program python3
+[ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+launcher
+export VRAM_PATIENCE=$patience
+python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
+  "$VRAM_PLUGIN" size=136M store=yes
+
+# What is said of adopt= itself.
+refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk
+refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M adopt=1:vram-state
+refuses_to_start "adopt=...3:disk: it is called vram-state or vram-chunk-0" size=16M adopt=3:disk
+refuses_to_start "adopt=...3:vram-chunk-128: it is called" size=16M adopt=3:vram-chunk-128
+refuses_to_start "adopt=...999:vram-state: Bad file descriptor" size=16M adopt=999:vram-state
+refuses_to_start "adopt=: wanted|adopt=\.\.\.: wanted" size=16M adopt=
+exec 7</dev/null
+refuses_to_start "adopt=...7:vram-state: there are two" size=16M adopt=7:vram-state,7:vram-state
+refuses_to_start "not memory that a server of this plugin has made" size=16M adopt=7:vram-state
+refuses_to_start "adopt= is there twice" size=16M adopt=7:vram-state adopt=7:vram-chunk-0

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# nbdkit-vram: when the context is lost every later request is EIO at once, and the log has one line for it
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nbdsh
+requires_standin
+
+export STANDIN_CUDA_LOSE_FILE=$tmp/lose VRAM_TEST_TMP=$tmp
+start_vram size=16M window=no
+nbdsh -u "$uri" -c '
+import os
+def eio (f, *args):
+    try:
+        f (*args)
+        assert False, "no error"
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+h.pwrite (b"l" * 65536, 0)
+open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
+eio (h.pread, 4096, 0)
+for i in range (300):
+    eio (h.pread, 4096, 0)
+    eio (h.pwrite, b"l" * 4096, 8192)
+    eio (h.pwrite, b"l", 1 << 20)
+    # Also what would not touch the GPU: the disk is gone, and must not look as if part of it were there.
+    eio (h.pread, 4096, 1 << 20)
+    eio (h.zero, 4096, 0)
+    eio (h.trim, 4096, 0)
+    eio (h.flush)
+'
+expect_log_times 1 "the GPU is lost, and with it what this disk held: .*\(CUDA_ERROR_LAUNCH_FAILED\); every request fails from now on: detach the clients and restart the server .*Xid"
+expect_log_times 1 "\(logged once"
+# The driver is not called again, for it might not return.
+before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
+nbdsh -u "$uri" -c '
+try:
+    h.pread (4096, 0)
+    assert False
+except nbd.Error as e:
+    assert e.errno == "EIO", e.errno
+'
+[ "$(awk '{ n += $2 } END { print n }' "$tmp/trace")" -eq "$before" ]
+
+# It ends as it should, and says that it could not overwrite what the GPU held.
+end_server TERM
+[ "$status" -eq 0 ]
+expect_log_times 1 "VRAM could not be overwritten before it is given back"
+
+# Requests that go by the window call no driver; the loss is noticed all the same, and then it is the same for them.
+rm "$tmp/lose"
+start_vram size=16M window=yes window-read-max=64K "-D$PLUGIN_NAME.window_write_max=65536"
+nbdsh -u "$uri" -c '
+import os, time
+h.pwrite (b"l" * 65536, 0)
+assert h.pread (4096, 0) == b"l" * 4096
+# Long enough for a thread that has nothing to look after to have gone to sleep.
+time.sleep (1.2)
+open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
+deadline = time.monotonic () + '"$patience"'
+while time.monotonic () < deadline:
+    try:
+        assert h.pread (4096, 0) == b"l" * 4096
+        h.pwrite (b"l" * 4096, 4096)
+        time.sleep (0.01)
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+        break
+else:
+    assert False, "requests go on"
+for i in range (100):
+    for f in (lambda: h.pread (4096, 0)), (lambda: h.pwrite (b"l", 8192)), (lambda: h.zero (4096, 0)), h.flush:
+        try:
+            f ()
+            assert False, "no error"
+        except nbd.Error as e:
+            assert e.errno == "EIO", e.errno
+'
+expect_log_times 1 "the GPU is lost, and with it what this disk held"
+end_server TERM
+[ "$status" -eq 0 ]

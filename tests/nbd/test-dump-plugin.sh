@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# nbdkit-vram: --dump-plugin lists the GPUs and allocates no VRAM
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
+vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
+grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
+# The stand-in has no kernel module; the machine may.
+echo "vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)" >"$tmp/want"
+cat >>"$tmp/want" <<'EOF'
+vram_cuda_version=12.4
+vram_num_devices=2
+vram_device_index=0
+vram_device_name=Stand-in GPU 0
+vram_device_uuid=GPU-57a4d1ed-0000-4000-8000-000000000000
+vram_device_pci=0000:01:00.0
+vram_device_memory_total=8589934592
+vram_device_memory_free=7516192768
+vram_device_index=1
+vram_device_name=Stand-in GPU 1
+vram_device_uuid=GPU-57a4d1ed-0000-4000-8000-000000000001
+vram_device_pci=0000:02:00.0
+vram_device_memory_total=4294967296
+vram_device_memory_free=4294967296
+EOF
+diff "$tmp/want" "$tmp/got"
+grep -E '^vram_window=(yes|no)$' "$tmp/dump"
+[ "$(calls cuMemAlloc_v2)" -eq 0 ]
+[ "$(calls cuMemHostAlloc)" -eq 0 ]
+
+# One of them, however it is named.
+vram_nbdkit "$VRAM_PLUGIN" --dump-plugin device=0000:02:00.0 >"$tmp/dump"
+[ "$(grep -c '^vram_device_index=' "$tmp/dump")" -eq 1 ]
+grep -x 'vram_device_index=1' "$tmp/dump"
+grep -x 'vram_num_devices=2' "$tmp/dump"

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a GPU that hangs is given up after gpu-timeout: no request waits for ever, and the rest is as when it is lost
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nbdsh
+requires_standin
+
+export STANDIN_CUDA_HANG_FILE=$tmp/hang VRAM_TEST_TMP=$tmp
+start_vram size=16M window=no gpu-timeout=1 lanes=2
+lines=$(wc -l <"$log")
+nbdsh -u "$uri" -c '
+import os
+h.pwrite (b"h" * 65536, 0)
+open (os.environ["VRAM_TEST_TMP"] + "/hang", "w").close ()
+# More than there are lanes: some wait for a copy, others for a lane.
+cookies = [h.aio_pread (nbd.Buffer (4096), i * 4096) for i in range (8)]
+cookies += [h.aio_pwrite (bytearray (b"H" * 4096), i * 4096) for i in range (8)]
+while h.aio_in_flight () > 0:
+    h.poll (-1)
+for cookie in cookies:
+    try:
+        h.aio_command_completed (cookie)
+        assert False
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+'
+expect_log_times 1 "the GPU is lost, and with it what this disk held: it has not answered for 1000 ms \(gpu-timeout\)"
+[ $(($(wc -l <"$log") - lines)) -eq 1 ]
+
+# Nothing is asked of the driver any more, not at the end either, where it would not answer.
+before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
+nbdsh -u "$uri" -c '
+for i in range (100):
+    try:
+        h.pread (4096, i * 4096)
+        assert False
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+'
+[ "$(awk '{ n += $2 } END { print n }' "$tmp/trace")" -eq "$before" ]
+end_server TERM
+[ "$status" -eq 0 ]

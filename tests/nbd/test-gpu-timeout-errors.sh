@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a gpu-timeout that cannot be is refused
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+refuses_to_start "gpu-timeout=0: it is 1 to 3600 seconds" size=16M gpu-timeout=0
+refuses_to_start "gpu-timeout=3601: it is 1 to 3600 seconds" size=16M gpu-timeout=3601
+refuses_to_start "gpu-timeout" size=16M gpu-timeout=-5
+refuses_to_start "gpu-timeout" size=16M gpu-timeout=soon

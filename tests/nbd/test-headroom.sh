@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# nbdkit-vram: headroom stays free for others
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+# 1000 MiB are free; another 200 MiB are to stay free.
+export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=24M STANDIN_CUDA_GARBAGE=1M
+start_vram size=max headroom=200M
+[ "$(nbdinfo --size "$uri")" -eq $((768 << 20)) ]
+stop_vram
+
+# 900 MiB would fit, but not beside 200 MiB: two steps of 512 MiB are too many, so it is the minimum.
+start_vram size=900M headroom=200M min-size=256M
+[ "$(nbdinfo --size "$uri")" -eq $((388 << 20)) ]
+expect_log_times 1 "warning: VRAM is short: asked for 900 MiB of Stand-in GPU 0, got 388 MiB"
+stop_vram
+
+refuses_to_start "VRAM is short: 1000 MiB are free, headroom=600 MiB are to stay free, and min-size=512 MiB is the least" \
+  size=900M headroom=600M
+clean_report
+
+refuses_to_start "headroom" size=16M headroom=-1
+refuses_to_start "headroom" size=16M headroom=10%

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# nbdkit-vram: installing and uninstalling never touch a plugin, a man page or a unit's link that is not ours
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -u -x
+
+[ -e "$VRAM_BUILD/Makefile" ] || skip "there is no build folder to install from"
+requires_program make
+
+plugindir=$(sed -n 's/^plugindir = //p' "$VRAM_BUILD/Makefile")
+
+# At the top of another tree, and apart from the make that runs this test.
+make_in ()
+{
+  local folder
+  for folder in plugin man; do
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" \
+      make -s -C "$VRAM_BUILD/$folder" "$1" "DESTDIR=$tmp/root" >"$tmp/make.log" 2>&1 || return
+  done
+}
+
+make_in install
+so=$(find "$tmp/root" -name "nbdkit-$PLUGIN_NAME-plugin.so")
+page=$(find "$tmp/root" -name "nbdkit-$PLUGIN_NAME-plugin.1")
+[ -s "$so" ]
+[ "$(find "$tmp/root" -name '*.la')" = "" ]
+case $plugindir in
+  /*) [ "$so" = "$tmp/root$plugindir/nbdkit-$PLUGIN_NAME-plugin.so" ] ;;
+esac
+
+# Our own is replaced.
+# Nothing but what nbdkit looks for: other plugins and filters have names of their own.
+if type -P nm; then
+  nm -D --defined-only "$so" | awk '{ print $NF }' | sort >"$tmp/symbols"
+  printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" "${PLUGIN_NAME}_debug_random_path" \
+    "${PLUGIN_NAME}_debug_window_write_max" | sort | diff - "$tmp/symbols"
+fi
+
+cp "$so" "$tmp/so"
+printf 'older' >>"$so"
+make_in install
+cmp "$so" "$tmp/so"
+
+# Somebody else's is not, and nothing else is installed either.
+for other in "$so" ${page:+"$page" "$page.gz"}; do
+  make_in uninstall
+  [ "$(find "$tmp/root" -type f)" = "" ]
+  case $other in
+    *.gz) echo "somebody else's" | gzip >"$other" ;;
+    *) echo "somebody else's" >"$other" ;;
+  esac
+  cp "$other" "$tmp/other"
+  if make_in install; then
+    fail "installed in spite of $other"
+  fi
+  grep -F -e "$other is there already" "$tmp/make.log"
+  grep -F -e "--with-plugin-name=" "$tmp/make.log"
+  make_in uninstall
+  cmp "$other" "$tmp/other"
+  [ "$(find "$tmp/root" -type f)" = "$other" ]
+  rm "$other"
+done
+
+# The links by which our units are enabled go with them; somebody else's stay.
+if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
+  make_swap ()
+  {
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make -s -C "$VRAM_BUILD/swap" "$@" \
+      "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" "systemdsystemunitdir=$tmp/units" \
+      "udevrulesdir=$tmp/rules" "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
+  }
+  make_swap install
+  mkdir -p "$tmp/enabled/multi-user.target.wants" "$tmp/enabled/sleep.target.requires"
+  swap_link=$tmp/enabled/multi-user.target.wants/vram-swap.service
+  sleep_link=$tmp/enabled/sleep.target.requires/vram-swap-sleep.service
+  : >"$tmp/other"
+  ln -s "$tmp/units/vram-swap.service" "$swap_link"
+  ln -s "$tmp/other" "$sleep_link"
+  make_swap uninstall
+  [ ! -L "$swap_link" ] || fail "it is still enabled"
+  [ -L "$sleep_link" ] || fail "somebody else's link has gone"
+  [ "$(find "$tmp/units" -type f)" = "" ]
+fi

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# nbdkit-vram: the man pages have no errors, neither as POD nor as what man makes of them
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program podchecker
+
+[ -d "$top_srcdir/man" ] || skip "the sources are not here"
+podchecker -warnings "$top_srcdir"/man/*.pod
+
+[ -e "$VRAM_BUILD/man/Makefile" ] || skip "podchecker finds no fault, but the pages are not made here"
+requires_program man
+requires_program groff
+make -s -C "$VRAM_BUILD/man" all
+pages=0
+# Wide enough for the paths of this build, which stand in the pages and cannot be broken.
+for page in "$VRAM_BUILD"/man/*.[158]; do
+  LC_ALL=C.UTF-8 MANWIDTH=300 man --warnings --local-file "$page" >"$tmp/page" 2>"$tmp/warnings" </dev/null
+  [ ! -s "$tmp/warnings" ] || fail "$page: $(cat "$tmp/warnings")"
+  grep -q 'SEE ALSO' "$tmp/page" || fail "$page: nothing came of it"
+  pages=$((pages + 1))
+done
+[ "$pages" -eq 3 ] || fail "$pages pages instead of 3"

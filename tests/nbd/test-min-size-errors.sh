@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a min-size that is none, or more than size, is refused
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+refuses_to_start "min-size=32 MiB is more than size=16 MiB" size=16M min-size=32M
+refuses_to_start "min-size" size=16M min-size=0
+refuses_to_start "min-size" size=16M min-size=-4M
+refuses_to_start "min-size" size=16M min-size=50%
+refuses_to_start "min-size" size=16M min-size=some

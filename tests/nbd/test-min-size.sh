@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a disk of less than min-size does not start
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+# 700 MiB are free.
+export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=324M STANDIN_CUDA_GARBAGE=1M
+refuses_to_start "VRAM is short: 700 MiB are free, .* min-size=701 MiB is the least to serve; stop what uses the GPU" \
+  size=1G min-size=701M
+clean_report
+
+# The last step is a shorter one, down to the minimum itself.
+start_vram size=1G min-size=600M
+[ "$(nbdinfo --size "$uri")" -eq $((600 << 20)) ]
+expect_log_times 1 "warning: VRAM is short: asked for 1 GiB of Stand-in GPU 0, got 600 MiB"
+stop_vram
+
+# With size=max it is the lower bound as well.
+start_vram size=max min-size=700M
+[ "$(nbdinfo --size "$uri")" -eq $((700 << 20)) ]
+stop_vram
+refuses_to_start "VRAM is short: 700 MiB are free" size=max min-size=704M
+clean_report

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# nbdkit-vram: with nbdkit -u the user that it changed to is the server's own
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nobody
+
+chmod 777 "$tmp"
+start_vram --user=65534 size=16M
+chmod 777 "$sock"
+"${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout 20 nbdinfo --size "$uri"; then
+  fail "user 65533 was let in"
+fi
+expect_log_times 1 "refused a client with uid 65533: only root and uid 65534"
+stop_vram

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# nbdkit-vram: the user that the server runs as is let in, and so is root
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nobody
+
+chown 65534 "$tmp"
+run_as=("${as_nobody[@]}")
+# An own file: nobody can open none of root's.
+start_vram size=16M
+chmod 755 "$tmp"
+"${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"
+nbdinfo --size "$uri"
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout 20 nbdinfo --size "$uri"; then
+  fail "user 65533 was let in"
+fi
+# What stopped that one may be the socket's permissions; open them.
+chmod 777 "$sock"
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout 20 nbdinfo --size "$uri"; then
+  fail "user 65533 was let in"
+fi
+expect_log_times 1 "refused a client with uid 65533: only root and uid 65534"
+stop_vram

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# nbdkit-vram: VRAM that is allocated behind the disk's end is overwritten too
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+# The stand-in hands out 2 MiB full of garbage; stop_vram looks at what stands there at the end.
+for no_chunks in 0 1; do
+  export STANDIN_CUDA_NO_VMM=$no_chunks
+  start_vram size=20K
+  stop_vram
+done

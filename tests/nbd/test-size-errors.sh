@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a size that is none is refused, with the parameter's name and the value
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+refuses_to_start "size= is missing: how much VRAM to serve"
+refuses_to_start "size=0[ :]" size=0
+refuses_to_start "size=4095[ :]" size=4095
+refuses_to_start "size=" size=-1
+refuses_to_start "size" size=-7G
+refuses_to_start "size.*seven" size=seven
+refuses_to_start "size.*7Q" size=7Q
+refuses_to_start "size" size=
+refuses_to_start "size" size=99999999999999999999
+refuses_to_start "size=0%: a percentage is more than 0 and at most 100" size=0%
+refuses_to_start "size=100.5%: a percentage is more than 0 and at most 100" size=100.5%
+refuses_to_start "size=-5%: cannot parse the percentage" size=-5%
+refuses_to_start "size=nan%: cannot parse the percentage" size=nan%
+refuses_to_start "size=%: cannot parse the percentage" size=%
+refuses_to_start "size=1.2.3%: cannot parse the percentage" size=1.2.3%
+refuses_to_start "size" size=MAX%
+
+# None of them got as far as the driver.
+[ ! -e "$tmp/trace" ] || [ "$(calls cuInit)" -eq 0 ]

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# nbdkit-vram: size=N% is a share of what the GPU has
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+export STANDIN_CUDA_MEMORY=64M
+start_vram size=25%
+[ "$(nbdinfo --size "$uri")" -eq $((16 << 20)) ]
+stop_vram
+
+start_vram size=12.5%
+[ "$(nbdinfo --size "$uri")" -eq $((8 << 20)) ]
+stop_vram
+
+# Of what it has, not of what is free; rounded down to what VRAM is allocated in.
+export STANDIN_CUDA_MEMORY=62M STANDIN_CUDA_USED=10M
+start_vram size=33.3%
+[ "$(nbdinfo --size "$uri")" -eq $((20 << 20)) ]
+stop_vram
+
+export STANDIN_CUDA_USED=0
+start_vram size=100%
+[ "$(nbdinfo --size "$uri")" -eq $((62 << 20)) ]
+stop_vram
+
+# So small a share that there is nothing to serve is a mistake, whatever else is said.
+refuses_to_start "percentage of size= is too small: it makes 0 bytes of the 62 MiB" size=0.000001%
+expect_no_log "VRAM is short"
+refuses_to_start "percentage of size= is too small: it makes 3900 bytes .* at least 4096 bytes" size=0.006% min-size=8M

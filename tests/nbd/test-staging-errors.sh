@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a staging size that cannot be is refused
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+
+refuses_to_start "staging" size=16M staging=0
+refuses_to_start "staging" size=16M staging=8191
+refuses_to_start "staging=65M: at most 64 MiB" size=16M staging=65M
+refuses_to_start "staging" size=16M staging=-8K
+refuses_to_start "staging" size=16M staging=big

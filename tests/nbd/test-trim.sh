@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# nbdkit-vram: trimmed blocks read as zeros, parts of blocks stay as they are
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nbdsh
+
+start_vram size=16M
+nbdsh -u "$uri" -c '
+data = b"t" * 65536
+h.pwrite (data, 0)
+# Whole blocks.
+h.trim (8192, 4096)
+assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
+# Nothing but parts of blocks.
+h.trim (6000, 12288 + 1000)
+assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
+h.trim (1, 40000)
+assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
+# A part, a block, a part.
+h.trim (4096 + 2000, 32768 - 1000)
+assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:32768] + bytes (4096) + data[36864:]
+# The stale content of VRAM does not come back with the next write to a part.
+h.pwrite (b"new", 5000)
+assert h.pread (8192, 4096) == bytes (904) + b"new" + bytes (8192 - 907)
+'
+stop_vram

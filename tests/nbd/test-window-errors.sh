@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# nbdkit-vram: values of window= and window-read-max= that mean nothing are refused
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+for parameter in window=maybe window= window-read-max=many window-read-max=-1 window-read-max=10%; do
+  refuses_to_start "${parameter%%=*}|could not" size=16M "$parameter"
+done

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# nbdkit-vram: data that looks like what a dead GPU answers, all ones, is read by DMA and is right
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_nbdsh
+
+start_vram -v -D"$PLUGIN_NAME.copies"=1 size=16M window=yes window-read-max=1M
+nbdsh -u "$uri" -c '
+ones = b"\xff" * 4096
+h.pwrite (b"a" * 16384, 0)
+assert h.pread (4096, 0) == b"a" * 4096
+h.pwrite (ones, 4096)
+assert h.pread (16384, 0) == b"a" * 4096 + ones + b"a" * 8192
+assert h.pread (1, 4097) == b"\xff"
+'
+expect_log "lane [0-9]+: read 16384 bytes"
+expect_log "lane [0-9]+: read 1 bytes"
+# The window is still used.
+expect_no_log "SIGBUS"
+stop_vram

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# nbdkit-vram: where the CPU can map VRAM, copies go by the window, and what was found out about it is in the log
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_nbdsh
+
+vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=64M >"$tmp/dump"
+grep -qx "vram_window=yes" "$tmp/dump"
+if grep "vram_window_reason" "$tmp/dump"; then fail "a reason for what is not so"; fi
+
+start_vram -v -D"$PLUGIN_NAME.copies"=1 size=160M window=yes window-read-max=16K
+expect_log "window: 3 mappings"
+expect_log "window: serves writes of up to .*, reads of up to 16(\.0)? KiB"
+nbdsh -u "$uri" -c '
+import random
+random.seed (1)
+data = random.randbytes (300000)
+# Across the border of two chunks, neither end aligned.
+at = (64 << 20) - 150001
+h.pwrite (data, at)
+for i in range (0, len (data) - 16384, 16384):
+    assert h.pread (16384, at + i) == data[i:i + 16384]
+assert h.pread (len (data), at) == data
+assert h.pread (len (data) + 100, at - 50) == bytes (50) + data + bytes (50)
+'
+expect_log "window: read 16384 bytes"
+expect_log "lane [0-9]+: read [0-9]{6} bytes"
+stop_vram
+
+# Not wanted.
+start_vram -v -D"$PLUGIN_NAME.copies"=1 size=16M window=no
+nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
+expect_no_log "window: "
+stop_vram
+
+# Written by a lane although there is a window.
+start_vram -v -D"$PLUGIN_NAME.copies"=1 -D"$PLUGIN_NAME.window_write_max"=-1 size=16M window-read-max=0
+nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
+expect_log "window: serves writes of up to 0"
+[ "$(sed -n '/window: serves/,$p' "$log" | grep -cE 'window: (read|write) ')" -eq 0 ]
+stop_vram

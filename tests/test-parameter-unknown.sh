@@ -1,8 +1,0 @@
-#!/usr/bin/env bash
-# nbdkit-vram: a parameter that nobody knows is refused by its name
-# SPDX-License-Identifier: BSD-3-Clause
-
-source "$(dirname "$0")/functions.sh"
-set -e -x -u
-
-refuses_to_start "unknown parameter 'sise'" size=16M sise=17M
