@@ -34,6 +34,7 @@ top_srcdir=$(dirname "$tests")
 : "${VRAM_BUILD:=$(cd ../.. && pwd)}"
 : "${VRAM_PLUGIN:=$VRAM_BUILD/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so}"
 standin=$VRAM_BUILD/tests/standin
+suppressions=$tests
 
 # How long one step may take, seconds: sanitizers and valgrind are slow, machines are busy.
 patience=30
@@ -130,13 +131,32 @@ threads_for_hangups ()
   "$NBDKIT" --version | awk '{ split ($2, v, "."); if (v[1] == 1 && v[2] < 34) print "--threads=1" }'
 }
 
-# Wants another user, nobody, who can get at the plugin and at nbdkit.
+# Needs another user, nobody, who can enter $tmp. Where that user cannot read the build, the server runs from a copy.
 requires_nobody ()
 {
   requires_root
   requires_program setpriv
   as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-  "${as_nobody[@]}" test -r "$VRAM_PLUGIN" 2>/dev/null || skip "user 65534 cannot read the build folder"
+  chmod 711 "$tmp"
+  "${as_nobody[@]}" test -r "$VRAM_PLUGIN" 2>/dev/null || copy_build
+}
+
+# Copies what a server reads to a folder that every user can read.
+copy_build ()
+{
+  local folder
+  [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+  mkdir "$tmp/build"
+  for folder in .libs old/.libs broken/.libs; do
+    [ -d "$standin/$folder" ] || continue
+    mkdir -p "$tmp/build/standin/$folder"
+    cp -P "$standin/$folder"/*.so* "$tmp/build/standin/$folder/"
+  done
+  cp "$VRAM_PLUGIN" "$tests"/*.suppressions "$tmp/build/"
+  chmod -R a+rX "$tmp/build"
+  VRAM_PLUGIN=$tmp/build/${VRAM_PLUGIN##*/}
+  standin=$tmp/build/standin
+  suppressions=$tmp/build
 }
 
 # The folder that nbdsh lies in is the one whose Python has its module.
@@ -229,14 +249,14 @@ launcher ()
   if [ -n "$SANITIZER_PRELOAD" ]; then
     launch+=("LD_PRELOAD=$SANITIZER_PRELOAD"
       "ASAN_OPTIONS=exitcode=99:detect_stack_use_after_return=1:malloc_context_size=2:${ASAN_OPTIONS-}"
-      "LSAN_OPTIONS=exitcode=99:suppressions=$tests/lsan.suppressions:${LSAN_OPTIONS-}"
+      "LSAN_OPTIONS=exitcode=99:suppressions=$suppressions/lsan.suppressions:${LSAN_OPTIONS-}"
       "UBSAN_OPTIONS=exitcode=99:print_stacktrace=1:${UBSAN_OPTIONS-}"
-      "TSAN_OPTIONS=exitcode=99:second_deadlock_stack=1:suppressions=$tests/tsan.suppressions:${TSAN_OPTIONS-}")
+      "TSAN_OPTIONS=exitcode=99:second_deadlock_stack=1:suppressions=$suppressions/tsan.suppressions:${TSAN_OPTIONS-}")
   fi
   if [ -n "$VRAM_VALGRIND" ]; then
     launch+=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
       --errors-for-leak-kinds=definite --trace-children=no --fair-sched=yes
-      --suppressions="$tests/valgrind.suppressions")
+      --suppressions="$suppressions/valgrind.suppressions")
   fi
   launch+=("$NBDKIT")
 }
