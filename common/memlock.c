@@ -31,25 +31,6 @@
 /* What a request uses of its thread's stack, generously. */
 #define STACK_RESERVE (64 * KiB)
 
-int
-memlock_parse (const char *value, enum memlock *mode)
-{
-  static const char *const names[] = {
-    [MEMLOCK_NO] = "no",
-    [MEMLOCK_AUTO] = "auto",
-    [MEMLOCK_YES] = "yes",
-    [MEMLOCK_REQUIRED] = "required",
-  };
-
-  for (unsigned i = 0; i < sizeof names / sizeof names[0]; ++i)
-    if (strcmp (value, names[i]) == 0) {
-      *mode = (enum memlock) i;
-      return 0;
-    }
-  log_error ("resident=%s: it is auto, yes, required or no", value);
-  return -1;
-}
-
 /* Report that WHAT was refused, and ADVICE; -1 when MODE has that an error,
  * which is when it is at least LIMIT.
  */

@@ -15,9 +15,6 @@ enum memlock {
   MEMLOCK_REQUIRED, /* whatever is refused is an error */
 };
 
-/* Parse VALUE of resident=.  Returns 0, or -1 after log_error. */
-extern int memlock_parse (const char *value, enum memlock *mode);
-
 /* Before the first thread is started, so that all inherit it: mark the process
  * as one that the kernel's memory reclaim depends on (PR_SET_IO_FLUSHER, Linux
  * 5.6), and as the last to be killed for want of memory (OOM score -1000); and

@@ -5,19 +5,47 @@
 #ifndef VRAM_PARAMETERS_H
 #define VRAM_PARAMETERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "common/memlock.h"
+#include "gpu/vram.h"
+#include "handover/adopt.h"
+#include "handover/handover.h"
 #include "size.h"
+
+/* What the command line asks for.  Written before nbdkit forks, read later. */
+struct parameters {
+  struct vram_options vram;
+  enum memlock resident;
+  enum handover store;
+  bool allow_any; /* allow=any: serve clients of any user and any address */
+  struct adopt adopt;
+};
+extern struct parameters parameters;
+
+/* One line for each parameter, for nbdkit --help. */
+extern char parameters_help[];
+
+/* Take the parameter KEY with VALUE, which must remain valid.  Returns 0, or
+ * -1 after log_error.
+ */
+extern int parameters_parse (const char *key, const char *value);
+
+/* After the last parameter: whether they go together, as far as that is known
+ * without a GPU.  Returns 0, or -1 after log_error.
+ */
+extern int parameters_check (void);
 
 /* Parse VALUE of the parameter KEY: a size as nbdkit_parse_size takes it, a
  * percentage such as "80%", or "max".  Returns 0, or -1 after log_error.
  */
 extern int size_parse (const char *key, const char *value, struct size *size);
 
-/* Parse VALUE of the parameter KEY as a plain size of at least MIN bytes.
+/* Parse VALUE of the parameter KEY as a plain size of MIN to MAX bytes.
  * Returns 0, or -1 after log_error.
  */
 extern int size_parse_bytes (const char *key, const char *value, uint64_t min,
-                             uint64_t *bytes);
+                             uint64_t max, uint64_t *bytes);
 
 #endif /* VRAM_PARAMETERS_H */

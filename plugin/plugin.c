@@ -8,8 +8,6 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -18,22 +16,19 @@
 #include "handover/adopt.h"
 #include "handover/handover.h"
 #include "logging.h"
+#include "dump.h"
 #include "parameters.h"
 #include "disk/blockmap.h"
-#include "gpu/cuda/context.h"
 #include "disk/disk.h"
 #include "ender.h"
 #include "gpu/cuda/device.h"
-#include "gpu/cuda/dma.h"
 #include "gpu/cuda/libcuda.h"
 #include "gpu/vulkan/libvulkan.h"
 #include "peer.h"
 #include "common/memlock.h"
-#include "size.h"
 #include "disk/superblock.h"
 #include "handover/fdstore.h"
 #include "gpu/vram.h"
-#include "gpu/vulkan/mapping.h"
 
 /* `make install` knows by this string that a file is this project's. */
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
@@ -42,28 +37,6 @@ static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
  * and make nbdkit's threads keep larger buffers.  Still larger ones are served.
  */
 #define MAXIMUM_BLOCK_SIZE (32 * MiB)
-
-/* Parameters that make the VRAM: size, min-size, headroom, device, lanes,
- * staging, window, window-read-max, scrub, gpu-timeout.
- */
-static struct vram_options options = {
-  .staging = VRAM_STAGING_DEFAULT,
-  .scrub = true,
-  .init_wait_ms = 5000,
-  .gpu_timeout_ms = 20000,
-};
-
-/* resident=auto|yes|required|no */
-static enum memlock resident = MEMLOCK_AUTO;
-
-/* allow=owner|any: whether clients of any user are served. */
-static bool allow_any;
-
-/* adopt=FD:NAME,...: the disk of another server, to be taken over. */
-static struct adopt adopt;
-
-/* store=auto|yes|no: whether the disk is left to a later server. */
-static enum handover bequest = HANDOVER_AUTO;
 
 static struct vram *vram;
 static struct disk *disk;
@@ -95,7 +68,7 @@ close_disk (bool keep)
   vram_close (vram, true);
   vram = NULL;
   superblock_close (&superblock);
-  adopt_close (&adopt);
+  adopt_close (&parameters.adopt);
 }
 
 /* The server ends because it was told to, and so does the disk, if that was who
@@ -114,88 +87,6 @@ vram_cleanup (void)
   close_disk (keep);
 }
 
-/* Parse VALUE of KEY as yes or no. */
-static int
-parse_bool (const char *value, bool *out)
-{
-  int r = nbdkit_parse_bool (value);
-
-  if (r == -1)
-    return -1;
-  *out = r;
-  return 0;
-}
-
-static int
-parse_lanes (const char *value)
-{
-  if (nbdkit_parse_unsigned ("lanes", value, &options.lanes) == -1)
-    return -1;
-  if (options.lanes < 1 || options.lanes > DMA_QUEUES_MAX) {
-    log_error ("lanes=%s: it is 1 to %d", value, DMA_QUEUES_MAX);
-    return -1;
-  }
-  return 0;
-}
-
-static int
-parse_staging (const char *value)
-{
-  if (size_parse_bytes ("staging", value, STAGING_MIN, &options.staging) == -1)
-    return -1;
-  if (options.staging > STAGING_MAX) {
-    log_error ("staging=%s: at most %s", value, SIZE_STR (STAGING_MAX));
-    return -1;
-  }
-  options.staging = ROUND_DOWN (options.staging, STAGING_MIN);
-  return 0;
-}
-
-static int
-parse_gpu_timeout (const char *value)
-{
-  unsigned seconds;
-
-  if (nbdkit_parse_unsigned ("gpu-timeout", value, &seconds) == -1)
-    return -1;
-  if (seconds < 1 || seconds > 3600) {
-    log_error ("gpu-timeout=%s: it is 1 to 3600 seconds", value);
-    return -1;
-  }
-  options.gpu_timeout_ms = seconds * 1000;
-  return 0;
-}
-
-static int
-parse_window (const char *value)
-{
-  int r;
-
-  if (strcmp (value, "auto") == 0) {
-    options.window = VRAM_MAPPING_AUTO;
-    return 0;
-  }
-  r = nbdkit_parse_bool (value);
-  if (r == -1)
-    return -1;
-  options.window = r ? VRAM_MAPPING_YES : VRAM_MAPPING_NO;
-  return 0;
-}
-
-static int
-parse_allow (const char *value)
-{
-  if (strcmp (value, "owner") == 0)
-    allow_any = false;
-  else if (strcmp (value, "any") == 0)
-    allow_any = true;
-  else {
-    log_error ("allow=%s: it is owner or any", value);
-    return -1;
-  }
-  return 0;
-}
-
 /* Before the first parameter. */
 static void
 vram_load (void)
@@ -208,165 +99,17 @@ vram_load (void)
 static int
 vram_config (const char *key, const char *value)
 {
-  if (strcmp (key, "size") == 0)
-    return size_parse (key, value, &options.size);
-  if (strcmp (key, "min-size") == 0) {
-    options.min_size_set = true;
-    return size_parse_bytes (key, value, BLOCK_SIZE, &options.min_size);
-  }
-  if (strcmp (key, "headroom") == 0)
-    return size_parse_bytes (key, value, 0, &options.headroom);
-  if (strcmp (key, "device") == 0) {
-    options.device = value;
-    return 0;
-  }
-  if (strcmp (key, "lanes") == 0)
-    return parse_lanes (value);
-  if (strcmp (key, "staging") == 0)
-    return parse_staging (value);
-  if (strcmp (key, "window") == 0)
-    return parse_window (value);
-  if (strcmp (key, "window-read-max") == 0) {
-    options.window_read_max_set = true;
-    return size_parse_bytes (key, value, 0, &options.window_read_max);
-  }
-  if (strcmp (key, "gpu-timeout") == 0)
-    return parse_gpu_timeout (value);
-  if (strcmp (key, "resident") == 0)
-    return memlock_parse (value, &resident);
-  if (strcmp (key, "scrub") == 0)
-    return parse_bool (value, &options.scrub);
-  if (strcmp (key, "allow") == 0)
-    return parse_allow (value);
-  if (strcmp (key, "store") == 0)
-    return handover_parse (value, &bequest);
-  if (strcmp (key, "adopt") == 0)
-    return adopt_parse (value, &adopt);
-  log_error ("unknown parameter '%s'", key);
-  return -1;
+  return parameters_parse (key, value);
 }
 
 /* After the last parameter. */
 static int
 vram_config_complete (void)
 {
-  if (options.size.kind == SIZE_UNSET) {
-    log_error ("size= is missing: how much VRAM to serve, such as size=7G, "
-               "size=80%% or size=max");
+  if (parameters_check () == -1)
     return -1;
-  }
   /* Not later: a signal that is caught would be taken for one that ends it. */
-  return adopt.wanted ? handover_outlive_parent () : 0;
-}
-
-#define vram_config_help                                                      \
-  "[size=]SIZE|PERCENT%|max   (required) How much VRAM to serve at most.\n"   \
-  "min-size=SIZE              Start with no less, default 512M.\n"            \
-  "headroom=SIZE              VRAM to leave free for others, default 0.\n"    \
-  "device=N|NAME|UUID|PCI     Which GPU, default the one with most free.\n"   \
-  "lanes=N                    Copies at a time, default from the CPUs.\n"     \
-  "staging=SIZE               Pinned memory of each lane, default 512K.\n"    \
-  "window=auto|yes|no         The CPU copies to VRAM itself where it can.\n"  \
-  "window-read-max=SIZE       Larger reads go by DMA, default as measured.\n" \
-  "resident=auto|yes|required|no   Stay in RAM when memory is short.\n"       \
-  "scrub=yes|no               Overwrite VRAM at the end, default yes.\n"      \
-  "gpu-timeout=SECONDS        When a GPU that is silent is lost, default "    \
-  "20.\n"                                                                     \
-  "allow=owner|any            Who may connect, default root and the owner.\n" \
-  "store=auto|yes|no          Leave the disk to a later server (systemd).\n"  \
-  "adopt=FD:NAME,...          Take over the disk of an earlier server."
-
-/* Whether the CPU could map as much of this GPU's VRAM as is asked for.  With
- * size=max, or no size, that is more than half of it: a window that is too
- * small is a fraction of the VRAM.
- */
-static void
-dump_window (const struct device *gpu)
-{
-  char reason[MAPPING_REASON];
-  uint64_t bytes = gpu->total / 2;
-
-  if (options.size.kind == SIZE_BYTES)
-    bytes = options.size.bytes;
-  else if (options.size.kind == SIZE_PERCENT)
-    bytes = (uint64_t) ((double) gpu->total / 100 * options.size.percent);
-  if (options.window == VRAM_MAPPING_NO)
-    printf ("vram_window=no\nvram_window_reason=window=no\n");
-  else if (mapping_probe (gpu->uuid_bytes, bytes, reason))
-    printf ("vram_window=yes\n");
-  else
-    printf ("vram_window=no\nvram_window_reason=%s\n", reason);
-}
-
-/* What --dump-plugin shows of one GPU. */
-static void
-dump_gpu (const struct device *gpu)
-{
-  uint64_t bytes_free;
-
-  printf ("vram_device_index=%d\n", gpu->index);
-  printf ("vram_device_name=%s\n", gpu->name);
-  printf ("vram_device_uuid=%s\n", gpu->uuid);
-  printf ("vram_device_pci=%s\n", gpu->pci);
-  printf ("vram_device_memory_total=%" PRIu64 "\n", gpu->total);
-  if (device_free_bytes (gpu, &bytes_free) == 0)
-    printf ("vram_device_memory_free=%" PRIu64 "\n", bytes_free);
-  dump_window (gpu);
-}
-
-static void
-dump_error (const char *error)
-{
-  printf ("vram_num_devices=0\nvram_error=%s\n", error);
-  printf ("vram_window=no\nvram_window_reason=no GPU can be used\n");
-}
-
-static void
-dump_gpus (void)
-{
-  struct devices gpus;
-  const struct device *chosen;
-
-  if (devices_list (&gpus) == -1) {
-    dump_error (devices_list_error ());
-    return;
-  }
-  printf ("vram_num_devices=%zu\n", gpus.count);
-  if (options.device) {
-    chosen = devices_find (&gpus, options.device);
-    if (chosen)
-      dump_gpu (chosen);
-  }
-  else
-    for (size_t i = 0; i < gpus.count; ++i)
-      dump_gpu (&gpus.gpu[i]);
-  devices_free (&gpus);
-}
-
-/* --dump-plugin: which GPUs there are, or why none can be used.  Allocates no
- * VRAM, and works without a driver.
- */
-static void
-vram_dump_plugin (void)
-{
-  char text[CUDA_DRIVER_VERSION];
-  int version;
-
-  libvulkan_prepare ();
-  printf ("vram_driver_version=%s\n", cuda_driver_version (text));
-  if (options.window_read_max_set)
-    printf ("vram_window_read_max=%" PRIu64 "\n", options.window_read_max);
-  if (libcuda_load () == -1) {
-    dump_error (libcuda_load_error ());
-    return;
-  }
-  if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
-    printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
-  if (cuda_init (0) == -1) {
-    dump_error (cuda_init_error ());
-    return;
-  }
-  dump_gpus ();
+  return parameters.adopt.wanted ? handover_outlive_parent () : 0;
 }
 
 /* Requests run in parallel, on one connection and on many. */
@@ -380,7 +123,7 @@ vram_get_ready (void)
     log_error ("%s", libcuda_load_error ());
     return -1;
   }
-  if (options.window != VRAM_MAPPING_NO)
+  if (parameters.vram.window != VRAM_MAPPING_NO)
     libvulkan_prepare ();
   return 0;
 }
@@ -389,20 +132,20 @@ vram_get_ready (void)
 static int
 find_disk (void)
 {
-  if (!adopt.wanted)
+  if (!parameters.adopt.wanted)
     return 0;
-  if (adopt_open (&adopt, &superblock) == -1)
+  if (adopt_open (&parameters.adopt, &superblock) == -1)
     return -1;
   if (atomic_load (&superblock.shared->ended) != 0) {
     log_warning ("adopt: the server before this one had given the "
                  "disk up; starting with a new one");
     handover_revoke (&superblock);
     superblock_close (&superblock);
-    adopt_close (&adopt);
+    adopt_close (&parameters.adopt);
     return 0;
   }
-  options.adopt = &adopt;
-  options.superblock = &superblock;
+  parameters.vram.adopt = &parameters.adopt;
+  parameters.vram.superblock = &superblock;
   return 0;
 }
 
@@ -413,7 +156,7 @@ may_leave (void)
 {
   const char *reason = NULL;
 
-  if (bequest == HANDOVER_NO)
+  if (parameters.store == HANDOVER_NO)
     return 0;
   if (!fdstore_exists ())
     reason = "there is no service manager that keeps descriptors "
@@ -422,7 +165,7 @@ may_leave (void)
     reason = "the driver has no memory that servers can pass on";
   if (reason == NULL)
     return 1;
-  if (bequest == HANDOVER_YES) {
+  if (parameters.store == HANDOVER_YES) {
     log_error ("store=yes: %s", reason);
     return -1;
   }
@@ -444,10 +187,10 @@ make_disk (bool leave)
   }
   disk = disk_create (vram, superblock.bits);
   if (disk == NULL || disk_warm_up (disk) == -1 ||
-      memlock_all (resident) == -1)
+      memlock_all (parameters.resident) == -1)
     return -1;
   if (leave && handover_begin (vram_chunks (vram), &superblock) == -1) {
-    if (bequest == HANDOVER_YES)
+    if (parameters.store == HANDOVER_YES)
       return -1;
     log_warning ("the disk ends with this server");
     leave = false;
@@ -485,30 +228,31 @@ vram_after_fork (void)
   bool adopted;
   int leave;
 
-  if (memlock_prepare (resident) == -1 || find_disk () == -1)
+  if (memlock_prepare (parameters.resident) == -1 || find_disk () == -1)
     goto err;
-  adopted = left = options.superblock != NULL;
-  vram = vram_open (&options);
+  adopted = left = parameters.vram.superblock != NULL;
+  vram = vram_open (&parameters.vram);
   if (vram == NULL)
     goto err;
   /* A disk that was taken over is left already. */
   leave = adopted ? 0 : may_leave ();
   if (leave == -1 || make_disk (leave) == -1)
     goto err;
-  adopt_close (&adopt);
+  adopt_close (&parameters.adopt);
   /* A disk that is new: if the parent has ended, so does this. */
   if (left && !adopted && handover_outlive_parent () == -1) {
     handover_revoke (&superblock);
     goto err;
   }
   peer_no_core_dumps ();
-  if (ender_start (vram, options.gpu_timeout_ms, &superblock, left) == -1)
+  if (ender_start (vram, parameters.vram.gpu_timeout_ms, &superblock, left) ==
+      -1)
     goto err;
   tell_disk (adopted);
   return 0;
 
 err:
-  close_disk (options.superblock != NULL);
+  close_disk (parameters.vram.superblock != NULL);
   return -1;
 }
 
@@ -517,7 +261,7 @@ static int
 vram_preconnect (int readonly)
 {
   (void) readonly;
-  return allow_any || peer_allowed () ? 0 : -1;
+  return parameters.allow_any || peer_allowed () ? 0 : -1;
 }
 
 /* A client has connected.  All clients share the one disk. */
@@ -620,7 +364,7 @@ begin_request (void)
     return -1;
   }
   if (!thread_ready) {
-    if (resident != MEMLOCK_NO)
+    if (parameters.resident != MEMLOCK_NO)
       memlock_touch_stack ();
     thread_ready = true;
   }
@@ -732,8 +476,8 @@ static struct nbdkit_plugin plugin = {
   .load = vram_load,
   .config = vram_config,
   .config_complete = vram_config_complete,
-  .config_help = vram_config_help,
-  .dump_plugin = vram_dump_plugin,
+  .config_help = parameters_help,
+  .dump_plugin = dump_plugin,
   .get_ready = vram_get_ready,
   .after_fork = vram_after_fork,
   .cleanup = vram_cleanup,

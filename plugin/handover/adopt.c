@@ -74,10 +74,6 @@ adopt_parse (const char *value, struct adopt *adopt)
     log_error ("strdup: %m");
     return -1;
   }
-  if (adopt->wanted) {
-    log_error ("adopt= is there twice");
-    goto out;
-  }
   adopt->wanted = true;
   adopt->superblock = -1;
   for (size_t i = 0; i < CHUNKS_MAX; ++i)

@@ -11,9 +11,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
 #include "common/log.h"
 #include "handover/adopt.h"
 #include "handover/handover.h"
@@ -29,22 +26,6 @@ handover_load (void)
 
   /* The process above this one may be another already. */
   parent = keeper ? (pid_t) strtol (keeper, NULL, 10) : getppid ();
-}
-
-int
-handover_parse (const char *value, enum handover *mode)
-{
-  int r;
-
-  if (strcmp (value, "auto") == 0) {
-    *mode = HANDOVER_AUTO;
-    return 0;
-  }
-  r = nbdkit_parse_bool (value);
-  if (r == -1)
-    return -1;
-  *mode = r ? HANDOVER_YES : HANDOVER_NO;
-  return 0;
 }
 
 static int

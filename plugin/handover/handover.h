@@ -17,9 +17,6 @@ enum handover {
   HANDOVER_NO,
 };
 
-/* Parse VALUE of store=.  Returns 0, or -1 after log_error. */
-extern int handover_parse (const char *value, enum handover *mode);
-
 /* Hand STATE and all CHUNKS to the store, and wait until it has them: from then
  * on the disk outlives this process.  Returns 0, or -1 after log_error; the
  * store then has nothing.

@@ -2,11 +2,12 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* The plugin itself, so that what the parameters have set can be looked at. */
+/* The source itself, so that what was given before can be forgotten. */
 /* NOLINTNEXTLINE(bugprone-suspicious-include) */
-#include "../../plugin/plugin.c"
+#include "../../plugin/parameters.c"
 
 #include "../unit/nbdkit-stubs.h"
+#include "gpu/cuda/device.h"
 #include "fuzz.h"
 
 static const char *const keys[] = {
@@ -35,18 +36,20 @@ take_line (struct input *input, char *buf, size_t size)
 static void
 check_options (void)
 {
+  const struct vram_options *options = &parameters.vram;
   uint64_t bytes;
 
-  MUST (options.lanes <= DMA_QUEUES_MAX);
-  MUST (options.staging >= STAGING_MIN && options.staging <= STAGING_MAX);
-  MUST (options.staging % STAGING_MIN == 0);
-  MUST (options.gpu_timeout_ms >= 1000 && options.gpu_timeout_ms <= 3600000);
-  MUST (options.window <= VRAM_MAPPING_NO && resident <= MEMLOCK_REQUIRED);
-  MUST (!options.min_size_set || options.min_size >= BLOCK_SIZE);
-  MUST (options.size.kind != SIZE_BYTES || options.size.bytes >= BLOCK_SIZE);
-  MUST (options.size.kind != SIZE_PERCENT ||
-        (options.size.percent > 0 && options.size.percent <= 100));
-  if (size_resolve (&options.size, 8 * GiB, 6 * GiB, options.headroom,
+  MUST (options->lanes <= DMA_QUEUES_MAX);
+  MUST (options->staging >= STAGING_MIN && options->staging <= STAGING_MAX);
+  MUST (options->staging % STAGING_MIN == 0);
+  MUST (options->gpu_timeout_ms >= 1000 && options->gpu_timeout_ms <= 3600000);
+  MUST (options->window <= VRAM_MAPPING_NO &&
+        parameters.resident <= MEMLOCK_REQUIRED);
+  MUST (!options->min_size_set || options->min_size >= BLOCK_SIZE);
+  MUST (options->size.kind != SIZE_BYTES || options->size.bytes >= BLOCK_SIZE);
+  MUST (options->size.kind != SIZE_PERCENT ||
+        (options->size.percent > 0 && options->size.percent <= 100));
+  if (size_resolve (&options->size, 8 * GiB, 6 * GiB, options->headroom,
                     &bytes) == 0)
     MUST (bytes <= 8 * GiB && bytes % BLOCK_SIZE == 0);
 }
@@ -80,20 +83,28 @@ find_gpu (const char *spec)
     MUST (stub_errors_count () == 1 + gpus.count);
 }
 
+static void
+forget_parameters (void)
+{
+  parameters = (struct parameters){
+    .vram = {
+      .staging = VRAM_STAGING_DEFAULT,
+      .gpu_timeout_ms = 20000,
+    },
+    .resident = MEMLOCK_AUTO,
+  };
+  memset (given, 0, sizeof given);
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  static const struct vram_options defaults = {
-    .staging = VRAM_STAGING_DEFAULT,
-    .gpu_timeout_ms = 20000,
-  };
   struct input input = { data, size };
   const char *key;
   char own_key[40], value[300];
   unsigned which;
 
-  options = defaults;
-  resident = MEMLOCK_AUTO;
+  forget_parameters ();
   while (input.left > 0) {
     which = take_byte (&input) % (KEYS + 2);
     key = own_key;
@@ -107,17 +118,17 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
       continue;
     }
     stub_messages_clear ();
-    if (plugin.config (key, value) == 0)
+    if (parameters_parse (key, value) == 0) {
       MUST (stub_errors_count () == 0);
-    else {
-      /* That is nbdkit's end; begin anew. */
-      MUST (stub_errors_count () > 0);
-      options = defaults;
+      /* A second time is an error. */
+      MUST (parameters_parse (key, value) == -1);
+      parameters_check ();
+      check_options ();
     }
+    else
+      MUST (stub_errors_count () > 0);
     /* nbdkit keeps the value; VALUE is going to be another one. */
-    options.device = NULL;
-    check_options ();
+    forget_parameters ();
   }
-  plugin.config_complete ();
   return 0;
 }

@@ -83,9 +83,11 @@ class Store:
 
     def start (self, *parameters, log = None):
         """Starts a server with whatever is kept; does not wait for it. What it says goes to log, or to the end of what
-        all servers have said.
+        all servers have said. A parameter replaces the command's one of the same name.
         """
         parameters = list (parameters)
+        names = [parameter.partition ("=")[0] for parameter in parameters]
+        command = [word for word in self.command if "=" not in word or word.partition ("=")[0] not in names]
         adopt = self.adopt ()
         if adopt:
             parameters.append ("adopt=" + adopt)
@@ -95,7 +97,7 @@ class Store:
         with self.lock:
             fds = list (self.fds.values ())
         out = open (log, "wb") if log else open (self.folder + "/log.servers", "ab")
-        self.process = subprocess.Popen (self.command + parameters, pass_fds = fds, stdin = subprocess.DEVNULL,
+        self.process = subprocess.Popen (command + parameters, pass_fds = fds, stdin = subprocess.DEVNULL,
                                          stdout = out, stderr = out,
                                          env = dict (os.environ, NOTIFY_SOCKET = self.address))
         self.starts += 1

@@ -22,4 +22,4 @@ refuses_to_start "adopt=: wanted|adopt=\.\.\.: wanted" size=16M adopt=
 exec 7</dev/null
 refuses_to_start "adopt=...7:vram-state: there are two" size=16M adopt=7:vram-state,7:vram-state
 refuses_to_start "not memory that a server of this plugin has made" size=16M adopt=7:vram-state
-refuses_to_start "adopt= is there twice" size=16M adopt=7:vram-state adopt=7:vram-chunk-0
+refuses_to_start "adopt=7:vram-state and adopt=7:vram-chunk-0: a parameter can be given only once" size=16M adopt=7:vram-state adopt=7:vram-chunk-0

@@ -38,3 +38,23 @@ vram_nbdkit "$VRAM_PLUGIN" --dump-plugin device=0000:02:00.0 >"$tmp/dump"
 [ "$(grep -c '^vram_device_index=' "$tmp/dump")" -eq 1 ]
 grep -x 'vram_device_index=1' "$tmp/dump"
 grep -x 'vram_num_devices=2' "$tmp/dump"
+
+# errs TEXT PARAMETER...: why a server with these parameters would not start.
+errs ()
+{
+  local text=$1
+  shift
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin "$@" >"$tmp/dump"
+  [ "$(grep -c '^vram_error=' "$tmp/dump")" -eq 1 ]
+  grep -E "^vram_error=$text" "$tmp/dump"
+  grep -x 'vram_num_devices=2' "$tmp/dump"
+}
+
+errs "size=9 GiB is more than the 8 GiB of VRAM" size=9G
+errs "size=5 GiB is more than the 4 GiB of VRAM" size=5G device=1
+errs "min-size=9 GiB is more than the 8 GiB of VRAM" size=max min-size=9G
+errs "min-size=2 GiB is more than size=1 GiB" size=1G min-size=2G
+errs "device=7 is no GPU of this machine" size=1G device=7
+vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=7G >"$tmp/dump"
+! grep vram_error "$tmp/dump" || fail "size=7G is an error"
+[ "$(calls cuMemAlloc_v2)" -eq 0 ]

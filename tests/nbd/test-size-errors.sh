@@ -24,5 +24,7 @@ refuses_to_start "size=%: cannot parse the percentage" size=%
 refuses_to_start "size=1.2.3%: cannot parse the percentage" size=1.2.3%
 refuses_to_start "size" size=MAX%
 
+refuses_to_start "size=7G and size=8G: a parameter can be given only once" size=7G 8G
+
 # None of them got as far as the driver.
 [ ! -e "$tmp/trace" ] || [ "$(calls cuInit)" -eq 0 ]

@@ -14,7 +14,7 @@ stop_vram
 start_vram size=16M store=no
 stop_vram
 refuses_to_start "store=yes: there is no service manager" size=16M store=yes
-refuses_to_start "could not decipher boolean .some." size=16M store=some
+refuses_to_start "store=some: it must be auto, yes or no" size=16M store=some
 export NOTIFY_SOCKET=vsock:2:1234
 refuses_to_start "store=yes: there is no service manager" size=16M store=yes
 

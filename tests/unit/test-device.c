@@ -213,38 +213,6 @@ test_most_free (void)
 /* ---- Other words ---- */
 
 static void
-test_resident (void)
-{
-  static const struct {
-    const char *value;
-    int mode;
-  } table[] = {
-    { "no", MEMLOCK_NO },
-    { "auto", MEMLOCK_AUTO },
-    { "yes", MEMLOCK_YES },
-    { "required", MEMLOCK_REQUIRED },
-    { "", -1 },
-    { "Yes", -1 },
-    { "yes ", -1 },
-    { "1", -1 },
-    { "require", -1 },
-  };
-
-  for (size_t i = 0; i < COUNT (table); ++i) {
-    enum memlock mode = MEMLOCK_AUTO;
-    int r;
-
-    stub_messages_clear ();
-    r = memlock_parse (table[i].value, &mode);
-    CHECK_EQ (r, table[i].mode == -1 ? -1 : 0);
-    CHECK_EQ (stub_errors_count (), r == 0 ? 0 : 1);
-    CHECK_EQ (mode, r == 0 ? table[i].mode : (int) MEMLOCK_AUTO);
-    if (r == -1)
-      CHECK_HOLDS (stub_errors (), "resident=");
-  }
-}
-
-static void
 test_peers (void)
 {
   stub_messages_clear ();
@@ -330,7 +298,6 @@ main (int argc, char *argv[])
   RUN (test_list);
   RUN (test_find);
   RUN (test_most_free);
-  RUN (test_resident);
   RUN (test_peers);
   RUN (test_refusals);
   return check_end ();

@@ -2,7 +2,7 @@
 # nbdkit-vram: every byte that many overlapping requests read is one that the order of requests allows
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   VRAM_PARAMETERS='window=no lanes=4 ...'  one server with these arguments (options of nbdkit's begin with -)
+#   VRAM_PARAMETERS='size=16M window=no ...' one server with these arguments (options of nbdkit's begin with -)
 #                                            instead of the row below
 #   VRAM_MODEL_REQUESTS=N                    requests to each server
 #   VRAM_MODEL_SECONDS=N                     seconds with each server instead
@@ -30,7 +30,7 @@ model ()
 serve ()
 {
   printf -- '--- %s\n' "$*"
-  start_vram size=16M resident=no "$@"
+  start_vram resident=no "$@"
   model
   stop_vram
 }
@@ -45,13 +45,13 @@ fi
 export STANDIN_CUDA_DELAY=0-20
 serve size=4M window=no lanes=1 staging=8K
 export STANDIN_CUDA_DELAY=0-100
-serve window=no lanes=4 staging=64K -t16
-serve window=no -t1
+serve size=16M window=no lanes=4 staging=64K -t16
+serve size=16M window=no -t1
 # On a real GPU there may be none.
 window=yes
 [ -z "$VRAM_REAL_GPU" ] || window=auto
-serve window=$window
-serve window=$window window-read-max=64M -D"$PLUGIN_NAME.window_write_max"=67108864
+serve size=16M window=$window
+serve size=16M window=$window window-read-max=64M -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
 
 # Copies that fail: EIO for their requests, and never wrong bytes.

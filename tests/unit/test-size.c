@@ -106,17 +106,18 @@ test_parse_bytes (void)
   uint64_t bytes = 77;
 
   stub_messages_clear ();
-  CHECK_EQ (size_parse_bytes ("headroom", "0", 0, &bytes), 0);
+  CHECK_EQ (size_parse_bytes ("headroom", "0", 0, UINT64_MAX, &bytes), 0);
   CHECK_EQ (bytes, 0);
-  CHECK_EQ (size_parse_bytes ("staging", "8K", 8192, &bytes), 0);
+  CHECK_EQ (size_parse_bytes ("staging", "8K", 8192, UINT64_MAX, &bytes), 0);
   CHECK_EQ (bytes, 8192);
   CHECK_EQ (stub_errors_count (), 0);
-  CHECK_EQ (size_parse_bytes ("staging", "8191", 8192, &bytes), -1);
+  CHECK_EQ (size_parse_bytes ("staging", "8191", 8192, UINT64_MAX, &bytes),
+            -1);
   CHECK_HOLDS (stub_errors (), "staging=8191");
-  CHECK_EQ (size_parse_bytes ("headroom", "-1", 0, &bytes), -1);
+  CHECK_EQ (size_parse_bytes ("headroom", "-1", 0, UINT64_MAX, &bytes), -1);
   CHECK_HOLDS (stub_errors (), "headroom=-1");
-  CHECK_EQ (size_parse_bytes ("headroom", "50%", 0, &bytes), -1);
-  CHECK_EQ (size_parse_bytes ("headroom", "max", 0, &bytes), -1);
+  CHECK_EQ (size_parse_bytes ("headroom", "50%", 0, UINT64_MAX, &bytes), -1);
+  CHECK_EQ (size_parse_bytes ("headroom", "max", 0, UINT64_MAX, &bytes), -1);
   CHECK_EQ (bytes, 8192);
 }
 

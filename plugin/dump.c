@@ -1,0 +1,149 @@
+/* nbdkit-vram: what --dump-plugin prints
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/log.h"
+#include "dump.h"
+#include "gpu/cuda/context.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/libcuda.h"
+#include "gpu/vulkan/libvulkan.h"
+#include "gpu/vulkan/mapping.h"
+#include "logging.h"
+#include "parameters.h"
+
+/* The first error, which is printed as vram_error. */
+static char error[512];
+
+static void
+keep_error (enum log_level level, const char *format, va_list args)
+{
+  if (level == LOG_LEVEL_ERROR && error[0] == '\0')
+    vsnprintf (error, sizeof error, format, args);
+  else
+    logging_sink (level, format, args);
+}
+
+/* Whether the CPU can map as much of this GPU's VRAM as size= asks for, or
+ * half of all for size=max and without size=: a mapping that is too small
+ * shows only a fraction of VRAM.
+ */
+static void
+dump_window (const struct device *gpu)
+{
+  const struct size *size = &parameters.vram.size;
+  char reason[MAPPING_REASON];
+  uint64_t bytes = gpu->total / 2;
+
+  if (size->kind == SIZE_BYTES)
+    bytes = size->bytes;
+  else if (size->kind == SIZE_PERCENT)
+    bytes = (uint64_t) ((double) gpu->total / 100 * size->percent);
+  if (parameters.vram.window == VRAM_MAPPING_NO)
+    printf ("vram_window=no\nvram_window_reason=window=no\n");
+  else if (mapping_probe (gpu->uuid_bytes, bytes, reason))
+    printf ("vram_window=yes\n");
+  else {
+    printf ("vram_window=no\nvram_window_reason=%s\n", reason);
+    if (parameters.vram.window == VRAM_MAPPING_YES)
+      log_error ("window=yes: %s", reason);
+  }
+}
+
+static void
+dump_gpu (const struct device *gpu)
+{
+  uint64_t bytes_free;
+
+  printf ("vram_device_index=%d\n", gpu->index);
+  printf ("vram_device_name=%s\n", gpu->name);
+  printf ("vram_device_uuid=%s\n", gpu->uuid);
+  printf ("vram_device_pci=%s\n", gpu->pci);
+  printf ("vram_device_memory_total=%" PRIu64 "\n", gpu->total);
+  if (device_free_bytes (gpu, &bytes_free) == 0)
+    printf ("vram_device_memory_free=%" PRIu64 "\n", bytes_free);
+  dump_window (gpu);
+}
+
+/* Log an error if GPU, the one that a server would use, is too small. */
+static void
+check_size (const struct device *gpu)
+{
+  const struct vram_options *vram = &parameters.vram;
+  uint64_t bytes;
+
+  if (vram->size.kind != SIZE_UNSET &&
+      size_resolve (&vram->size, gpu->total, gpu->total, vram->headroom,
+                    &bytes) == -1)
+    return;
+  if (vram->min_size_set && vram->min_size > gpu->total)
+    log_error ("min-size=%s is more than the %s of VRAM that the GPU has",
+               SIZE_STR (vram->min_size), SIZE_STR (gpu->total));
+}
+
+static void
+dump_gpus (void)
+{
+  const char *device = parameters.vram.device;
+  struct devices gpus;
+  const struct device *chosen;
+
+  if (devices_list (&gpus) == -1) {
+    log_error ("%s", devices_list_error ());
+    printf ("vram_num_devices=0\n");
+    return;
+  }
+  printf ("vram_num_devices=%zu\n", gpus.count);
+  chosen = device ? devices_find (&gpus, device) : devices_most_free (&gpus);
+  if (chosen)
+    check_size (chosen);
+  if (device && chosen)
+    dump_gpu (chosen);
+  else if (device == NULL)
+    for (size_t i = 0; i < gpus.count; ++i)
+      dump_gpu (&gpus.gpu[i]);
+  devices_free (&gpus);
+}
+
+static void
+dump_driver (void)
+{
+  int version;
+
+  if (libcuda_load () == -1) {
+    log_error ("%s", libcuda_load_error ());
+    printf ("vram_num_devices=0\n");
+    return;
+  }
+  if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
+    printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
+  if (cuda_init (0) == -1) {
+    log_error ("%s", cuda_init_error ());
+    printf ("vram_num_devices=0\n");
+    return;
+  }
+  dump_gpus ();
+}
+
+void
+dump_plugin (void)
+{
+  char text[CUDA_DRIVER_VERSION];
+
+  log_to = keep_error;
+  if (parameters.vram.size.kind != SIZE_UNSET)
+    parameters_check ();
+  libvulkan_prepare ();
+  printf ("vram_driver_version=%s\n", cuda_driver_version (text));
+  if (parameters.vram.window_read_max_set)
+    printf ("vram_window_read_max=%" PRIu64 "\n",
+            parameters.vram.window_read_max);
+  dump_driver ();
+  if (error[0])
+    printf ("vram_error=%s\n", error);
+}
