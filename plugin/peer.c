@@ -1,21 +1,24 @@
-/* nbdkit-vram: who may see what the disk holds
+/* nbdkit-vram: who may connect
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "common/log.h"
 #include "common/clock.h"
+#include "common/log.h"
 #include "peer.h"
 
 void
@@ -47,8 +50,8 @@ peer_log_refusal (int64_t uid, uint64_t now_ms)
 
   if (is_new)
     log_error ("refused a client with uid %" PRId64 ": only root and uid "
-               "%u, which this server runs as, may connect; allow=any lets "
-               "everyone in whom the socket's permissions let in",
+               "%u, which this server runs as, may connect; allow=any "
+               "accepts every user that the socket's permissions allow",
                uid, (unsigned) geteuid ());
   else if (more > 0)
     log_error ("refused %" PRIu64 " more clients, the last with uid %" PRId64,
@@ -57,22 +60,45 @@ peer_log_refusal (int64_t uid, uint64_t now_ms)
     log_debug ("refused another client with uid %" PRId64, uid);
 }
 
+/* Whether the only client is who started the server: nbdkit -s on pipes, or on
+ * a socket pair.  A socket without a name was not accepted from a listening
+ * one.
+ */
+static bool client_is_parent;
+
+void
+peer_load (void)
+{
+  struct sockaddr_un addr;
+  socklen_t len = sizeof addr;
+
+  if (nbdkit_stdio_safe ())
+    return;
+  if (getsockname (STDIN_FILENO, (struct sockaddr *) &addr, &len) == -1)
+    client_is_parent = errno == ENOTSOCK;
+  else
+    client_is_parent = addr.sun_family == AF_UNIX &&
+                       len == offsetof (struct sockaddr_un, sun_path);
+}
+
 bool
 peer_allowed (void)
 {
-  static atomic_flag warned = ATOMIC_FLAG_INIT;
+  static atomic_flag logged = ATOMIC_FLAG_INIT;
   struct sockaddr_storage addr;
   socklen_t len = sizeof addr;
   int64_t uid;
 
+  if (client_is_parent)
+    return true;
   if (nbdkit_peer_name ((struct sockaddr *) &addr, &len) == -1)
     return false;
   if (addr.ss_family != AF_UNIX) {
-    if (!atomic_flag_test_and_set (&warned))
-      log_warning ("whoever can reach this server's address can read "
-                   "and write the disk; use --unix, or allow=any to be "
-                   "warned no more");
-    return true;
+    if (!atomic_flag_test_and_set (&logged))
+      log_error ("refused a client that is not connected through a Unix "
+                 "socket: everyone who reaches this server's address could "
+                 "read and write the disk; use nbdkit --unix, or allow=any");
+    return false;
   }
   uid = nbdkit_peer_uid ();
   if (uid == -1)

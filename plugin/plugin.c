@@ -92,6 +92,7 @@ static void
 vram_load (void)
 {
   log_to = logging_sink;
+  peer_load ();
   handover_load ();
 }
 

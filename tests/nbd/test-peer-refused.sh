@@ -13,7 +13,7 @@ chmod 777 "$sock"
 if "${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"; then
   fail "user 65534 was let in"
 fi
-expect_log_times 1 "refused a client with uid 65534: only root and uid 0, .*may connect; allow=any lets"
+expect_log_times 1 "refused a client with uid 65534: only root and uid 0, .*may connect; allow=any accepts"
 # It cannot fill the log.
 for ((i = 0; i < 20; i++)); do
   if "${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"; then
