@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <syslog.h>
@@ -17,6 +18,42 @@
 #include <nbdkit-plugin.h>
 
 #include "logging.h"
+
+/* nbdkit --log=... */
+static enum { TO_DEFAULT, TO_STDERR, TO_SYSLOG, TO_NULL } destination;
+
+static void
+set_destination (const char *value)
+{
+  if (strcmp (value, "stderr") == 0)
+    destination = TO_STDERR;
+  else if (strcmp (value, "syslog") == 0)
+    destination = TO_SYSLOG;
+  else if (strcmp (value, "null") == 0)
+    destination = TO_NULL;
+}
+
+void
+logging_load (void)
+{
+  char *word = NULL;
+  size_t size = 0;
+  bool value_follows = false;
+  FILE *fp = fopen ("/proc/self/cmdline", "re");
+
+  log_to = logging_sink;
+  if (fp == NULL)
+    return;
+  while (getdelim (&word, &size, '\0', fp) != -1) {
+    if (value_follows)
+      set_destination (word);
+    else if (strncmp (word, "--log=", 6) == 0)
+      set_destination (word + 6);
+    value_follows = strcmp (word, "--log") == 0;
+  }
+  free (word);
+  fclose (fp);
+}
 
 /* Whether stderr is /dev/null, device 1:3, as it is when nbdkit has forked
  * into the background.
@@ -28,6 +65,13 @@ in_background (void)
 
   return fstat (STDERR_FILENO, &st) == -1 ||
          (S_ISCHR (st.st_mode) && st.st_rdev == makedev (1, 3));
+}
+
+static bool
+goes_to_syslog (void)
+{
+  return destination == TO_SYSLOG ||
+         (destination == TO_DEFAULT && in_background ());
 }
 
 /* Whether stderr is the journal, which takes a level in front of each line
@@ -48,19 +92,23 @@ is_journal (void)
 static void
 print (enum log_level level, const char *format, va_list args)
 {
-  const int priority = level == LOG_LEVEL_WARNING ? LOG_WARNING : LOG_INFO;
+  static const int priorities[] = {
+    [LOG_LEVEL_ERROR] = LOG_ERR,
+    [LOG_LEVEL_WARNING] = LOG_WARNING,
+    [LOG_LEVEL_INFO] = LOG_INFO,
+  };
   char line[1024];
   int saved = errno;
 
   vsnprintf (line, sizeof line, format, args);
-  if (in_background ())
-    syslog (LOG_DAEMON | priority, "nbdkit: %s: %s: %s", PLUGIN_NAME,
+  if (goes_to_syslog ())
+    syslog (LOG_DAEMON | priorities[level], "%s: %s: %s", PLUGIN_NAME,
             log_level_name (level), line);
   else {
     char prefix[4] = "";
 
     if (is_journal ())
-      snprintf (prefix, sizeof prefix, "<%d>", priority);
+      snprintf (prefix, sizeof prefix, "<%d>", priorities[level]);
     /* One write a message, so that messages of several threads do not mix. */
     fprintf (stderr, "%snbdkit: %s: %s: %s\n", prefix, PLUGIN_NAME,
              log_level_name (level), line);
@@ -71,16 +119,13 @@ print (enum log_level level, const char *format, va_list args)
 void
 logging_sink (enum log_level level, const char *format, va_list args)
 {
-  switch (level) {
-  case LOG_LEVEL_ERROR:
-    nbdkit_verror (format, args);
-    break;
-  case LOG_LEVEL_DEBUG:
+  if (level == LOG_LEVEL_DEBUG)
     nbdkit_vdebug (format, args);
-    break;
-  case LOG_LEVEL_WARNING:
-  case LOG_LEVEL_INFO:
+  else if (destination == TO_NULL)
+    return;
+  /* nbdkit does not tell the journal the level of its errors. */
+  else if (level == LOG_LEVEL_ERROR && (goes_to_syslog () || !is_journal ()))
+    nbdkit_verror (format, args);
+  else
     print (level, format, args);
-    break;
-  }
 }

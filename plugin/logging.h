@@ -8,10 +8,15 @@
 #include "common/log.h"
 
 /* The plugin's log_sink.  Errors and debug messages go through nbdkit.  It has
- * no call for warnings and information, so these go to stderr with nbdkit's
- * prefix, or to syslog once nbdkit runs in the background, where stderr is
- * /dev/null.
+ * no call for warnings and information, so these go where nbdkit's errors go:
+ * to stderr with nbdkit's prefix, or to syslog once nbdkit runs in the
+ * background, where stderr is /dev/null, unless nbdkit --log says otherwise.
  */
 extern log_sink logging_sink;
+
+/* In nbdkit's load: read --log from nbdkit's command line, which has no other
+ * way to tell, and set log_to.
+ */
+extern void logging_load (void);
 
 #endif /* VRAM_LOGGING_H */

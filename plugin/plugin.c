@@ -91,7 +91,7 @@ vram_cleanup (void)
 static void
 vram_load (void)
 {
-  log_to = logging_sink;
+  logging_load ();
   peer_load ();
   handover_load ();
 }
