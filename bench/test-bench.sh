@@ -6,7 +6,9 @@
 set -euo pipefail
 
 srcdir=$(cd "${srcdir:-$(dirname "$0")}" && pwd)
-top_builddir=${top_builddir:-$(cd .. && pwd)}
+top_builddir=${VRAM_BUILD:-$(cd .. && pwd)}
+# Seconds for one program: only one that hangs takes as long.
+patience=$((120 + 60 * ${VRAM_TEST_SLOW:-1}))
 plugin=$top_builddir/plugin/.libs/nbdkit-${PLUGIN_NAME:-vram}-plugin.so
 standin=$top_builddir/tests/standin/.libs
 tmp=$PWD/test-bench.tmp
@@ -41,7 +43,7 @@ mkdir -p "$tmp"
 # --- micro ---
 
 micro() {
-    LD_LIBRARY_PATH=$standin timeout 60 ./micro -d 0.005 -t 2 "$@"
+    LD_LIBRARY_PATH=$standin timeout "$patience" ./micro -d 0.005 -t 2 "$@"
 }
 
 micro -i 1 >"$tmp/micro.txt"
@@ -91,7 +93,7 @@ fio --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 bench() {
     LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
-        timeout 120 "$srcdir/bench" --size 16M --rounds 1 --threads 2 --duration 0.05 --idle 0.1 "$@"
+        timeout "$patience" "$srcdir/bench" --size 16M --rounds 1 --threads 2 --duration 0.05 --idle 0.1 "$@"
 }
 
 # Small settings: one round of every job, and two of one job for the medians.

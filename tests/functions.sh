@@ -19,7 +19,7 @@
 #   VRAM_SOAK          seconds for which tests of data go on, default: one round
 #   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are skipped
 #   VRAM_SYSCALL_GROUPS  what "systemd-analyze syscall-filter" printed, for test-unit-confined where it is not
-#   VRAM_TEST_TIMEOUT  seconds that one test may take, default 120, or 600 where the server is slowed down
+#   VRAM_TEST_SLOW     how many times slower than usual programs run, for the bounds of all waits (measure-slow)
 
 if [ -z "${BASH_VERSION-}" ]; then
   echo "the tests need bash" >&2
@@ -36,14 +36,17 @@ top_srcdir=$(dirname "$tests")
 standin=$VRAM_BUILD/tests/standin
 suppressions=$tests
 
-# How long one step may take, seconds: sanitizers and valgrind are slow, machines are busy.
-patience=30
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || patience=150
+# How long one step may take, seconds. It is far more than any step needs, for it only ends a test that hangs.
+if [ -z "${VRAM_TEST_SLOW-}" ]; then
+  VRAM_TEST_SLOW=$("$tests/measure-slow" $((VRAM_VALGRIND ? 20 : ${#SANITIZER_PRELOAD} ? 4 : 1)))
+fi
+export VRAM_TEST_SLOW
+patience=$((60 + 30 * VRAM_TEST_SLOW))
+export VRAM_PATIENCE=$patience # for the Python programs
 
 # The test as a whole is bounded too, with everything that it starts.
 if [ -z "${VRAM_TEST_BOUNDED-}" ]; then
-  [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || : "${VRAM_TEST_TIMEOUT:=600}"
-  VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 "${VRAM_TEST_TIMEOUT:=120}" "$BASH" "$0" "$@"
+  VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 $((6 * patience)) "$BASH" "$0" "$@"
 fi
 
 failure=
@@ -275,7 +278,6 @@ swap_launcher ()
   launcher
   unset 'launch[-1]'
   launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$conf")
-  export VRAM_PATIENCE=$patience
 }
 
 # vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the plugin's path among the arguments.

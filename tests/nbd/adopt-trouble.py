@@ -176,6 +176,7 @@ store.start_as_systemd (log)
 ends (1)
 assert said ("its disk is gone with it") == 1
 store.command = command
+wait_until ("the store to be empty", lambda: store.stored == 1 and store.names () == [])
 time.sleep (0.2)
 assert store.names () == [], store.names ()
 assert store.stored == 1, store.stored

@@ -9,7 +9,6 @@ requires_program python3
 requires_standin
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 launcher
-export VRAM_PATIENCE=$patience
 mkdir "$tmp/vram"
 export STANDIN_CUDA_SHARED=$tmp/vram STANDIN_CUDA_MEMORY=200M
 python3 "$tests/nbd/adopt-ends.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \

@@ -2,8 +2,6 @@
 # nbdkit-vram: servers are killed at random instants under load; each next one takes over the disk, nothing acknowledged is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
-: "${VRAM_TEST_TIMEOUT:=500}"
-export VRAM_TEST_TIMEOUT
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
@@ -12,7 +10,6 @@ requires_program python3
 kills=50 kills_forced=10
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=5 kills_forced=3
 launcher
-export VRAM_PATIENCE=$patience
 free_vram ()
 {
   vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_memory_free=//p' | head -n 1

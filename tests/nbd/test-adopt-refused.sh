@@ -8,7 +8,6 @@ set -e -x -u
 requires_program python3
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 launcher
-export VRAM_PATIENCE=$patience
 python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
   "$VRAM_PLUGIN" size=136M store=yes
 

@@ -10,6 +10,6 @@ requires_nobody
 chmod 711 "$tmp"
 start_vram size=16M allow=any
 chmod 777 "$sock"
-"${as_nobody[@]}" timeout 20 nbdinfo --size "$uri"
+"${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"
 expect_no_log "refused"
 stop_vram

@@ -16,5 +16,5 @@ for ((i = 0; i < patience * 20; i++)); do
   sleep 0.05
 done
 ended "$(cat "$tmp/pid")" || fail "the server does not end"
-! timeout 20 nbdinfo --size "$uri" || fail "somebody answers"
+! timeout "$patience" nbdinfo --size "$uri" || fail "somebody answers"
 clean_report

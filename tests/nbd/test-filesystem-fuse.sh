@@ -9,6 +9,7 @@ requires_program mke2fs
 requires_program e2fsck
 requires_program nbdfuse
 requires test -w /dev/fuse
+type -P fusermount3 fusermount umount >/dev/null || skip "there is no program to unmount with"
 
 start_vram size=32M
 mkdir "$tmp/mnt"
@@ -20,13 +21,12 @@ unmount ()
   fusermount3 -u "$1" || fusermount -u "$1" || umount "$1"
 } 2>/dev/null
 cleanup_fn unmount "$tmp/mnt/disk"
-for ((i = 0; i < 100; i++)); do
+for ((i = 0; i < patience * 10; i++)); do
   [ ! -s "$tmp/fuse.pid" ] || break
   ! ended "$fuse" || skip "nbdfuse cannot mount here"
   sleep 0.1
 done
-mkdir "$tmp/files"
-cp "$tests"/nbd/*.sh "$tmp/files"
+cp -r "$tests/nbd" "$tmp/files"
 random_file "$tmp/files/random" 5M
 mke2fs -q -t ext4 -d "$tmp/files" "$tmp/mnt/disk"
 e2fsck -fn "$tmp/mnt/disk"

@@ -9,8 +9,7 @@ requires_program mke2fs
 requires_program e2fsck
 requires_program nbdcopy
 
-mkdir "$tmp/files"
-cp "$tests"/nbd/*.sh "$tmp/files"
+cp -r "$tests/nbd" "$tmp/files"
 random_file "$tmp/files/random" 5M
 truncate -s 32M "$tmp/image"
 mke2fs -q -t ext4 -d "$tmp/files" "$tmp/image"

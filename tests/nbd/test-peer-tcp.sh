@@ -18,7 +18,7 @@ serves_port ()
     launch_vram "$@"
     for ((i = 0; i < patience * 20; i++)); do
       # The kernel accepts connections as soon as the server listens.
-      ! timeout 5 python3 -c "import socket; socket.create_connection (('127.0.0.1', $port))" || return 0
+      ! timeout "$patience" python3 -c "import socket; socket.create_connection (('127.0.0.1', $port))" || return 0
       ! ended "$server" || break
       sleep 0.05
     done

@@ -2,8 +2,6 @@
 # nbdkit-vram: vram-swap serve never gives up a disk by mistake, nor has an empty one take the place of one under swap
 # SPDX-License-Identifier: BSD-3-Clause
 
-: "${VRAM_TEST_TIMEOUT:=300}"
-export VRAM_TEST_TIMEOUT
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 

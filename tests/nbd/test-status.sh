@@ -22,7 +22,7 @@ echo "socket = /sock" >"$tmp/conf"
 swap_status ()
 {
   local status=0
-  timeout 20 "$vram_swap" --root "$tmp" --config "$tmp/conf" status "$@" >"$tmp/status" || status=$?
+  timeout "$patience" "$vram_swap" --root "$tmp" --config "$tmp/conf" status "$@" >"$tmp/status" || status=$?
   cat "$tmp/status"
   [ "$status" -eq 4 ] || fail "the exit status is $status"
 }

@@ -51,7 +51,12 @@ sed -i 's/^start-timeout = .*/start-timeout = 1h/' "$tmp/conf"
 serve
 "$swap" --config "$tmp/conf" wait-server "$server" &
 waiter=$!
-sleep 1
+# Before it catches the signal, it would not notice it.
+catches ()
+{
+  (((0x$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$2/status") >> ($1 - 1)) & 1))
+}
+wait_for "$patience" catches "$(kill -l CONT)" "$waiter"
 kill -CONT "$waiter"
 wait "$waiter" && fail "wait-server has not failed"
 wait_for "$patience" nobody_is_left

@@ -70,10 +70,19 @@ check_wanted (const char *name)
   return true;
 }
 
+unsigned
+check_slow (void)
+{
+  const char *s = getenv ("VRAM_TEST_SLOW");
+  unsigned long factor = s ? strtoul (s, NULL, 10) : 1;
+
+  return factor > 1 && factor < 1000 ? (unsigned) factor : 1;
+}
+
 void
 check_within (unsigned seconds)
 {
-  alarm (seconds);
+  alarm (seconds * check_slow ());
 }
 
 int
@@ -153,10 +162,7 @@ rnd_next (struct rnd *rnd)
 unsigned
 check_effort (unsigned n)
 {
-  const char *s = getenv ("VRAM_TEST_SLOW");
-  unsigned factor = s ? (unsigned) strtoul (s, NULL, 10) : 1;
+  const unsigned part = n / check_slow ();
 
-  if (factor <= 1)
-    return n;
-  return n / factor > 0 ? n / factor : 1;
+  return part > 0 ? part : 1;
 }

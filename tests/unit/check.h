@@ -29,9 +29,10 @@ extern int check_end (void);
   } while (0)
 
 /* No test may hang: the program is ended, as failed, when the test that is
- * running takes longer than this, or SECONDS for what is left of it.
+ * running takes longer than this, or SECONDS for what is left of it; on a slow
+ * machine so many times longer.
  */
-#define CHECK_SECONDS 120
+#define CHECK_SECONDS 300
 extern void check_within (unsigned seconds);
 
 /* Any thread may fail. */
@@ -79,8 +80,13 @@ rnd_below (struct rnd *rnd, uint64_t n)
   return rnd_next (rnd) % n;
 }
 
-/* How much to do where more finds more: N, or a part of it under tools that
- * slow the program down (VRAM_TEST_SLOW=FACTOR).
+/* How many times slower than usual programs run (VRAM_TEST_SLOW=FACTOR): under
+ * tools that slow them down, and on a busy machine.
+ */
+extern unsigned check_slow (void);
+
+/* How much to do where more finds more: N, or a part of it where programs are
+ * slow.
  */
 extern unsigned check_effort (unsigned n);
 
