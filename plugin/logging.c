@@ -89,6 +89,15 @@ is_journal (void)
          st.st_ino == ino;
 }
 
+/* Where messages also go; -1: nowhere else. */
+static int copy_fd = -1;
+
+void
+logging_copy_to (int fd)
+{
+  copy_fd = in_background () ? fd : -1;
+}
+
 static void
 print (enum log_level level, const char *format, va_list args)
 {
@@ -116,9 +125,27 @@ print (enum log_level level, const char *format, va_list args)
   errno = saved;
 }
 
+/* To copy_fd. */
+static void
+print_copy (enum log_level level, const char *format, va_list args)
+{
+  char line[1024];
+  int saved = errno;
+  va_list copy;
+
+  va_copy (copy, args);
+  vsnprintf (line, sizeof line, format, copy);
+  va_end (copy);
+  dprintf (copy_fd, "nbdkit: %s: %s: %s\n", PLUGIN_NAME,
+           log_level_name (level), line);
+  errno = saved;
+}
+
 void
 logging_sink (enum log_level level, const char *format, va_list args)
 {
+  if (copy_fd != -1 && level != LOG_LEVEL_DEBUG && destination != TO_NULL)
+    print_copy (level, format, args);
   if (level == LOG_LEVEL_DEBUG)
     nbdkit_vdebug (format, args);
   else if (destination == TO_NULL)

@@ -25,6 +25,7 @@
 #include "gpu/cuda/libcuda.h"
 #include "gpu/vulkan/libvulkan.h"
 #include "peer.h"
+#include "startup.h"
 #include "common/memlock.h"
 #include "disk/superblock.h"
 #include "handover/fdstore.h"
@@ -126,6 +127,7 @@ vram_get_ready (void)
   }
   if (parameters.vram.window != VRAM_MAPPING_NO)
     libvulkan_prepare ();
+  startup_prepare ();
   return 0;
 }
 
@@ -222,9 +224,9 @@ tell_disk (bool adopted)
   fdstore_ready (status);
 }
 
-/* In the process that will serve, before the first client. */
+/* Open the disk.  Returns 0, or -1 after log_error. */
 static int
-vram_after_fork (void)
+start_disk (void)
 {
   bool adopted;
   int leave;
@@ -255,6 +257,18 @@ vram_after_fork (void)
 err:
   close_disk (parameters.vram.superblock != NULL);
   return -1;
+}
+
+/* In the process that will serve, before the first client. */
+static int
+vram_after_fork (void)
+{
+  int r;
+
+  startup_begin ();
+  r = start_disk ();
+  startup_end (r == 0);
+  return r;
 }
 
 /* A client is connecting. */

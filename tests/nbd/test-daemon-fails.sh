@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server in the background that gets no VRAM ends and leaves nobody to connect to
+# nbdkit-vram: nbdkit in the background, or with --run, ends with an error when the server cannot start
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,14 +7,62 @@ set -e -x -u
 
 requires_standin
 
-# nbdkit itself has gone into the background by then, with success.
+# fails_in_background WORDS PARAMETER...: nbdkit waits for the server, prints WORDS, and leaves no socket.
+fails_in_background ()
+{
+  local words=$1 status=0
+  shift
+  launch_daemon resident=no "$@" || status=$?
+  [ "$status" -eq 1 ] || fail "nbdkit's exit status is $status, not 1"
+  expect_log_times 1 "^nbdkit: vram: error: $words"
+  [ ! -e "$sock" ] || fail "the socket is still there"
+  wait_for "$patience" ended "$(cat "$tmp/pid")"
+  clean_report
+}
+
+fails_in_background "size=100 GiB is more than the 8 GiB of VRAM" size=100G
+fails_in_background "device=7 is no GPU of this machine" size=16M device=7
 export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=1G
-launch_daemon size=16M
+fails_in_background "VRAM is short" size=16M
+STANDIN_CUDA_USED=0 start_daemon size=16M resident=no
+stop_daemon
+
+# In the foreground no socket is left either.
+refuses_to_start "VRAM is short" size=16M resident=no
+[ ! -e "$sock" ] || fail "the socket is still there"
+
+# A command that waits for the server, or for anything else, ends.
+launcher
+status=0
+timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" size=16M resident=no \
+  --run "nbdinfo --size '$uri'; sleep 1000" >"$log" 2>&1 </dev/null || status=$?
+[ "$status" -ne 0 ] && [ "$status" -lt 124 ] || [ "$status" -eq 143 ] || fail "the exit status is $status"
+expect_log "error: VRAM is short"
+[ ! -e "$sock" ] || fail "the socket is still there"
+unset STANDIN_CUDA_MEMORY STANDIN_CUDA_USED
+
+# With a server, it is the command that says how it ends.
+status=0
+timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" size=16M resident=no \
+  --run "nbdinfo --size '$uri'; exit 3" >"$log" 2>&1 </dev/null || status=$?
+[ "$status" -eq 3 ]
+expect_log "^16777216$"
+rm -f "$sock"
+
+# A server that is killed cannot say why.
+export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
+echo cuInit >"$tmp/hang"
+rm "$tmp/pid" "$tmp/trace"
+(
+  status=0
+  launch_daemon size=16M resident=no || status=$?
+  echo "$status" >"$tmp/status"
+) &
 wait_for "$patience" test -s "$tmp/pid"
-for ((i = 0; i < patience * 20; i++)); do
-  ! ended "$(cat "$tmp/pid")" || break
-  sleep 0.05
-done
-ended "$(cat "$tmp/pid")" || fail "the server does not end"
-! timeout "$patience" nbdinfo --size "$uri" || fail "somebody answers"
-clean_report
+wait_for "$patience" grep -q . "$tmp/trace"
+[ ! -e "$tmp/status" ] || fail "nbdkit does not wait for the server"
+kill -KILL "$(cat "$tmp/pid")"
+wait_for "$patience" test -s "$tmp/status"
+[ "$(cat "$tmp/status")" -eq 1 ]
+expect_log "the server has ended before it could serve"
+[ ! -e "$sock" ] || fail "the socket is still there"

@@ -1,0 +1,34 @@
+/* nbdkit-vram: how a start ends for the process that started nbdkit
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_STARTUP_H
+#define VRAM_STARTUP_H
+
+#include <stdbool.h>
+
+/* nbdkit binds its socket, forks into the background or runs the --run
+ * command, and only then lets a plugin open its disk (after_fork).  It ignores
+ * what comes of that: its parent process has ended with success, the socket
+ * stays, and clients of the --run command wait forever.  With these functions
+ *
+ * - the parent process ends when the server serves or has failed, with exit
+ *   status 0 or 1;
+ * - messages of the server's start appear on the parent's stderr as well;
+ * - a start that fails removes the Unix socket, refuses clients, and ends the
+ *   command of --run.
+ */
+
+/* In nbdkit's get_ready: in the parent process, before the socket is bound. */
+extern void startup_prepare (void);
+
+/* At the beginning of nbdkit's after_fork: in the server's process. */
+extern void startup_begin (void);
+
+/* At the end of after_fork, or before a thread ends the process during it:
+ * whether the server serves.  Calls after the first one do nothing.  Any
+ * thread.
+ */
+extern void startup_end (bool serves);
+
+#endif /* VRAM_STARTUP_H */
