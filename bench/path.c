@@ -247,7 +247,6 @@ open_vram (unsigned index)
     .staging = VRAM_STAGING_DEFAULT,
     .window = VRAM_MAPPING_AUTO,
     .scrub = true,
-    .gpu_timeout_ms = PATH_WAIT_S * 1000,
   };
 
   snprintf (device, sizeof device, "%u", index);
@@ -281,7 +280,7 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
   snprintf (machine.gpu, sizeof machine.gpu, "%s", gpu->name);
   check (libcuda.driver_get_version (&machine.cuda), "cuDriverGetVersion");
 
-  if (cuda_open (&cuda, gpu->device, PATH_WAIT_S * 1000) == -1 ||
+  if (cuda_open (&cuda, gpu->device) == -1 ||
       chunks_allocate (&chunks, &cuda, PATH_REGION, PATH_REGION, 0) == -1)
     die ("there is no VRAM to copy to");
   lanes = dma_create (&cuda, threads, VRAM_STAGING_DEFAULT);

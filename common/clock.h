@@ -6,7 +6,6 @@
 #define VRAM_CLOCK_H
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -26,18 +25,14 @@ clock_ms (void)
   return clock_ns () / 1000000;
 }
 
-/* Make COND one whose timed waits go by CLOCK_MONOTONIC, as clock_after_ns
- * does.
- */
-static inline void
-clock_cond_init (pthread_cond_t *cond)
+/* Milliseconds since the machine was started, asleep or not. */
+static inline uint64_t
+clock_boottime_ms (void)
 {
-  pthread_condattr_t attr;
+  struct timespec ts;
 
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (cond, &attr);
-  pthread_condattr_destroy (&attr);
+  clock_gettime (CLOCK_BOOTTIME, &ts);
+  return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
 
 /* The moment NS nanoseconds from now, for timed waits by CLOCK_MONOTONIC. */

@@ -12,6 +12,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "handover/adopt.h"
 #include "handover/handover.h"
@@ -20,7 +21,6 @@
 #include "parameters.h"
 #include "disk/blockmap.h"
 #include "disk/disk.h"
-#include "ender.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/libcuda.h"
 #include "gpu/vulkan/libvulkan.h"
@@ -30,6 +30,7 @@
 #include "disk/superblock.h"
 #include "handover/fdstore.h"
 #include "gpu/vram.h"
+#include "watchdog.h"
 
 /* `make install` knows by this string that a file is this project's. */
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
@@ -56,18 +57,40 @@ static bool left;
 static _Thread_local bool thread_ready
     __attribute__ ((tls_model ("initial-exec")));
 
+/* The server is ending, and has told the next one what becomes of the disk. */
+static atomic_bool ending;
+
+/* The GPU is lost, on any thread. */
+static void
+gpu_lost (void *arg)
+{
+  (void) arg;
+  if (superblock.fd != -1)
+    atomic_store (&superblock.shared->lost, clock_boottime_ms ());
+  disk_fail (disk);
+}
+
+/* The watchdog is going to end the process. */
+static void
+give_up (void)
+{
+  if (left && !atomic_load (&ending) && handover_may_end (&superblock))
+    handover_revoke (&superblock);
+}
+
 /* Give the VRAM back.  The data is gone, unless KEEP. */
 static void
 close_disk (bool keep)
 {
+  atomic_store (&ending, true);
+  watchdog_forget (gpu_lost, NULL);
   disk_free (disk);
   disk = NULL;
   if (vram && !keep)
     vram_overwrite (vram);
-  /* It watches over that as well. */
-  ender_stop ();
   vram_close (vram, true);
   vram = NULL;
+  watchdog_stop ();
   superblock_close (&superblock);
   adopt_close (&parameters.adopt);
 }
@@ -231,7 +254,9 @@ start_disk (void)
   bool adopted;
   int leave;
 
-  if (memlock_prepare (parameters.resident) == -1 || find_disk () == -1)
+  if (memlock_prepare (parameters.resident) == -1 ||
+      watchdog_start (parameters.vram.gpu_timeout_ms, give_up) == -1 ||
+      find_disk () == -1)
     goto err;
   adopted = left = parameters.vram.superblock != NULL;
   vram = vram_open (&parameters.vram);
@@ -248,9 +273,9 @@ start_disk (void)
     goto err;
   }
   peer_no_core_dumps ();
-  if (ender_start (vram, parameters.vram.gpu_timeout_ms, &superblock, left) ==
-      -1)
-    goto err;
+  if (superblock.fd != -1)
+    atomic_store (&superblock.shared->lost, 0);
+  watchdog_on_lost (gpu_lost, NULL);
   tell_disk (adopted);
   return 0;
 
@@ -378,6 +403,8 @@ begin_request (void)
     errno = EIO;
     return -1;
   }
+  if (vram_check (vram) == -1)
+    return -1;
   if (!thread_ready) {
     if (parameters.resident != MEMLOCK_NO)
       memlock_touch_stack ();
@@ -393,9 +420,10 @@ vram_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
 {
   (void) handle;
   (void) flags;
-  if (begin_request () == -1)
+  if (begin_request () == -1 || disk_read (disk, buf, count, offset) == -1)
     return -1;
-  return disk_read (disk, buf, count, offset);
+  /* The machine may have slept, and VRAM been lost, before it was read. */
+  return vram_check (vram);
 }
 
 /* Write.  FUA needs nothing more. */

@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 
 #include "disk/blockmap.h"
-#include "common/clock.h"
 
 #define WORD_BITS 64
 
@@ -32,6 +31,7 @@ struct blockmap {
   _Atomic uint64_t *data;    /* bit set: the block holds data */
   _Atomic uint64_t *claimed; /* bit set: a writer is filling the block */
   bool own_data;             /* data is this map's own memory */
+  atomic_bool failed;        /* claims are waited for no more */
   struct queue queues[QUEUES];
 };
 
@@ -96,7 +96,7 @@ blockmap_create (uint64_t blocks, void *bits)
     goto err_data;
   for (unsigned i = 0; i < QUEUES; ++i) {
     pthread_mutex_init (&map->queues[i].lock, NULL);
-    clock_cond_init (&map->queues[i].ended);
+    pthread_cond_init (&map->queues[i].ended, NULL);
     atomic_init (&map->queues[i].waiters, 0);
   }
   if (bits) {
@@ -199,26 +199,37 @@ blockmap_clear (struct blockmap *map, uint64_t first, uint64_t count)
   }
 }
 
-/* Wait for up to MS milliseconds until no writer has a claim on a block of MASK
- * in word W.
+/* Wait until no writer has a claim on a block of MASK in word W.  Returns false
+ * after blockmap_fail.
  */
 static bool
-wait_unclaimed (struct blockmap *map, uint64_t w, uint64_t mask, unsigned ms)
+wait_unclaimed (struct blockmap *map, uint64_t w, uint64_t mask)
 {
-  const struct timespec until = clock_after_ns (UINT64_C (1000000) * ms);
   struct queue *q = &map->queues[w % QUEUES];
-  int r = 0;
+  bool failed = false;
 
   pthread_mutex_lock (&q->lock);
   /* Sequentially consistent against end_claim: either it sees this waiter, or
    * this waiter sees that the claim has ended.
    */
   atomic_fetch_add (&q->waiters, 1);
-  while (r == 0 && atomic_load (&map->claimed[w]) & mask)
-    r = pthread_cond_timedwait (&q->ended, &q->lock, &until);
+  while (atomic_load (&map->claimed[w]) & mask) {
+    failed = atomic_load (&map->failed);
+    if (failed)
+      break;
+    pthread_cond_wait (&q->ended, &q->lock);
+  }
   atomic_fetch_sub (&q->waiters, 1);
   pthread_mutex_unlock (&q->lock);
-  return r == 0;
+  return !failed;
+}
+
+static void
+wake_waiters (struct queue *q)
+{
+  pthread_mutex_lock (&q->lock);
+  pthread_cond_broadcast (&q->ended);
+  pthread_mutex_unlock (&q->lock);
 }
 
 static void
@@ -227,24 +238,29 @@ end_claim (struct blockmap *map, uint64_t w, uint64_t mask)
   struct queue *q = &map->queues[w % QUEUES];
 
   atomic_fetch_and (&map->claimed[w], ~mask);
-  if (atomic_load (&q->waiters) > 0) {
-    pthread_mutex_lock (&q->lock);
-    pthread_cond_broadcast (&q->ended);
-    pthread_mutex_unlock (&q->lock);
-  }
+  if (atomic_load (&q->waiters) > 0)
+    wake_waiters (q);
+}
+
+void
+blockmap_fail (struct blockmap *map)
+{
+  atomic_store (&map->failed, true);
+  for (unsigned i = 0; i < QUEUES; ++i)
+    wake_waiters (&map->queues[i]);
 }
 
 /* Claim MASK in word W: all of it at once, so that nothing is held while waiting
  * in the same word.
  */
 static bool
-claim_word (struct blockmap *map, uint64_t w, uint64_t mask, unsigned ms)
+claim_word (struct blockmap *map, uint64_t w, uint64_t mask)
 {
   uint64_t claimed = atomic_load (&map->claimed[w]);
 
   for (;;) {
     if (claimed & mask) {
-      if (!wait_unclaimed (map, w, mask, ms))
+      if (!wait_unclaimed (map, w, mask))
         return false;
       claimed = atomic_load (&map->claimed[w]);
     }
@@ -256,7 +272,7 @@ claim_word (struct blockmap *map, uint64_t w, uint64_t mask, unsigned ms)
 
 bool
 blockmap_claim (struct blockmap *map, uint64_t first, uint64_t count,
-                unsigned ms, struct claim *claim)
+                struct claim *claim)
 {
   uint64_t end = first + count;
 
@@ -265,7 +281,7 @@ blockmap_claim (struct blockmap *map, uint64_t first, uint64_t count,
   claim->words = (unsigned) ((end - 1) / WORD_BITS - claim->first_word + 1);
   for (unsigned i = 0; i < claim->words; ++i) {
     claim->mask[i] = bits_in_word (claim->first_word + i, first, end);
-    if (!claim_word (map, claim->first_word + i, claim->mask[i], ms)) {
+    if (!claim_word (map, claim->first_word + i, claim->mask[i])) {
       claim->words = i;
       blockmap_release (map, claim);
       return false;

@@ -87,11 +87,13 @@ struct claim {
  * holds at most one claim at a time, and ends it with blockmap_publish or
  * blockmap_release in any case.  Claims are taken in ascending order, so that
  * writers cannot wait for each other in a circle.  Returns false, with nothing
- * claimed, when a wait has taken MS milliseconds: the caller may try again, or
- * find that the other writer is not coming back.
+ * claimed, when it would have to wait after blockmap_fail.
  */
 extern bool blockmap_claim (struct blockmap *map, uint64_t first,
-                            uint64_t count, unsigned ms, struct claim *claim);
+                            uint64_t count, struct claim *claim);
+
+/* Claims may never end: wake those that wait for one, and wait no more. */
+extern void blockmap_fail (struct blockmap *map);
 
 /* All of the claimed blocks hold the writer's data now; end the claim. */
 extern void blockmap_publish (struct blockmap *map, struct claim *claim);

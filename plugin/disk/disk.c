@@ -21,11 +21,6 @@
 /* How many such gaps one copy may hold. */
 #define GAPS_MAX 32
 
-/* How often a writer that waits for another one's claim looks whether the GPU is
- * lost: the other one may be inside a call of the driver's that never returns.
- */
-#define CLAIM_WAIT_MS 500
-
 /* What warming up writes and reads. */
 #define WARM_UP_BLOCKS 8
 
@@ -109,17 +104,21 @@ blocks_to_copy (const char *buf, uint64_t count)
   return n;
 }
 
-/* Returns 0, or -1 with errno = EIO when the GPU is lost. */
+/* Returns 0, or -1 with errno = EIO after disk_fail. */
 static int
 claim_blocks (struct disk *disk, uint64_t first, uint64_t count,
               struct claim *claim)
 {
-  while (!blockmap_claim (disk->map, first, count, CLAIM_WAIT_MS, claim))
-    if (vram_is_lost (disk->vram)) {
-      errno = EIO;
-      return -1;
-    }
-  return 0;
+  if (blockmap_claim (disk->map, first, count, claim))
+    return 0;
+  errno = EIO;
+  return -1;
+}
+
+void
+disk_fail (struct disk *disk)
+{
+  blockmap_fail (disk->map);
 }
 
 /* Write COUNT whole blocks, at most CLAIM_BLOCKS. */

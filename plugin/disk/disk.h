@@ -25,6 +25,9 @@ extern struct disk *disk_create (struct vram *vram, void *map_bits);
  */
 extern int disk_warm_up (struct disk *disk);
 
+/* The VRAM is lost: requests that wait for each other fail instead. */
+extern void disk_fail (struct disk *disk);
+
 /* No request may be running.  NULL is allowed. */
 extern void disk_free (struct disk *disk);
 

@@ -69,7 +69,6 @@ copy_init (struct copier *route, struct dma_queues *lanes,
   route->lanes = lanes;
   route->base = chunks->base;
   route->window = NULL;
-  route->watch = NULL;
   route->found = route->limits = (struct copy_limits){ 0 };
   atomic_init (&route->last_large, 0);
 }
@@ -497,10 +496,8 @@ note_large (struct copier *route, uint64_t now)
 static bool
 has_window (const struct copier *route)
 {
-  if (route->window == NULL || !mapping_is_open (route->window))
-    return false;
-  watch_note (route->watch);
-  return !cuda_is_lost (route->cuda);
+  return route->window && mapping_is_open (route->window) &&
+         !cuda_is_lost (route->cuda);
 }
 
 static bool

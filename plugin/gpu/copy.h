@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "gpu/cuda/dma.h"
-#include "watch.h"
 #include "gpu/vulkan/mapping.h"
 
 /* ORDER BETWEEN THE WAYS
@@ -63,7 +62,6 @@ struct copier {
   struct dma_queues *lanes;
   CUdeviceptr base;       /* the lanes' address of offset 0 */
   struct mapping *window; /* NULL: everything goes by a lane */
-  struct watch *watch;    /* told of each copy by the window; NULL: nobody */
 
   /* What set-up found out, and a later server need not; and what is in force,
    * where a parameter may say something else.

@@ -14,12 +14,13 @@
 #include "disk/blockmap.h"
 #include "gpu/cuda/chunk.h"
 #include "common/clock.h"
+#include "gpu/cuda/check.h"
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/dma.h"
 #include "gpu/copy.h"
 #include "shed.h"
 #include "gpu/vram.h"
-#include "watch.h"
+#include "watchdog.h"
 #include "gpu/vulkan/mapping.h"
 
 /* Lanes unless lanes= says otherwise: copies keep a CPU busy each, and the GPU
@@ -41,7 +42,7 @@ struct vram {
   struct mapping *window;          /* NULL: there is none */
   char no_mapping[MAPPING_REASON]; /* why not */
   struct copier route;
-  struct watch watch;
+  struct gpu_check check;
   uint64_t asked; /* bytes that size= said; 0 unless it said bytes */
   bool scrub;
 };
@@ -205,6 +206,7 @@ scrub (struct vram *vram)
   uint64_t size = vram->chunks.allocated, n, start = clock_ms ();
 
   for (uint64_t done = 0; done < size; done += n) {
+    watchdog_enter ();
     n = size - done < SCRUB_PIECE ? size - done : SCRUB_PIECE;
     if (dma_set (vram->lanes, vram->chunks.base + done, 0, n) == -1)
       return -1;
@@ -312,7 +314,6 @@ refuse_mapping (struct vram *vram, const struct vram_options *options,
 static void
 close_mapping (struct vram *vram)
 {
-  watch_stop (&vram->watch);
   mapping_free (vram->window, cuda_is_lost (&vram->cuda));
   vram->window = NULL;
   vram->route.window = NULL;
@@ -340,17 +341,13 @@ open_mapping (struct vram *vram, const struct vram_options *options)
   else
     r = copy_add_mapping (&vram->route, vram->window, &vram->chunks, read_max,
                           reason);
-  if (r == 0 && watch_start (&vram->watch, &vram->cuda) == -1)
-    r = -1;
   if (r != 0)
     close_mapping (vram);
-  else
-    vram->route.watch = &vram->watch;
   return r == 1 ? refuse_mapping (vram, options, reason) : r;
 }
 
-struct vram *
-vram_open (const struct vram_options *options)
+static struct vram *
+open_vram (const struct vram_options *options)
 {
   const bool adopted = options->superblock != NULL;
   struct vram *vram;
@@ -372,7 +369,7 @@ vram_open (const struct vram_options *options)
   }
   if (choose_gpu (vram, options) == -1)
     goto err_vram;
-  if (cuda_open (&vram->cuda, vram->gpu.device, options->gpu_timeout_ms) == -1)
+  if (cuda_open (&vram->cuda, vram->gpu.device) == -1)
     goto err_vram;
   if ((adopted ? take_over : allocate) (vram, options) == -1)
     goto err_cuda;
@@ -393,8 +390,12 @@ vram_open (const struct vram_options *options)
     log_error ("the GPU's VRAM cannot be overwritten");
     goto err_window;
   }
+  if (gpu_check_begin (&vram->check, &vram->cuda, vram->lanes) == -1)
+    goto err_check;
   return vram;
 
+err_check:
+  gpu_check_end (&vram->check);
 err_window:
   close_mapping (vram);
 err_lanes:
@@ -408,11 +409,23 @@ err_vram:
   return NULL;
 }
 
+struct vram *
+vram_open (const struct vram_options *options)
+{
+  struct vram *vram;
+
+  watchdog_enter ();
+  vram = open_vram (options);
+  watchdog_leave ();
+  return vram;
+}
+
 void
 vram_overwrite (struct vram *vram)
 {
   if (vram->scrub && scrub (vram) == -1)
     log_error ("VRAM could not be overwritten before it is given back");
+  watchdog_leave ();
 }
 
 void
@@ -422,10 +435,14 @@ vram_close (struct vram *vram, bool keep)
     return;
   if (!keep)
     vram_overwrite (vram);
+  watchdog_enter ();
+  gpu_check_end (&vram->check);
   close_mapping (vram);
+  watchdog_enter ();
   dma_free (vram->lanes);
   chunks_free (&vram->chunks);
   cuda_close (&vram->cuda);
+  watchdog_leave ();
   free (vram);
 }
 
@@ -473,16 +490,10 @@ vram_is_lost (const struct vram *vram)
   return cuda_is_lost (&vram->cuda);
 }
 
-unsigned
-vram_dma_completed (struct vram *vram)
+int
+vram_check (struct vram *vram)
 {
-  return dma_completed (vram->lanes);
-}
-
-bool
-vram_dma_stalled (const struct vram *vram, unsigned *seen)
-{
-  return dma_stalled (vram->lanes, seen);
+  return gpu_check (&vram->check);
 }
 
 const struct device *

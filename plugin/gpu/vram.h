@@ -37,7 +37,7 @@ struct vram_options {
   uint64_t window_read_max; /* bytes: larger reads go by DMA */
   bool scrub;               /* overwrite VRAM when it is given back */
   unsigned init_wait_ms;    /* how long the driver may take to come up */
-  unsigned gpu_timeout_ms;  /* how long a copy may take to be answered */
+  unsigned gpu_timeout_ms;  /* for watchdog_start */
 
   /* Take over the disk that STATE describes, with these descriptors; NULL:
    * make a new one.
@@ -83,12 +83,11 @@ extern uint64_t vram_size (const struct vram *vram);
 /* Whether the GPU is lost, and with it all that was written.  Stays so. */
 extern bool vram_is_lost (const struct vram *vram);
 
-/* For whoever watches over the end: vram_dma_completed makes lanes count what they do,
- * from then on, and returns the count; vram_dma_stalled says whether copies are
- * under way of which none has got on since it was *SEEN, and stores it there.
+/* Whether it still holds what was written, as far as can be known (check.h):
+ * before a request without data is answered, and after the copy of one with
+ * data.  Returns 0, or -1 with errno = EIO and the GPU lost.
  */
-extern unsigned vram_dma_completed (struct vram *vram);
-extern bool vram_dma_stalled (const struct vram *vram, unsigned *seen);
+extern int vram_check (struct vram *vram);
 
 /* The GPU that it belongs to. */
 extern const struct device *vram_gpu (const struct vram *vram);

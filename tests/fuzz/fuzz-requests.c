@@ -53,13 +53,6 @@ copy (struct vram *v, void *to, const void *from, size_t count)
   return 0;
 }
 
-bool
-vram_is_lost (const struct vram *v)
-{
-  (void) v;
-  return false;
-}
-
 int
 vram_read (struct vram *v, void *buf, size_t count, uint64_t offset)
 {

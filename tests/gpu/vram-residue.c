@@ -136,7 +136,7 @@ main (int argc, char *argv[])
   if (devices_list (&gpus) == -1)
     return 2;
   gpu = argc > 2 ? devices_find (&gpus, argv[2]) : devices_most_free (&gpus);
-  if (gpu && cuda_open (&cuda, gpu->device, 1000) == 0) {
+  if (gpu && cuda_open (&cuda, gpu->device) == 0) {
     status = look (argv[1]);
     cuda_close (&cuda);
   }

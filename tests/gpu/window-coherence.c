@@ -396,7 +396,7 @@ open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
   if (devices_list (&gpus) == -1)
     exit (1);
   gpu = spec ? devices_find (&gpus, spec) : devices_most_free (&gpus);
-  if (gpu == NULL || cuda_open (&cuda, gpu->device, 20000) == -1 ||
+  if (gpu == NULL || cuda_open (&cuda, gpu->device) == -1 ||
       chunks_allocate (&chunks, &cuda, size, size, 0) == -1)
     exit (1);
   lanes = dma_create (&cuda, pairs * 2, 256 * KiB);

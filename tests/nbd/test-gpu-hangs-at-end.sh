@@ -8,11 +8,51 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-export STANDIN_CUDA_HANG_FILE=$tmp/hang
+# hang NAME COUNT: appears whole.
+hang ()
+{
+  echo "$1 $2" >"$tmp/hang-t"
+  mv "$tmp/hang-t" "$tmp/hang-call"
+}
+
+inside ()
+{
+  [ "$(calls "$1")" -ge "$2" ]
+}
+
+export STANDIN_CUDA_HANG_FILE=$tmp/hang STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang-call
 start_vram size=16M window=no gpu-timeout=1
 nbdsh -u "$uri" -c 'h.pwrite (b"e" * 65536, 0)'
 : >"$tmp/hang"
 end_server TERM
 [ "$status" -eq 0 ]
-expect_log_times 1 "it has not answered for 1000 ms \(gpu-timeout\)"
+expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 "VRAM could not be overwritten before it is given back"
+rm "$tmp/hang"
+
+# A copy does not return when VRAM is to be overwritten.
+start_vram size=16M window=no gpu-timeout=1
+hang cuMemsetD8Async 1
+end_server TERM
+[ "$status" -eq 0 ]
+expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
+expect_log_times 1 "VRAM could not be overwritten before it is given back"
+
+# Nor what gives VRAM back.
+rm "$tmp/hang-call"
+start_vram size=16M window=no gpu-timeout=1
+hang cuMemUnmap 1
+end_server TERM
+[ "$status" -eq 1 ]
+expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
+expect_log_times 1 "a call into the NVIDIA driver does not return: ending all the same"
+
+# It returns in time, if late: the end is as usual.
+rm "$tmp/hang-call"
+start_vram size=16M window=no gpu-timeout=3600
+hang cuMemsetD8Async 1
+before=$(calls cuMemsetD8Async)
+kill -TERM "$server"
+wait_for "$patience" inside cuMemsetD8Async $((before + 1))
+rm "$tmp/hang-call"
+stop_vram

@@ -27,7 +27,7 @@ for cookie in cookies:
     except nbd.Error as e:
         assert e.errno == "EIO", e.errno
 '
-expect_log_times 1 "the GPU is lost, and with it what this disk held: it has not answered for 1000 ms \(gpu-timeout\)"
+expect_log_times 1 "the GPU is lost, and with it what this disk held: the driver has not answered for 1000 ms \(gpu-timeout\)"
 [ $(($(wc -l <"$log") - lines)) -eq 1 ]
 
 # Nothing is asked of the driver any more, not at the end either, where it would not answer.

@@ -3,6 +3,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
@@ -162,8 +163,9 @@ read_fail_file (void)
     check_name (name);
     r = add_rule (name, code);
     r->first = 1;
-    r->last = strcmp (count, "all") == 0 ? UINT64_MAX
-                                         : settings_number ("FAIL_FILE", count);
+    r->last = strcmp (count, "all") == 0
+                  ? UINT64_MAX
+                  : settings_number ("FAIL_FILE", count);
   }
   fclose (fp);
   if (unlink (config.fail_file) == -1)
@@ -180,19 +182,24 @@ random_unit (void)
   return (double) (random_state >> 11) / (double) (1ULL << 53);
 }
 
-/* Whether this call is to stay where it is.  HANGS: it did so till now. */
+/* Whether this call is to stay where it is.  HANGS: it did so till now.  Takes
+ * no lock, because a signal may take the thread out of a call that hangs.
+ */
 static bool
 call_hangs (enum function fn, bool hangs)
 {
   unsigned int most = UINT_MAX;
-  char name[64] = "";
-  FILE *fp = fopen (config.hang_call_file, "re");
+  char name[64] = "", text[128];
+  int fd = open (config.hang_call_file, O_RDONLY | O_CLOEXEC);
+  ssize_t n;
 
-  if (!fp)
+  if (fd == -1)
     return false;
-  if (fscanf (fp, "%63s %u", name, &most) < 1)
-    name[0] = 0;
-  fclose (fp);
+  n = read (fd, text, sizeof text - 1);
+  close (fd);
+  text[n > 0 ? n : 0] = 0;
+  if (sscanf (text, "%63s %u", name, &most) < 1)
+    return false;
   if (!name_matches (name, function_names[fn]))
     return false;
   return hangs || atomic_fetch_add (&hung_calls, 1) < most;

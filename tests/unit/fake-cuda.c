@@ -6,9 +6,12 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "common/clock.h"
@@ -555,6 +558,32 @@ f_memset_d8_async (CUdeviceptr dst, unsigned char value, size_t bytes,
                     .kind = SET, .dev = dst, .size = bytes, .value = value });
 }
 
+/* Stop all threads of this process for MS milliseconds. */
+static void
+stop_process (unsigned ms)
+{
+  char path[64], line[512];
+  pid_t child = fork ();
+
+  CHECK (child != -1);
+  if (child > 0) {
+    kill (getpid (), SIGSTOP);
+    waitpid (child, NULL, 0);
+    return;
+  }
+  snprintf (path, sizeof path, "/proc/%d/stat", (int) getppid ());
+  do {
+    FILE *fp = fopen (path, "r");
+
+    if (fp == NULL || fgets (line, sizeof line, fp) == NULL)
+      _exit (1);
+    fclose (fp);
+  } while (strstr (line, ") T ") == NULL);
+  clock_sleep_us (1000 * ms);
+  kill (getppid (), SIGCONT);
+  _exit (0);
+}
+
 static CUresult
 query (CUstream stream, uint64_t after)
 {
@@ -566,7 +595,7 @@ query (CUstream stream, uint64_t after)
   pthread_mutex_unlock (&lock);
   if (!done && atomic_load (&fake.stop.nth) > 0 &&
       atomic_fetch_sub (&fake.stop.nth, 1) == 1) {
-    clock_sleep_us (1000 * fake.stop.ms);
+    stop_process (fake.stop.ms);
     atomic_store (&fake.hung, false);
   }
   return done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;

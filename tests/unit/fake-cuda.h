@@ -49,7 +49,7 @@ struct fake {
   unsigned slow_us; /* how long each piece of work takes */
   atomic_int lost;  /* what every call answers, if not 0 */
 
-  /* After the NTH answer from now on that work is not done, the thread stops for
+  /* After the NTH answer from now on that work is not done, the process stops for
    * so long, and finds the GPU working again.
    */
   struct {

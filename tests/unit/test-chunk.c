@@ -27,7 +27,7 @@ begin (uint64_t bytes_free)
   fake.gpu[0].total = 64 * GiB;
   fake.gpu[0].used_by_others = 64 * GiB - bytes_free;
   memset (&cuda, 0, sizeof cuda);
-  CHECK_EQ (cuda_open (&cuda, 0, 1000), 0);
+  CHECK_EQ (cuda_open (&cuda, 0), 0);
 }
 
 static void
@@ -147,7 +147,7 @@ test_back_off (void)
         /* Nothing is left, before it is freed. */
         cuda_close (&cuda);
         fake_check_freed ();
-        CHECK_EQ (cuda_open (&cuda, 0, 1000), 0);
+        CHECK_EQ (cuda_open (&cuda, 0), 0);
       }
       else {
         CHECK_EQ (stub_errors_count (), 0);

@@ -339,7 +339,7 @@ test_bits_survive (void)
       for (uint64_t i = 0; map && i < BLOCKS; ++i) {
         struct claim claim;
 
-        if (!blockmap_claim (map, i, 1, 0, &claim))
+        if (!blockmap_claim (map, i, 1, &claim))
           break;
         if (i % 3 == 0)
           continue; /* still at it when it dies */

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "gpu/cuda/chunk.h"
 #include "size.h"
+#include "watchdog.h"
 
 /* The smallest chunk, unless the whole disk is smaller. */
 #define CHUNK_MIN (64 * MiB)
@@ -99,6 +100,7 @@ add_chunk (struct chunks *chunks, uint64_t size, int fd)
   CUdeviceptr address;
   CUresult r;
 
+  watchdog_enter ();
   chunk->offset = chunks->count * chunks->chunk_size;
   chunk->size = size;
   address = chunks->base + chunk->offset;
@@ -132,6 +134,7 @@ remove_last_chunk (struct chunks *chunks)
   struct chunk *chunk = &chunks->chunk[--chunks->count];
   CUresult r;
 
+  watchdog_enter ();
   r = libcuda.mem_unmap (chunks->base + chunk->offset, chunk->size);
   if (r == CUDA_SUCCESS)
     r = libcuda.mem_release (chunk->handle);

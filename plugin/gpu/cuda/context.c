@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/clock.h"
 #include "gpu/cuda/context.h"
+#include "watchdog.h"
 
 extern char **environ;
 
@@ -100,6 +101,7 @@ make_device_nodes (void)
     return;
   }
   while (waitpid (pid, &status, WNOHANG) == 0) {
+    watchdog_enter ();
     if (clock_ms () > deadline) {
       log_warning ("nvidia-modprobe -c0 -u has not ended after %d s",
                    MAKE_NODES_MS / 1000);
@@ -144,6 +146,7 @@ cuda_init (unsigned wait_ms)
 
   make_device_nodes ();
   for (;;) {
+    watchdog_enter ();
     r = libcuda.init (0);
     if (r == CUDA_SUCCESS)
       return 0;
@@ -169,12 +172,11 @@ make_current (const struct cuda *cuda)
 }
 
 int
-cuda_open (struct cuda *cuda, CUdevice device, unsigned timeout_ms)
+cuda_open (struct cuda *cuda, CUdevice device)
 {
   CUresult r;
 
   cuda->device = device;
-  cuda->timeout_ms = timeout_ms;
   atomic_init (&cuda->lost, false);
   for (size_t i = 0; i < sizeof cuda->logged / sizeof cuda->logged[0]; ++i)
     atomic_init (&cuda->logged[i], 0);
@@ -285,6 +287,7 @@ cuda_set_lost (struct cuda *cuda, const char *reason, ...)
 
   if (atomic_exchange (&cuda->lost, true))
     return;
+  watchdog_lost ();
   va_start (args, reason);
   vsnprintf (words, sizeof words, reason, args);
   va_end (args);
@@ -293,4 +296,11 @@ cuda_set_lost (struct cuda *cuda, const char *reason, ...)
              "the server (the kernel's log has the GPU's own account, look "
              "for Xid)",
              words);
+}
+
+void
+cuda_expired (void *cuda)
+{
+  cuda_set_lost (cuda, "the driver has not answered for %u ms (gpu-timeout)",
+                 watchdog_timeout_ms ());
 }

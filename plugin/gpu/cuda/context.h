@@ -18,9 +18,6 @@ struct cuda {
   CUdevice device;
   CUcontext context;
 
-  /* How long the GPU may take to answer, in milliseconds. */
-  unsigned timeout_ms;
-
   /* Set once, never cleared: the context is lost or the GPU hangs.  Every
    * request fails at once from then on and no call into the driver is made.
    */
@@ -29,21 +26,6 @@ struct cuda {
   /* One bit a CUresult: which errors the log already has. */
   _Atomic uint64_t logged[16];
 };
-
-/* Who waits for others' answers of the driver looks CUDA_SLICES times whether
- * there has been any, and sleeps for cuda_slice_ns in between: a stop of the
- * whole process then costs one slice, and not the GPU.  Two more slices than make
- * the time limit leave it to those who wait for their own copies to find first
- * that the GPU hangs; this is for calls into the driver that do not return.
- */
-#define CUDA_SLICES_OF_LIMIT 8
-#define CUDA_SLICES          (CUDA_SLICES_OF_LIMIT + 2)
-
-static inline uint64_t
-cuda_slice_ns (unsigned timeout_ms)
-{
-  return UINT64_C (1000000) * timeout_ms / CUDA_SLICES_OF_LIMIT;
-}
 
 /* Initialise the driver.  Only after nbdkit has forked, because it starts
  * threads.  When the driver is still coming up it is tried again for up to
@@ -71,7 +53,7 @@ extern const char *cuda_error_text (CUresult error);
 /* Open the primary context of DEVICE and make it current on the calling
  * thread.  Returns 0, or -1 after log_error.
  */
-extern int cuda_open (struct cuda *cuda, CUdevice device, unsigned timeout_ms);
+extern int cuda_open (struct cuda *cuda, CUdevice device);
 
 /* Close the context, unless it is lost: then the driver is not called again,
  * because it might not return, and the kernel cleans up at exit.
@@ -98,9 +80,14 @@ extern int cuda_free_bytes (struct cuda *cuda, uint64_t *bytes);
 extern int cuda_failed (struct cuda *cuda, CUresult error, const char *what,
                         CUstream stream);
 
-/* Declare the context lost, for REASON, which is logged (once). */
+/* Declare the context lost, for REASON, which is logged (once), and tell those
+ * who want to know (watchdog_on_lost).
+ */
 extern void cuda_set_lost (struct cuda *cuda, const char *reason, ...)
     __attribute__ ((format (printf, 2, 3)));
+
+/* The driver has not answered a wait of the context CUDA: for watchdog_add. */
+extern void cuda_expired (void *cuda);
 
 static inline bool
 cuda_is_lost (const struct cuda *cuda)

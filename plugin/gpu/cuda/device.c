@@ -14,6 +14,7 @@
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/device.h"
 #include "common/units.h"
+#include "watchdog.h"
 
 /* Domain, bus, device and function of a PCI address. */
 struct pci {
@@ -237,7 +238,8 @@ device_free_bytes (const struct device *gpu, uint64_t *bytes)
   struct cuda cuda;
   int r;
 
-  if (cuda_open (&cuda, gpu->device, 0) == -1)
+  watchdog_enter ();
+  if (cuda_open (&cuda, gpu->device) == -1)
     return -1;
   r = cuda_free_bytes (&cuda, bytes);
   cuda_close (&cuda);

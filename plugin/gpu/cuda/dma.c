@@ -17,8 +17,9 @@
 #include "debug.h"
 #include "gpu/cuda/dma.h"
 #include "common/units.h"
+#include "watchdog.h"
 
-/* A lane's staging memory is two halves, so that the CPU fills or empties one
+/* A queue's staging memory is two halves, so that the CPU fills or empties one
  * while DMA moves the other.
  */
 #define HALVES 2
@@ -40,12 +41,14 @@ struct dma_queue {
    * threads get 40 % fewer reads with it.
    */
   CUevent copied[HALVES];
+
+  struct watchdog_wait wait; /* of the thread that has this queue */
 };
 
-/* A copy that waits for a lane; stands on its thread's stack. */
+/* A copy that waits for a queue; stands on its thread's stack. */
 struct waiter {
   struct waiter *next;
-  struct dma_queue *lane; /* set by the one who hands a lane over */
+  struct dma_queue *queue; /* set by the thread that hands one over */
   pthread_cond_t handed;
 };
 
@@ -53,21 +56,29 @@ struct dma_queues {
   struct cuda *cuda;
   unsigned count;
   size_t half; /* bytes of half a staging buffer, the largest piece */
-  struct dma_queue lane[DMA_QUEUES_MAX];
+  struct dma_queue queue[DMA_QUEUES_MAX];
   char *pinned; /* all staging memory */
 
-  /* Bit set: the lane is free.  Taken and given back without the lock unless
-   * somebody waits.
+  /* Bit set: the queue is free.  Taken and given back without the lock unless
+   * a copy waits.
    */
   _Atomic uint64_t free;
   atomic_uint waiting;
-  pthread_mutex_t lock; /* protects the queue */
+  pthread_mutex_t lock; /* protects the list of waiters */
   struct waiter *first, **last;
+};
 
-  /* Lanes that were given back while somebody waited, and pieces of large
-   * copies: while this changes, the driver answers.
-   */
-  atomic_uint answers;
+/* What is done with a queue by one thread: COPY (queues, queue, job). */
+struct job {
+  int (*copy) (struct dma_queues *queues, struct dma_queue *queue,
+               const struct job *job);
+  const char *verb; /* for debugging: "write" */
+  const char *what; /* for errors: "copy to VRAM" */
+  CUdeviceptr vram;
+  const char *from; /* or */
+  char *to;
+  unsigned char value;
+  size_t count;
 };
 
 /* Give up the CPU's pipeline for a moment while polling. */
@@ -82,276 +93,214 @@ relax (void)
 }
 
 static CUresult
-open_queue (struct dma_queues *lanes, unsigned i)
+open_queue (struct dma_queues *queues, unsigned i)
 {
-  struct dma_queue *lane = &lanes->lane[i];
+  struct dma_queue *queue = &queues->queue[i];
   CUresult r;
 
-  lane->staging = lanes->pinned + i * HALVES * lanes->half;
-  r = libcuda.stream_create (&lane->stream, CU_STREAM_NON_BLOCKING);
+  queue->staging = queues->pinned + i * HALVES * queues->half;
+  r = libcuda.stream_create (&queue->stream, CU_STREAM_NON_BLOCKING);
   for (unsigned h = 0; r == CUDA_SUCCESS && h < HALVES; ++h)
-    r = libcuda.event_create (&lane->copied[h], CU_EVENT_DISABLE_TIMING);
+    r = libcuda.event_create (&queue->copied[h], CU_EVENT_DISABLE_TIMING);
   return r;
 }
 
 static void
-close_queue (struct dma_queue *lane)
+close_queue (struct dma_queue *queue)
 {
   for (unsigned h = 0; h < HALVES; ++h)
-    if (lane->copied[h])
-      libcuda.event_destroy (lane->copied[h]);
-  if (lane->stream)
-    libcuda.stream_destroy (lane->stream);
+    if (queue->copied[h])
+      libcuda.event_destroy (queue->copied[h]);
+  if (queue->stream)
+    libcuda.stream_destroy (queue->stream);
 }
 
-static uint64_t
-all_free (unsigned count)
+/* The GPU is lost: no copy waits for a queue any more. */
+static void
+wake_all (void *arg)
 {
-  return ~UINT64_C (0) >> (64 - count);
+  struct dma_queues *queues = arg;
+
+  pthread_mutex_lock (&queues->lock);
+  for (struct waiter *w = queues->first; w; w = w->next)
+    pthread_cond_signal (&w->handed);
+  pthread_mutex_unlock (&queues->lock);
 }
 
 struct dma_queues *
 dma_create (struct cuda *cuda, unsigned count, size_t staging)
 {
-  struct dma_queues *lanes;
+  struct dma_queues *queues;
   size_t bytes = count * staging;
   void *pinned;
   CUresult r;
 
-  /* One bit of lanes->free each. */
+  /* One bit of 'free' each. */
   assert (count >= 1 && count <= DMA_QUEUES_MAX);
-  lanes = calloc (1, sizeof *lanes);
-  if (lanes == NULL) {
+  queues = calloc (1, sizeof *queues);
+  if (queues == NULL) {
     log_error ("calloc: %m");
     return NULL;
   }
-  lanes->cuda = cuda;
-  lanes->count = count;
-  lanes->half = staging / HALVES;
-  lanes->last = &lanes->first;
-  pthread_mutex_init (&lanes->lock, NULL);
+  queues->cuda = cuda;
+  queues->count = count;
+  queues->half = staging / HALVES;
+  queues->last = &queues->first;
+  pthread_mutex_init (&queues->lock, NULL);
 
   r = libcuda.mem_host_alloc (&pinned, bytes, CU_MEMHOSTALLOC_PORTABLE);
   if (r != CUDA_SUCCESS) {
     log_error ("cannot pin %s of host memory for lanes=%u of staging=%zu "
                "bytes: " CUDA_WORDS,
                SIZE_STR (bytes), count, staging, CUDA_WORDS_ARGS (r));
-    goto err_lanes;
+    goto err;
   }
-  lanes->pinned = pinned;
+  queues->pinned = pinned;
   memset (pinned, 0, bytes);
   for (unsigned i = 0; r == CUDA_SUCCESS && i < count; ++i)
-    r = open_queue (lanes, i);
+    r = open_queue (queues, i);
   if (r != CUDA_SUCCESS) {
     log_error ("cannot open lanes=%u: " CUDA_WORDS, count,
                CUDA_WORDS_ARGS (r));
-    goto err_lanes;
+    goto err;
   }
-  atomic_init (&lanes->free, all_free (count));
-  return lanes;
+  for (unsigned i = 0; i < count; ++i)
+    watchdog_add (&queues->queue[i].wait, cuda_expired, cuda);
+  watchdog_on_lost (wake_all, queues);
+  atomic_init (&queues->free, ~UINT64_C (0) >> (64 - count));
+  return queues;
 
-err_lanes:
-  dma_free (lanes);
+err:
+  dma_free (queues);
   return NULL;
 }
 
 void
-dma_free (struct dma_queues *lanes)
+dma_free (struct dma_queues *queues)
 {
-  if (lanes == NULL)
+  if (queues == NULL)
     return;
-  if (!cuda_is_lost (lanes->cuda)) {
-    for (unsigned i = 0; i < lanes->count; ++i)
-      close_queue (&lanes->lane[i]);
-    if (lanes->pinned)
-      libcuda.mem_free_host (lanes->pinned);
+  watchdog_forget (wake_all, queues);
+  for (unsigned i = 0; i < queues->count; ++i)
+    watchdog_remove (&queues->queue[i].wait);
+  if (!cuda_is_lost (queues->cuda)) {
+    for (unsigned i = 0; i < queues->count; ++i)
+      close_queue (&queues->queue[i]);
+    if (queues->pinned)
+      libcuda.mem_free_host (queues->pinned);
   }
-  pthread_mutex_destroy (&lanes->lock);
-  free (lanes);
+  pthread_mutex_destroy (&queues->lock);
+  free (queues);
 }
 
-/* A free lane, or NULL.  The lowest one: few lanes at work keep their staging
+/* A free queue, or NULL.  The lowest one: few queues at work keep their staging
  * memory in the CPU's caches.
  */
 static struct dma_queue *
-take_free (struct dma_queues *lanes)
+take_free (struct dma_queues *queues)
 {
-  uint64_t free = atomic_load (&lanes->free);
+  uint64_t free = atomic_load (&queues->free);
 
   while (free) {
-    if (atomic_compare_exchange_weak (&lanes->free, &free, free & (free - 1)))
-      return &lanes->lane[__builtin_ctzll (free)];
+    if (atomic_compare_exchange_weak (&queues->free, &free, free & (free - 1)))
+      return &queues->queue[__builtin_ctzll (free)];
   }
   return NULL;
 }
 
-/* Leave the queue without a lane.  Under the lock. */
+/* Leave the list without a queue.  Under the lock. */
 static void
-leave_queue (struct dma_queues *lanes, struct waiter *self)
+leave_list (struct dma_queues *queues, struct waiter *self)
 {
-  struct waiter **p = &lanes->first;
+  struct waiter **p = &queues->first;
 
   while (*p != self)
     p = &(*p)->next;
   *p = self->next;
-  if (lanes->last == &self->next)
-    lanes->last = p;
-}
-
-/* The driver has not given back any lane for as long as the GPU may take to
- * answer: whoever has them is inside a call that does not return.  Under the
- * lock.
- */
-static void
-declare_stuck (struct dma_queues *lanes)
-{
-  cuda_set_lost (lanes->cuda,
-                 "the driver has not answered for %u ms (gpu-timeout)",
-                 lanes->cuda->timeout_ms);
-  for (struct waiter *w = lanes->first; w; w = w->next)
-    pthread_cond_signal (&w->handed);
-}
-
-/* Sleep until SELF is handed a lane, or the GPU is lost.  Under the lock. */
-static void
-sleep_for_queue (struct dma_queues *lanes, struct waiter *self)
-{
-  unsigned seen = atomic_load (&lanes->answers), slices = 0, now;
-  struct timespec until;
-
-  while (self->lane == NULL && !cuda_is_lost (lanes->cuda)) {
-    until = clock_after_ns (cuda_slice_ns (lanes->cuda->timeout_ms));
-    if (pthread_cond_timedwait (&self->handed, &lanes->lock, &until) !=
-        ETIMEDOUT)
-      continue;
-    now = atomic_load (&lanes->answers);
-    slices = now == seen ? slices + 1 : 0;
-    seen = now;
-    if (slices == CUDA_SLICES && self->lane == NULL)
-      declare_stuck (lanes);
-  }
+  if (queues->last == &self->next)
+    queues->last = p;
 }
 
 /* NULL when the GPU is lost. */
 static struct dma_queue *
-wait_for_queue (struct dma_queues *lanes)
+wait_for_queue (struct dma_queues *queues)
 {
-  struct waiter self = { .lane = NULL };
+  struct waiter self = { .queue = NULL };
 
-  clock_cond_init (&self.handed);
-  pthread_mutex_lock (&lanes->lock);
-  /* Sequentially consistent against put_queue: either it sees that somebody
-   * waits, or this sees the lane that it gave back.
+  pthread_cond_init (&self.handed, NULL);
+  pthread_mutex_lock (&queues->lock);
+  /* Sequentially consistent against put_queue: either it sees that a copy
+   * waits, or this sees the queue that it gave back.
    */
-  atomic_fetch_add (&lanes->waiting, 1);
-  if (lanes->first == NULL)
-    self.lane = take_free (lanes);
-  if (self.lane == NULL) {
-    *lanes->last = &self;
-    /* cppcheck-suppress autoVariables ; out of the queue before this returns */
-    lanes->last = &self.next;
-    sleep_for_queue (lanes, &self);
-    if (self.lane == NULL)
-      leave_queue (lanes, &self);
+  atomic_fetch_add (&queues->waiting, 1);
+  if (queues->first == NULL)
+    self.queue = take_free (queues);
+  if (self.queue == NULL) {
+    *queues->last = &self;
+    /* cppcheck-suppress autoVariables ; out of the list before this returns */
+    queues->last = &self.next;
+    while (self.queue == NULL && !cuda_is_lost (queues->cuda))
+      pthread_cond_wait (&self.handed, &queues->lock);
+    if (self.queue == NULL)
+      leave_list (queues, &self);
   }
-  atomic_fetch_sub (&lanes->waiting, 1);
-  pthread_mutex_unlock (&lanes->lock);
+  atomic_fetch_sub (&queues->waiting, 1);
+  pthread_mutex_unlock (&queues->lock);
   pthread_cond_destroy (&self.handed);
-  return self.lane;
+  return self.queue;
 }
 
 /* NULL when the GPU is lost. */
 static struct dma_queue *
-get_queue (struct dma_queues *lanes)
+get_queue (struct dma_queues *queues)
 {
-  struct dma_queue *lane = NULL;
+  struct dma_queue *queue = NULL;
 
-  /* Who comes later must not overtake those who wait. */
-  if (atomic_load (&lanes->waiting) == 0)
-    lane = take_free (lanes);
-  return lane ? lane : wait_for_queue (lanes);
+  /* Copies that come later do not overtake those that wait. */
+  if (atomic_load (&queues->waiting) == 0)
+    queue = take_free (queues);
+  return queue ? queue : wait_for_queue (queues);
 }
 
 static void
-put_queue (struct dma_queues *lanes, struct dma_queue *lane)
+put_queue (struct dma_queues *queues, struct dma_queue *queue)
 {
   struct waiter *first;
 
-  atomic_fetch_or (&lanes->free, UINT64_C (1) << (lane - lanes->lane));
-  if (atomic_load (&lanes->waiting) == 0)
+  atomic_fetch_or (&queues->free, UINT64_C (1) << (queue - queues->queue));
+  if (atomic_load (&queues->waiting) == 0)
     return;
-  pthread_mutex_lock (&lanes->lock);
-  atomic_fetch_add (&lanes->answers, 1);
-  first = lanes->first;
+  pthread_mutex_lock (&queues->lock);
+  first = queues->first;
   if (first) {
-    lane = take_free (lanes);
-    if (lane) {
-      lanes->first = first->next;
-      if (lanes->first == NULL)
-        lanes->last = &lanes->first;
-      first->lane = lane;
+    queue = take_free (queues);
+    if (queue) {
+      queues->first = first->next;
+      if (queues->first == NULL)
+        queues->last = &queues->first;
+      first->queue = queue;
       pthread_cond_signal (&first->handed);
     }
   }
-  pthread_mutex_unlock (&lanes->lock);
-}
-
-/* A lane, with the context made current, or NULL with errno = EIO.  While this
- * waited for its turn, the context may have been lost: then the driver is not
- * called again, and the staging memory may still be the GPU's.
- */
-static struct dma_queue *
-enter_queue (struct dma_queues *lanes)
-{
-  struct dma_queue *lane;
-
-  if (cuda_enter (lanes->cuda) == -1)
-    return NULL;
-  lane = get_queue (lanes);
-  if (lane && !cuda_is_lost (lanes->cuda))
-    return lane;
-  if (lane)
-    put_queue (lanes, lane);
-  errno = EIO;
-  return NULL;
-}
-
-/* Whether a wait that began at START may go on: 0, or -1 with errno = EIO when
- * the GPU is lost, perhaps declared so here.  *LATE, false at first, has the GPU
- * asked once more after the limit: it may have answered long ago, while this
- * process was stopped.
- */
-static int
-check_long_wait (struct dma_queues *lanes, uint64_t start, bool *late)
-{
-  struct cuda *cuda = lanes->cuda;
-
-  if (!cuda_is_lost (cuda) && *late)
-    cuda_set_lost (cuda, "it has not answered for %u ms (gpu-timeout)",
-                   cuda->timeout_ms);
-  if (cuda_is_lost (cuda)) {
-    errno = EIO;
-    return -1;
-  }
-  *late = clock_ns () - start > (uint64_t) cuda->timeout_ms * 1000000;
-  return 0;
+  pthread_mutex_unlock (&queues->lock);
 }
 
 /* Wait until the copy of piece PIECE is done. */
 static int
-wait_piece (struct dma_queues *lanes, struct dma_queue *lane, unsigned piece,
+wait_piece (struct dma_queues *queues, struct dma_queue *queue, unsigned piece,
             const char *what)
 {
   uint64_t start = 0;
-  bool late = false;
   CUresult r;
 
   for (unsigned polls = 1;; ++polls) {
-    r = libcuda.event_query (lane->copied[piece % HALVES]);
-    if (r == CUDA_SUCCESS)
+    r = libcuda.event_query (queue->copied[piece % HALVES]);
+    if (r == CUDA_SUCCESS) {
+      watchdog_progress (&queue->wait);
       return 0;
+    }
     if (r != CUDA_ERROR_NOT_READY)
-      return cuda_failed (lanes->cuda, r, what, lane->stream);
+      return cuda_failed (queues->cuda, r, what, queue->stream);
     if (polls % 16 != 0) {
       relax ();
       continue;
@@ -359,242 +308,273 @@ wait_piece (struct dma_queues *lanes, struct dma_queue *lane, unsigned piece,
     if (start == 0)
       start = clock_ns ();
     else if (clock_ns () - start > POLL_NS) {
-      if (check_long_wait (lanes, start, &late) == -1)
+      if (cuda_is_lost (queues->cuda)) {
+        errno = EIO;
         return -1;
+      }
       clock_sleep_us (NAP_US);
     }
   }
 }
 
 /* After a failure, pieces of the same copy may still be moving.  Wait until
- * the lane is quiet, so that whoever gets it next owns its staging memory.  A
- * driver that cannot say whether it is leaves the GPU lost: nobody uses a lane
- * then.
+ * the queue is quiet, so that the next copy owns its staging memory.  A driver
+ * that cannot say whether it is leaves the GPU lost: no copy uses a queue then.
  */
 static void
-quieten (struct dma_queues *lanes, struct dma_queue *lane)
+quieten (struct dma_queues *queues, struct dma_queue *queue)
 {
-  uint64_t start = clock_ns ();
   int saved = errno;
-  bool late = false;
   CUresult r;
 
-  while (!cuda_is_lost (lanes->cuda)) {
-    r = libcuda.stream_query (lane->stream);
+  while (!cuda_is_lost (queues->cuda)) {
+    r = libcuda.stream_query (queue->stream);
     if (r == CUDA_SUCCESS)
       break;
     if (r != CUDA_ERROR_NOT_READY)
       cuda_set_lost (
-          lanes->cuda,
+          queues->cuda,
           "it does not say whether a failed copy has ended: " CUDA_WORDS,
           CUDA_WORDS_ARGS (r));
-    else if (check_long_wait (lanes, start, &late) == 0)
-      clock_sleep_us (NAP_US);
+    clock_sleep_us (NAP_US);
   }
   errno = saved;
 }
 
-/* A large copy gets on: those who wait for its lane have no reason to despair. */
-static void
-note_answer (struct dma_queues *lanes)
-{
-  atomic_fetch_add_explicit (&lanes->answers, 1, memory_order_relaxed);
-}
-
 static size_t
-piece_size (const struct dma_queues *lanes, size_t count, size_t done)
+piece_size (const struct dma_queues *queues, size_t count, size_t done)
 {
-  return count - done < lanes->half ? count - done : lanes->half;
+  return count - done < queues->half ? count - done : queues->half;
 }
 
 static char *
-half_of (const struct dma_queues *lanes, const struct dma_queue *lane,
+half_of (const struct dma_queues *queues, const struct dma_queue *queue,
          unsigned piece)
 {
-  return lane->staging + piece % HALVES * lanes->half;
+  return queue->staging + piece % HALVES * queues->half;
 }
 
 /* The CPU fills one half while DMA empties the other. */
 static int
-write_pieces (struct dma_queues *lanes, struct dma_queue *lane,
-              CUdeviceptr dst, const char *src, size_t count)
+write_pieces (struct dma_queues *queues, struct dma_queue *queue,
+              const struct job *job)
 {
-  static const char what[] = "copy to VRAM";
   unsigned piece = 0;
   size_t n;
   CUresult r;
 
-  for (size_t done = 0; done < count; done += n, ++piece) {
-    n = piece_size (lanes, count, done);
-    if (piece >= HALVES) {
-      if (wait_piece (lanes, lane, piece, what) == -1)
-        return -1;
-      note_answer (lanes);
-    }
-    memcpy (half_of (lanes, lane, piece), src + done, n);
-    r = libcuda.memcpy_htod_async (dst + done, half_of (lanes, lane, piece), n,
-                                   lane->stream);
+  for (size_t done = 0; done < job->count; done += n, ++piece) {
+    n = piece_size (queues, job->count, done);
+    if (piece >= HALVES && wait_piece (queues, queue, piece, job->what) == -1)
+      return -1;
+    memcpy (half_of (queues, queue, piece), job->from + done, n);
+    r = libcuda.memcpy_htod_async (
+        job->vram + done, half_of (queues, queue, piece), n, queue->stream);
     if (r == CUDA_SUCCESS)
-      r = libcuda.event_record (lane->copied[piece % HALVES], lane->stream);
+      r = libcuda.event_record (queue->copied[piece % HALVES], queue->stream);
     if (r != CUDA_SUCCESS)
-      return cuda_failed (lanes->cuda, r, what, lane->stream);
+      return cuda_failed (queues->cuda, r, job->what, queue->stream);
   }
   /* A stream works in order: with the last piece, all are done. */
-  return wait_piece (lanes, lane, piece - 1, what);
+  return wait_piece (queues, queue, piece - 1, job->what);
 }
 
 /* DMA fills one half while the CPU empties the other. */
 static int
-read_pieces (struct dma_queues *lanes, struct dma_queue *lane, char *dst,
-             CUdeviceptr src, size_t count)
+read_pieces (struct dma_queues *queues, struct dma_queue *queue,
+             const struct job *job)
 {
-  static const char what[] = "copy from VRAM";
   unsigned sent = 0, piece = 0;
   size_t n, sent_bytes = 0;
   CUresult r;
 
-  for (size_t done = 0; done < count; done += n, ++piece) {
-    while (sent_bytes < count && sent < piece + HALVES) {
-      n = piece_size (lanes, count, sent_bytes);
-      r = libcuda.memcpy_dtoh_async (half_of (lanes, lane, sent),
-                                     src + sent_bytes, n, lane->stream);
+  for (size_t done = 0; done < job->count; done += n, ++piece) {
+    while (sent_bytes < job->count && sent < piece + HALVES) {
+      n = piece_size (queues, job->count, sent_bytes);
+      r = libcuda.memcpy_dtoh_async (half_of (queues, queue, sent),
+                                     job->vram + sent_bytes, n, queue->stream);
       if (r == CUDA_SUCCESS)
-        r = libcuda.event_record (lane->copied[sent % HALVES], lane->stream);
+        r = libcuda.event_record (queue->copied[sent % HALVES], queue->stream);
       if (r != CUDA_SUCCESS)
-        return cuda_failed (lanes->cuda, r, what, lane->stream);
+        return cuda_failed (queues->cuda, r, job->what, queue->stream);
       sent_bytes += n;
       ++sent;
     }
-    n = piece_size (lanes, count, done);
-    if (wait_piece (lanes, lane, piece, what) == -1)
+    n = piece_size (queues, job->count, done);
+    if (wait_piece (queues, queue, piece, job->what) == -1)
       return -1;
-    memcpy (dst + done, half_of (lanes, lane, piece), n);
-    if (done + n < count)
-      note_answer (lanes);
+    memcpy (job->to + done, half_of (queues, queue, piece), n);
   }
   return 0;
 }
 
 static int
-set_bytes (struct dma_queues *lanes, struct dma_queue *lane, CUdeviceptr dst,
-           unsigned char value, size_t count)
+set_bytes (struct dma_queues *queues, struct dma_queue *queue,
+           const struct job *job)
 {
-  static const char what[] = "overwrite VRAM";
   CUresult r;
 
-  r = libcuda.memset_d8_async (dst, value, count, lane->stream);
+  r = libcuda.memset_d8_async (job->vram, job->value, job->count,
+                               queue->stream);
   if (r == CUDA_SUCCESS)
-    r = libcuda.event_record (lane->copied[0], lane->stream);
+    r = libcuda.event_record (queue->copied[0], queue->stream);
   if (r != CUDA_SUCCESS)
-    return cuda_failed (lanes->cuda, r, what, lane->stream);
-  return wait_piece (lanes, lane, 0, what);
+    return cuda_failed (queues->cuda, r, job->what, queue->stream);
+  return wait_piece (queues, queue, 0, job->what);
 }
 
-/* Give LANE back after a copy with the result R: after one that failed, only
- * when the GPU is done with its buffers.
+/* Ask the driver about a queue that has nothing to do. */
+static int
+query (struct dma_queues *queues, struct dma_queue *queue,
+       const struct job *job)
+{
+  CUresult r = libcuda.stream_query (queue->stream);
+
+  (void) job;
+  if (r == CUDA_SUCCESS || r == CUDA_ERROR_NOT_READY)
+    return 0;
+  cuda_set_lost (queues->cuda, CUDA_WORDS, CUDA_WORDS_ARGS (r));
+  errno = EIO;
+  return -1;
+}
+
+/* Do JOB with QUEUE.  After one that failed this returns only when the GPU is
+ * done with the queue's buffers, or when the GPU is lost.
  */
-static void
-leave_queue_after (struct dma_queues *lanes, struct dma_queue *lane, int r)
+static int
+use_queue (struct dma_queues *queues, struct dma_queue *queue,
+           const struct job *job)
 {
-  if (r == -1)
-    quieten (lanes, lane);
-  put_queue (lanes, lane);
+  int r;
+
+  if (sigsetjmp (queue->wait.escape, 0) != 0) {
+    /* The watchdog has taken this thread out of the driver. */
+    watchdog_end (&queue->wait);
+    errno = EIO;
+    return -1;
+  }
+  watchdog_begin (&queue->wait);
+  r = cuda_enter (queues->cuda);
+  if (r == 0) {
+    r = job->copy (queues, queue, job);
+    if (r == -1)
+      quieten (queues, queue);
+  }
+  watchdog_end (&queue->wait);
+  return r;
 }
 
-static void
-log_copy (const struct dma_queues *lanes, const struct dma_queue *lane,
-          const char *what, size_t count, CUdeviceptr address)
+/* Do JOB with any queue. */
+static int
+run (struct dma_queues *queues, const struct job *job)
 {
+  struct dma_queue *queue = get_queue (queues);
+  int r;
+
+  if (queue == NULL) {
+    errno = EIO;
+    return -1;
+  }
   if (vram_debug_copies)
-    log_debug ("lane %td: %s %zu bytes at 0x%llx", lane - lanes->lane, what,
-               count, address);
+    log_debug ("lane %td: %s %zu bytes at 0x%llx", queue - queues->queue,
+               job->verb, job->count, job->vram);
+  r = use_queue (queues, queue, job);
+  put_queue (queues, queue);
+  return r;
 }
 
 int
-dma_write (struct dma_queues *lanes, CUdeviceptr dst, const void *src,
+dma_write (struct dma_queues *queues, CUdeviceptr dst, const void *src,
            size_t count)
 {
-  struct dma_queue *lane;
-  int r;
+  const struct job job = {
+    .copy = write_pieces,
+    .verb = "write",
+    .what = "copy to VRAM",
+    .vram = dst,
+    .from = src,
+    .count = count,
+  };
 
-  lane = enter_queue (lanes);
-  if (lane == NULL)
-    return -1;
-  log_copy (lanes, lane, "write", count, dst);
-  r = write_pieces (lanes, lane, dst, src, count);
-  leave_queue_after (lanes, lane, r);
-  return r;
+  return run (queues, &job);
 }
 
 int
-dma_read (struct dma_queues *lanes, void *dst, CUdeviceptr src, size_t count)
+dma_read (struct dma_queues *queues, void *dst, CUdeviceptr src, size_t count)
 {
-  struct dma_queue *lane;
-  int r;
+  const struct job job = {
+    .copy = read_pieces,
+    .verb = "read",
+    .what = "copy from VRAM",
+    .vram = src,
+    .to = dst,
+    .count = count,
+  };
 
-  lane = enter_queue (lanes);
-  if (lane == NULL)
-    return -1;
-  log_copy (lanes, lane, "read", count, src);
-  r = read_pieces (lanes, lane, dst, src, count);
-  leave_queue_after (lanes, lane, r);
-  return r;
+  return run (queues, &job);
 }
 
 int
-dma_set (struct dma_queues *lanes, CUdeviceptr dst, unsigned char value,
+dma_set (struct dma_queues *queues, CUdeviceptr dst, unsigned char value,
          size_t count)
 {
-  struct dma_queue *lane;
-  int r;
+  const struct job job = {
+    .copy = set_bytes,
+    .verb = "set",
+    .what = "overwrite VRAM",
+    .vram = dst,
+    .value = value,
+    .count = count,
+  };
 
-  lane = enter_queue (lanes);
-  if (lane == NULL)
-    return -1;
-  log_copy (lanes, lane, "set", count, dst);
-  r = set_bytes (lanes, lane, dst, value, count);
-  leave_queue_after (lanes, lane, r);
-  return r;
-}
-
-unsigned
-dma_completed (struct dma_queues *lanes)
-{
-  /* One that always waits, as far as put_queue can see. */
-  atomic_fetch_add (&lanes->waiting, 1);
-  return atomic_load (&lanes->answers);
-}
-
-bool
-dma_stalled (const struct dma_queues *lanes, unsigned *seen)
-{
-  unsigned now = atomic_load (&lanes->answers);
-  bool answered = now != *seen;
-
-  *seen = now;
-  return !answered && atomic_load (&lanes->free) != all_free (lanes->count);
+  return run (queues, &job);
 }
 
 int
-dma_warm_up (struct dma_queues *lanes, CUdeviceptr scratch)
+dma_query (struct dma_queues *queues)
 {
-  size_t bytes = HALVES * lanes->half;
+  const struct job job = { .copy = query };
+  struct dma_queue *queue = take_free (queues);
+  int r;
+
+  /* Copies that are under way will be told as well. */
+  if (queue == NULL)
+    return 0;
+  r = use_queue (queues, queue, &job);
+  put_queue (queues, queue);
+  return r;
+}
+
+int
+dma_warm_up (struct dma_queues *queues, CUdeviceptr scratch)
+{
+  size_t bytes = HALVES * queues->half;
   char *buffer = calloc (1, bytes);
-  int r = -1;
+  const struct job write = {
+    .copy = write_pieces,
+    .what = "copy to VRAM",
+    .vram = scratch,
+    .from = buffer,
+    .count = bytes,
+  };
+  const struct job read = {
+    .copy = read_pieces,
+    .what = "copy from VRAM",
+    .vram = scratch,
+    .to = buffer,
+    .count = bytes,
+  };
+  int r = 0;
 
   if (buffer == NULL) {
     log_error ("calloc: %m");
     return -1;
   }
-  if (cuda_enter (lanes->cuda) == -1)
-    goto out;
-  for (unsigned i = 0; i < lanes->count; ++i)
-    if (write_pieces (lanes, &lanes->lane[i], scratch, buffer, bytes) == -1 ||
-        read_pieces (lanes, &lanes->lane[i], buffer, scratch, bytes) == -1)
-      goto out;
-  r = 0;
-
-out:
+  for (unsigned i = 0; r == 0 && i < queues->count; ++i) {
+    r = use_queue (queues, &queues->queue[i], &write);
+    if (r == 0)
+      r = use_queue (queues, &queues->queue[i], &read);
+  }
   free (buffer);
   return r;
 }

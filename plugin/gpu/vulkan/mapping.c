@@ -20,6 +20,7 @@
 #include "common/units.h"
 #include "gpu/wccopy.h"
 #include "gpu/vulkan/mapping.h"
+#include "watchdog.h"
 
 /* The GPUs that are looked at, and the extensions of one. */
 #define GPUS_MAX       16
@@ -516,8 +517,10 @@ static int
 export_chunk (const struct chunks *chunks, size_t i, char *reason)
 {
   CUresult error;
-  int fd = chunk_export (chunks, i, &error);
+  int fd;
 
+  watchdog_enter ();
+  fd = chunk_export (chunks, i, &error);
   if (fd == -1)
     no_mapping (reason, "VRAM cannot be exported: " CUDA_WORDS,
                 CUDA_WORDS_ARGS (error));
@@ -603,11 +606,13 @@ touch_all (struct mapping *window, char *reason)
 {
   char byte;
 
-  for (size_t i = 0; i < window->count; ++i)
+  for (size_t i = 0; i < window->count; ++i) {
+    watchdog_enter ();
     if (copy_guarded (&window->mapping[i], window->mapping[i].address, &byte,
                       1, FROM_VRAM) == -1)
       return no_mapping (reason,
                          "the mapping of VRAM cannot be read (SIGBUS)");
+  }
   return 0;
 }
 
@@ -694,6 +699,7 @@ mapping_free (struct mapping *window, bool leave)
   while (!leave && window->count > 0) {
     struct chunk_mapping *mapping = &window->mapping[--window->count];
 
+    watchdog_enter ();
     libvulkan.unmap_memory (window->device, mapping->memory);
     libvulkan.free_memory (window->device, mapping->memory, NULL);
   }

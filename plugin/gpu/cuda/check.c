@@ -1,0 +1,116 @@
+/* nbdkit-vram: asks now and then whether the GPU still has the data
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/log.h"
+#include "gpu/cuda/check.h"
+
+/* How much the difference between two clocks may change although the machine
+ * has not slept: one is read after the other.
+ */
+#define TOLERANCE_NS 10000000
+
+/* Bytes to allocate: a page of VRAM, all of which is overwritten at the end. */
+#define CANARY_ROOM 65536
+
+static int64_t
+clock_of (clockid_t clock)
+{
+  struct timespec ts;
+
+  clock_gettime (clock, &ts);
+  return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* How long the machine has slept since it was started. */
+static int64_t
+slept (void)
+{
+  return clock_of (CLOCK_BOOTTIME) - clock_of (CLOCK_MONOTONIC);
+}
+
+static bool
+has_slept (struct gpu_check *check)
+{
+  return llabs (slept () - atomic_load (&check->slept_ns)) > TOLERANCE_NS;
+}
+
+/* Returns 0, or -1 with errno = EIO and the GPU lost. */
+static int
+compare_canary (struct gpu_check *check)
+{
+  unsigned char bytes[CANARY_SIZE];
+
+  if (check->canary == 0)
+    return 0;
+  if (dma_read (check->queues, bytes, check->canary, sizeof bytes) == -1)
+    return -1;
+  if (memcmp (bytes, check->bytes, sizeof bytes) == 0) {
+    log_info ("the machine has slept, and VRAM was preserved");
+    return 0;
+  }
+  cuda_set_lost (check->cuda, "VRAM was not preserved while the machine slept "
+                              "(PreserveVideoMemoryAllocations)");
+  errno = EIO;
+  return -1;
+}
+
+int
+gpu_check_now (struct gpu_check *check, int64_t now_ns)
+{
+  int r;
+
+  if (has_slept (check))
+    pthread_mutex_lock (&check->lock);
+  else if (pthread_mutex_trylock (&check->lock) != 0)
+    return 0;
+  if (has_slept (check)) {
+    r = compare_canary (check);
+    if (r == 0)
+      atomic_store (&check->slept_ns, slept ());
+  }
+  else
+    r = dma_query (check->queues);
+  if (r == 0)
+    atomic_store_explicit (&check->checked_ns, now_ns, memory_order_release);
+  pthread_mutex_unlock (&check->lock);
+  return r;
+}
+
+int
+gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
+                 struct dma_queues *queues)
+{
+  check->cuda = cuda;
+  check->queues = queues;
+  pthread_mutex_init (&check->lock, NULL);
+  atomic_init (&check->slept_ns, slept ());
+  atomic_init (&check->checked_ns, clock_of (CLOCK_REALTIME_COARSE));
+  /* With little VRAM left the disk does without. */
+  if (libcuda.mem_alloc (&check->canary, CANARY_ROOM) != CUDA_SUCCESS) {
+    check->canary = 0;
+    log_debug ("no VRAM for a canary");
+    return 0;
+  }
+  if (getrandom (check->bytes, CANARY_SIZE, GRND_NONBLOCK) != CANARY_SIZE)
+    memset (check->bytes, 0x5a, CANARY_SIZE);
+  return dma_write (queues, check->canary, check->bytes, CANARY_SIZE);
+}
+
+void
+gpu_check_end (struct gpu_check *check)
+{
+  if (check->canary && !cuda_is_lost (check->cuda)) {
+    dma_set (check->queues, check->canary, 0, CANARY_ROOM);
+    libcuda.mem_free (check->canary);
+  }
+  check->canary = 0;
+}

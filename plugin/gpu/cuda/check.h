@@ -1,0 +1,71 @@
+/* nbdkit-vram: asks now and then whether the GPU still has the data
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_CHECK_H
+#define VRAM_CHECK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "gpu/cuda/dma.h"
+
+/* How often requests check, at most, in nanoseconds.  A machine cannot sleep
+ * and wake up again in less time.
+ */
+#define CHECK_NS 250000000
+
+#define CANARY_SIZE 64
+
+/* A copy by the mapping calls no driver, so it learns nothing of a context that
+ * was killed, nor of VRAM that was lost while the machine slept (which happens
+ * unless the driver was told to preserve it).  So requests check: every
+ * CHECK_NS one of them asks the driver about an idle stream, and after the
+ * machine has slept all of them wait until one of them has compared a canary,
+ * some bytes of VRAM of our own.  An idle machine is not woken for this.
+ */
+struct gpu_check {
+  struct cuda *cuda;
+  struct dma_queues *queues;
+  CUdeviceptr canary; /* 0: there is no VRAM for one */
+  unsigned char bytes[CANARY_SIZE];
+
+  _Atomic int64_t checked_ns; /* when; wall clock */
+  _Atomic int64_t slept_ns;   /* how long the machine has slept till then */
+  pthread_mutex_t lock;       /* one check at a time */
+};
+
+/* Begin.  The calling thread must have entered the context.  Returns 0, or -1
+ * as copies do.
+ */
+extern int gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
+                            struct dma_queues *queues);
+
+/* No check may be under way; also when it has not begun (all zeros). */
+extern void gpu_check_end (struct gpu_check *check);
+
+/* For gpu_check only. */
+extern int gpu_check_now (struct gpu_check *check, int64_t now_ns);
+
+/* Before a request without data is answered, and after the copy of one with
+ * data.  Returns 0, or -1 with errno = EIO and the GPU lost.  The coarse clock
+ * costs a few nanoseconds; it jumps when the machine has slept.
+ */
+static inline int
+gpu_check (struct gpu_check *check)
+{
+  struct timespec ts;
+  int64_t now;
+
+  clock_gettime (CLOCK_REALTIME_COARSE, &ts);
+  now = (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+  if (llabs (now - atomic_load_explicit (&check->checked_ns,
+                                         memory_order_acquire)) < CHECK_NS)
+    return 0;
+  return gpu_check_now (check, now);
+}
+
+#endif /* VRAM_CHECK_H */

@@ -1,0 +1,445 @@
+/* nbdkit-vram: one thread that notices when the driver does not answer
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/thread.h"
+#include "watchdog.h"
+
+/* The time limit in ticks.  A wait began at any time during the first tick
+ * that it is seen in, so it has one tick more than that.
+ */
+#define TICKS 8
+
+/* When the GPU is lost: a tick, and how many of them the thread that starts or
+ * ends the server has to notice.
+ */
+#define LOST_TICK_MS 100
+#define LOST_TICKS   10
+
+#define ESCAPE_SIGNAL SIGURG
+
+#define LISTENERS_MAX 4
+
+static unsigned timeout_ms;
+static void (*give_up) (void);
+
+static bool running;
+static pthread_t thread;
+static sem_t wake;
+static atomic_bool asleep; /* until it is woken */
+static atomic_bool stop;
+static atomic_bool told; /* to end the process */
+static atomic_bool lost;
+
+static pthread_mutex_t waits_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct watchdog_wait *waits;
+
+/* Of the thread that starts and ends the server. */
+static struct watchdog_wait main_wait;
+
+static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct listener {
+  void (*fn) (void *arg);
+  void *arg;
+} listeners[LISTENERS_MAX];
+
+/* The calling thread's kernel ID, and the wait that a signal may end.
+ * initial-exec: no allocation on first use.
+ */
+static _Thread_local int self __attribute__ ((tls_model ("initial-exec")));
+static _Thread_local struct watchdog_wait *volatile current
+    __attribute__ ((tls_model ("initial-exec")));
+
+/*
+ * Signals.
+ */
+
+/* What makes nbdkit end, and what nbdkit does then.  Its own call for this,
+ * nbdkit_nanosleep, logs an error at each end.
+ */
+static const int end_signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+#define END_SIGNALS (sizeof end_signals / sizeof end_signals[0])
+static struct sigaction nbdkit_actions[END_SIGNALS];
+
+static void
+told_to_end (int signal_number)
+{
+  int saved = errno;
+
+  for (size_t i = 0; i < END_SIGNALS; ++i)
+    if (end_signals[i] == signal_number)
+      nbdkit_actions[i].sa_handler (signal_number);
+  atomic_store (&told, true);
+  sem_post (&wake);
+  errno = saved;
+}
+
+/* Signals that nbdkit ignores, or that end it at once, are left alone. */
+static void
+watch_signals (void)
+{
+  struct sigaction own;
+
+  for (size_t i = 0; i < END_SIGNALS; ++i) {
+    sigaction (end_signals[i], NULL, &nbdkit_actions[i]);
+    own = nbdkit_actions[i];
+    if (own.sa_flags & SA_SIGINFO || own.sa_handler == SIG_DFL ||
+        own.sa_handler == SIG_IGN)
+      continue;
+    own.sa_handler = told_to_end;
+    sigaction (end_signals[i], &own, NULL);
+  }
+}
+
+static void
+restore_signals (void)
+{
+  for (size_t i = 0; i < END_SIGNALS; ++i)
+    sigaction (end_signals[i], &nbdkit_actions[i], NULL);
+}
+
+static void
+leave_driver (int signal_number)
+{
+  struct watchdog_wait *wait = current;
+
+  (void) signal_number;
+  if (wait && atomic_load (&lost))
+    siglongjmp (wait->escape, 1);
+}
+
+static void
+catch_escape_signal (void)
+{
+  /* Not blocked while it is handled, because the jump does not unblock it. */
+  struct sigaction action = {
+    .sa_handler = leave_driver,
+    .sa_flags = SA_RESTART | SA_NODEFER,
+  };
+
+  sigemptyset (&action.sa_mask);
+  sigaction (ESCAPE_SIGNAL, &action, NULL);
+}
+
+/*
+ * Waits.
+ */
+
+void
+watchdog_add (struct watchdog_wait *wait, void (*expired) (void *arg),
+              void *arg)
+{
+  wait->expired = expired;
+  wait->arg = arg;
+  pthread_mutex_lock (&waits_lock);
+  wait->next = waits;
+  waits = wait;
+  pthread_mutex_unlock (&waits_lock);
+}
+
+void
+watchdog_remove (struct watchdog_wait *wait)
+{
+  struct watchdog_wait **p;
+
+  pthread_mutex_lock (&waits_lock);
+  for (p = &waits; *p && *p != wait; p = &(*p)->next)
+    ;
+  if (*p)
+    *p = wait->next;
+  pthread_mutex_unlock (&waits_lock);
+}
+
+static void
+wake_up (void)
+{
+  if (atomic_exchange (&asleep, false))
+    sem_post (&wake);
+}
+
+/* A new thread. */
+static void
+know_thread (void)
+{
+  sigset_t set;
+
+  self = (int) syscall (SYS_gettid);
+  sigemptyset (&set);
+  sigaddset (&set, ESCAPE_SIGNAL);
+  pthread_sigmask (SIG_UNBLOCK, &set, NULL);
+}
+
+void
+watchdog_begin (struct watchdog_wait *wait)
+{
+  if (self == 0)
+    know_thread ();
+  atomic_store_explicit (&wait->thread, self, memory_order_relaxed);
+  current = wait;
+  /* Sequentially consistent against sleep_until_woken: either it sees this
+   * wait, or this sees that it sleeps.
+   */
+  atomic_fetch_add (&wait->serial, 1);
+  if (atomic_load (&asleep))
+    wake_up ();
+}
+
+void
+watchdog_end (struct watchdog_wait *wait)
+{
+  current = NULL;
+  atomic_fetch_add_explicit (&wait->serial, 1, memory_order_release);
+}
+
+void
+watchdog_enter (void)
+{
+  uint64_t serial = atomic_load (&main_wait.serial);
+
+  atomic_fetch_add (&main_wait.serial, serial % 2 ? 2 : 1);
+  if (atomic_load (&asleep))
+    wake_up ();
+}
+
+void
+watchdog_leave (void)
+{
+  uint64_t serial = atomic_load (&main_wait.serial);
+
+  atomic_store (&main_wait.serial, (serial | 1) + 1);
+}
+
+static bool
+is_waiting (const struct watchdog_wait *wait)
+{
+  return atomic_load (&wait->serial) % 2;
+}
+
+/*
+ * The loss of the GPU.
+ */
+
+void
+watchdog_on_lost (void (*fn) (void *arg), void *arg)
+{
+  size_t i = 0;
+
+  pthread_mutex_lock (&listeners_lock);
+  while (listeners[i].fn)
+    assert (++i < LISTENERS_MAX);
+  listeners[i] = (struct listener){ fn, arg };
+  pthread_mutex_unlock (&listeners_lock);
+}
+
+void
+watchdog_forget (void (*fn) (void *arg), void *arg)
+{
+  pthread_mutex_lock (&listeners_lock);
+  for (size_t i = 0; i < LISTENERS_MAX; ++i)
+    if (listeners[i].fn == fn && listeners[i].arg == arg)
+      listeners[i].fn = NULL;
+  pthread_mutex_unlock (&listeners_lock);
+}
+
+void
+watchdog_lost (void)
+{
+  atomic_store (&lost, true);
+  pthread_mutex_lock (&listeners_lock);
+  for (size_t i = 0; i < LISTENERS_MAX; ++i)
+    if (listeners[i].fn)
+      listeners[i].fn (listeners[i].arg);
+  pthread_mutex_unlock (&listeners_lock);
+  if (atomic_load (&told))
+    sem_post (&wake);
+}
+
+static void
+main_wait_expired (void *arg)
+{
+  (void) arg;
+  if (!atomic_load (&lost))
+    log_error ("the driver has not answered for %u ms (gpu-timeout)",
+               timeout_ms);
+  watchdog_lost ();
+}
+
+static void __attribute__ ((noreturn)) end_process (void)
+{
+  log_error ("a call into the NVIDIA driver does not return: ending all the "
+             "same, and VRAM is not overwritten");
+  if (give_up)
+    give_up ();
+  _exit (EXIT_FAILURE);
+}
+
+/*
+ * The thread.
+ */
+
+/* Take the thread of WAIT out of the driver. */
+static void
+interrupt (const struct watchdog_wait *wait)
+{
+  int id = atomic_load (&wait->thread);
+
+  if (id)
+    syscall (SYS_tgkill, getpid (), id, ESCAPE_SIGNAL);
+}
+
+/* Look at WAIT at the end of a tick.  Returns whether there was anything to
+ * see.
+ */
+static bool
+look_at (struct watchdog_wait *wait)
+{
+  uint64_t serial = atomic_load (&wait->serial);
+
+  if (serial != wait->seen) {
+    wait->seen = serial;
+    wait->ticks = 0;
+    return true;
+  }
+  if (serial % 2 == 0)
+    return false;
+  wait->ticks++;
+  if (atomic_load (&lost))
+    interrupt (wait);
+  else if (wait->ticks > TICKS)
+    wait->expired (wait->arg);
+  return true;
+}
+
+static bool
+look_at_all (void)
+{
+  bool active = false;
+
+  pthread_mutex_lock (&waits_lock);
+  for (struct watchdog_wait *wait = waits; wait; wait = wait->next)
+    active |= look_at (wait);
+  pthread_mutex_unlock (&waits_lock);
+  return active;
+}
+
+/* Whether a wait has begun since they were looked at. */
+static bool
+any_new_wait (void)
+{
+  bool any = false;
+
+  pthread_mutex_lock (&waits_lock);
+  for (struct watchdog_wait *wait = waits; wait; wait = wait->next)
+    any |= atomic_load (&wait->serial) != wait->seen;
+  pthread_mutex_unlock (&waits_lock);
+  return any;
+}
+
+static void
+sleep_until_woken (void)
+{
+  atomic_store (&asleep, true);
+  if (!any_new_wait ())
+    while (sem_wait (&wake) == -1)
+      ;
+  atomic_store (&asleep, false);
+}
+
+static void
+sleep_for_a_tick (void)
+{
+  const unsigned ms =
+      atomic_load (&lost) ? LOST_TICK_MS : (timeout_ms + TICKS - 1) / TICKS;
+  const struct timespec until = clock_after_ns (UINT64_C (1000000) * ms);
+  int r = 0;
+
+  /* Signals must not make a tick shorter. */
+  while (!atomic_load (&stop) && (r == 0 || errno == EINTR))
+    r = sem_clockwait (&wake, CLOCK_MONOTONIC, &until);
+}
+
+static void *
+run (void *arg)
+{
+  unsigned main_ticks = 0, told_ticks = 0;
+  bool active = true, ending = false;
+
+  (void) arg;
+  for (;;) {
+    if (active || ending)
+      sleep_for_a_tick ();
+    else
+      sleep_until_woken ();
+    if (atomic_load (&stop))
+      return NULL;
+    active = look_at_all ();
+    if (!atomic_load (&lost))
+      continue;
+    main_ticks = is_waiting (&main_wait) ? main_ticks + 1 : 0;
+    ending = atomic_load (&told);
+    if (ending)
+      ++told_ticks;
+    if (main_ticks > LOST_TICKS || told_ticks > timeout_ms / LOST_TICK_MS)
+      end_process ();
+  }
+}
+
+int
+watchdog_start (unsigned limit_ms, void (*fn) (void))
+{
+  timeout_ms = limit_ms;
+  give_up = fn;
+  atomic_store (&stop, false);
+  atomic_store (&told, false);
+  atomic_store (&lost, false);
+  if (running)
+    return 0;
+  sem_init (&wake, 0, 0);
+  catch_escape_signal ();
+  watchdog_add (&main_wait, main_wait_expired, NULL);
+  if (thread_start (&thread, run, NULL) == -1)
+    return -1;
+  running = true;
+  watch_signals ();
+  return 0;
+}
+
+void
+watchdog_stop (void)
+{
+  if (!running)
+    return;
+  if (atomic_load (&lost)) {
+    /* The libraries of the driver have yet to end, and may not. */
+    atomic_store (&told, true);
+    sem_post (&wake);
+    return;
+  }
+  restore_signals ();
+  atomic_store (&stop, true);
+  sem_post (&wake);
+  pthread_join (thread, NULL);
+  watchdog_remove (&main_wait);
+  running = false;
+}
+
+unsigned
+watchdog_timeout_ms (void)
+{
+  return timeout_ms;
+}
