@@ -5,6 +5,7 @@
 #   install-guard.sh check FILE...    fails when a FILE is there and is not ours
 #   install-guard.sh remove FILE...   removes each FILE that is ours, leaves the others alone
 #   install-guard.sh comment          prints the mark as a man page's comment
+#   install-guard.sh prune TOP DIR... removes each empty DIR below TOP, and the folders above it that are empty then
 #
 # nbdkit 1.46 and newer ship an unrelated plugin (and man page) that is called vram too. Ours carry a mark.
 set -eu
@@ -24,6 +25,15 @@ action=$1
 shift
 if [ "$action" = comment ]; then
   printf '.\\" %s\n' "$mark"
+elif [ "$action" = prune ]; then
+  top=$1
+  shift
+  for folder; do
+    while [ "$folder" != "${folder#"$top"/}" ] && rmdir -- "$folder" 2>/dev/null; do
+      folder=${folder%/*}
+    done
+  done
+  exit
 fi
 for file; do
   for found in "$file" "$file.gz"; do

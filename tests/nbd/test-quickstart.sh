@@ -13,12 +13,23 @@ requires_program nbdcopy
 
 # A copy that finds a finished build beside itself.
 mkdir -p "$tmp/tree/out/build/plugin/.libs"
-cp "$top_srcdir/quickstart" "$tmp/tree"
+cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
 printf '#!/bin/sh\n' >"$tmp/tree/configure"
 chmod +x "$tmp/tree/configure"
-(cd "$tmp/tree" && pwd) >"$tmp/tree/out/build/.from"
-echo 'all:' >"$tmp/tree/out/build/Makefile"
-ln -s "$VRAM_PLUGIN" "$tmp/tree/out/build/plugin/.libs"
+echo "$(cd "$tmp/tree" && pwd) vram" >"$tmp/tree/out/build/.from"
+printf 'PLUGIN_NAME = %s\nall:\n' "$PLUGIN_NAME" >"$tmp/tree/out/build/Makefile"
+ln -s "$VRAM_PLUGIN" "$tmp/tree/out/build/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so"
+# A build of another name has left its own.
+: >"$tmp/tree/out/build/plugin/.libs/nbdkit-another-plugin.so"
+# No other plugin is called vram, whatever is installed here.
+mkdir "$tmp/bin" "$tmp/plugins"
+cat >"$tmp/bin/nbdkit" <<END
+#!/bin/sh
+[ "\$1" != --dump-config ] || { echo "plugindir=$tmp/plugins"; exit; }
+exec $(printf %q "$(command -v nbdkit)") "\$@"
+END
+chmod +x "$tmp/bin/nbdkit"
+PATH=$tmp/bin:$PATH
 if [ -z "$VRAM_REAL_GPU" ]; then
   export LD_LIBRARY_PATH=$standin/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} STANDIN_CUDA_DEVICES=2
 fi

@@ -37,9 +37,8 @@ vram-swap config
 man -w vram-swap 2>/dev/null || find / -xdev -name 'vram-swap.8*'
 
 step "and away again"
-expect 0 vram-swap uninstall
+./quickstart uninstall || fail "quickstart uninstall"
 server_is_gone
-expect 0 make -C out/build uninstall
 hash -r
 ! command -v vram-swap || fail "vram-swap is still there"
 # But for what this test itself has made.

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# nbdkit-vram: quickstart refuses wrong words before it changes anything, and builds, installs and uninstalls for root and a user
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program make
+
+# A tree whose configure and Makefile only note what they were told, and an nbdkit whose plugins lie in $tmp/plugins.
+mkdir -p "$tmp/tree/.ci" "$tmp/bin" "$tmp/plugins"
+cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
+cat >"$tmp/tree/.ci/check" <<'END'
+#!/bin/sh
+[ "$1" != --list ] || printf '%-14s %s\n' gcc "the compiler" asan "a sanitizer"
+END
+cat >"$tmp/tree/autogen.sh" <<'END'
+#!/bin/sh
+cat >configure <<'CONFIGURE'
+#!/bin/sh
+echo "$*" >configured
+mkdir -p swap
+printf 'all:\n\tid -u >built\ninstall:\n\techo install >>told\nuninstall:\n\techo uninstall >>told\n' >Makefile
+cat >swap/vram-swap <<'SWAP'
+#!/bin/sh
+cd "$(dirname "$0")/.."
+[ ! -e is-on ] || { echo "swap cannot be switched off"; exit 1; }
+[ "$1" != uninstall ] || echo off >>told
+SWAP
+chmod +x swap/vram-swap
+CONFIGURE
+chmod +x configure
+END
+cat >"$tmp/bin/nbdkit" <<END
+#!/bin/sh
+[ "\$1" != --dump-config ] || echo "plugindir=$tmp/plugins"
+END
+for name in apt-get dpkg-query dnf pacman; do
+  printf '#!/bin/sh\necho %s >>%q\n' "$name" "$tmp/packages" >"$tmp/bin/$name"
+done
+chmod +x "$tmp/bin/"* "$tmp/tree/.ci/check" "$tmp/tree/autogen.sh"
+PATH=$tmp/bin:$PATH
+built=$tmp/tree/out/build
+
+# quickstart STATUS WORDS ARGUMENT...
+quickstart ()
+{
+  local wanted=$1 words=$2 status=0
+  shift 2
+  "${as[@]}" "$tmp/tree/quickstart" "$@" >"$log" 2>&1 </dev/null || status=$?
+  cat "$log"
+  [ "$status" -eq "$wanted" ] || fail "quickstart $*: the exit status is $status, not $wanted"
+  expect_log "$words"
+}
+as=()
+
+# Nothing is installed, nor made, before all words are known.
+quickstart 2 "unknown stage 'nosuch'" check nosuch
+quickstart 2 "unknown stage 'nosuch'" check gcc nosuch
+quickstart 2 "'--bogus' after '10G'" 10G --bogus
+quickstart 2 "'now' after 'install'" install now
+quickstart 2 "'--bogus'" --bogus
+[ ! -e "$tmp/packages" ]
+[ ! -e "$tmp/tree/out" ]
+
+# Folders that are empty go, up to the one that is named.
+mkdir -p "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share"
+: >"$tmp/top/lib/c/file"
+sh "$top_srcdir/install-guard.sh" prune "$tmp/top" "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share" /usr/nowhere
+[ "$(cd "$tmp/top" && find . | sort | tr '\n' ' ')" = ". ./lib ./lib/c ./lib/c/file " ]
+
+# A user without sudo.
+requires_root
+requires_program setpriv
+user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+chmod 755 "$tmp"
+chown -R 65534:65534 "$tmp/tree"
+mkdir "$tmp/no-sudo"
+ln -s /usr/bin/* "$tmp/no-sudo"
+rm -f "$tmp/no-sudo/sudo"
+as=("${user[@]}")
+PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "installing: run this as root \(sudo is not installed\)" install
+PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "no build of ./quickstart install" uninstall
+[ ! -e "$tmp/packages" ]
+
+# Root installs from the user's tree, in which the user goes on building. Nothing on this machine is to be reloaded.
+if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
+  skip "systemd or udev runs here"
+fi
+as=()
+quickstart 0 "^building ... done" --no-install install
+[ "$(cat "$built/built")" = 65534 ]
+[ "$(cat "$built/told")" = install ]
+[ "$(cat "$built/configured")" = --with-plugin-name=vram ]
+chown 65534:65534 "$built/told"
+# shellcheck disable=SC2016 # the script's own
+printf '#!/bin/sh\n[ "$1" = -v ] || exec "$@"\n' >"$tmp/bin/sudo"
+chmod +x "$tmp/bin/sudo"
+as=("${user[@]}")
+quickstart 0 "^building ... done" --no-install install
+[ "$(wc -l <"$built/told")" -eq 2 ]
+
+# What is under swap is not uninstalled.
+: >"$built/is-on"
+quickstart 1 "swap cannot be switched off" uninstall
+[ "$(wc -l <"$built/told")" -eq 2 ]
+rm "$built/is-on"
+quickstart 0 "^Uninstalled" uninstall
+[ "$(tail -n 2 "$built/told" | tr '\n' ' ')" = "off uninstall " ]
+
+# Where another plugin has the name, ours gets one that is free. An earlier one of ours is not another one.
+echo "somebody else's" >"$tmp/plugins/nbdkit-vram-plugin.so"
+quickstart 0 "This one is called gpuram" --no-install install
+[ "$(cat "$built/configured")" = --with-plugin-name=gpuram ]
+cp "$VRAM_PLUGIN" "$tmp/plugins/nbdkit-vram-plugin.so"
+quickstart 0 "^building ... done" --no-install install
+[ "$(cat "$built/configured")" = --with-plugin-name=vram ]
+expect_no_log gpuram
