@@ -7,10 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -20,7 +23,10 @@
 /* Linux 5.6; older headers lack it. */
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
+#define PR_GET_IO_FLUSHER 58
 #endif
+
+#define OOM_SCORE_FILE "/proc/self/oom_score_adj"
 
 /* What nbdkit's threads allocate while they serve, chiefly a buffer each that
  * grows to the largest request: swap writes up to 2 MiB at a time and reads a
@@ -31,8 +37,12 @@
 /* What a request uses of its thread's stack, generously. */
 #define STACK_RESERVE (64 * KiB)
 
-/* Report that WHAT was refused, and ADVICE; -1 when MODE has that an error,
- * which is when it is at least LIMIT.
+/* Set by memlock_prepare; memlock_undo goes back to what was there before. */
+static bool flusher_set, flusher_before;
+static char oom_score_before[16];
+
+/* Log that WHAT was refused, and ADVICE: as an error, and return -1, if MODE is
+ * at least LIMIT, else as a warning.
  */
 static int
 refused (enum memlock mode, enum memlock limit, const char *what,
@@ -46,14 +56,13 @@ refused (enum memlock mode, enum memlock limit, const char *what,
   return 0;
 }
 
+/* Only calls that are safe after vfork.  Returns 0, or -1 with errno. */
 static int
-set_oom_score (void)
+write_oom_score (const char *score)
 {
-  static const char score[] = "-1000";
+  int fd = open (OOM_SCORE_FILE, O_WRONLY | O_CLOEXEC), saved;
   ssize_t n;
-  int fd, saved;
 
-  fd = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd == -1)
     return -1;
   n = write (fd, score, strlen (score));
@@ -61,6 +70,55 @@ set_oom_score (void)
   close (fd);
   errno = saved;
   return n == -1 ? -1 : 0;
+}
+
+static int
+set_oom_score (void)
+{
+  int fd = open (OOM_SCORE_FILE, O_RDONLY | O_CLOEXEC);
+  ssize_t n;
+
+  if (fd == -1)
+    return -1;
+  n = read (fd, oom_score_before, sizeof oom_score_before - 1);
+  close (fd);
+  oom_score_before[n > 0 ? n : 0] = '\0';
+  return write_oom_score ("-1000");
+}
+
+static int
+set_flusher (void)
+{
+  flusher_before = prctl (PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 1;
+  if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == -1)
+    return -1;
+  flusher_set = true;
+  return 0;
+}
+
+void
+memlock_undo (void)
+{
+  if (flusher_set && !flusher_before)
+    prctl (PR_SET_IO_FLUSHER, 0, 0, 0, 0);
+  if (oom_score_before[0])
+    write_oom_score (oom_score_before);
+}
+
+/* Warn if the calling thread's nice value is above the highest one before. */
+static void
+check_nice (const char *advice)
+{
+  static atomic_int highest;
+  int nice = getpriority (PRIO_PROCESS, 0), before = atomic_load (&highest);
+
+  while (nice > before)
+    if (atomic_compare_exchange_weak (&highest, &before, nice)) {
+      log_warning ("this server runs with nice value %d, so that requests may "
+                   "wait for other programs: %s",
+                   nice, advice);
+      return;
+    }
 }
 
 /* One arena for all threads, so that what is set aside for them in memlock_all
@@ -82,7 +140,7 @@ memlock_prepare (enum memlock mode)
   if (mode == MEMLOCK_NO)
     return 0;
   share_heap ();
-  if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == -1 &&
+  if (set_flusher () == -1 &&
       refused (mode, MEMLOCK_REQUIRED,
                "memory reclaim may wait for this server while the server "
                "waits for it: PR_SET_IO_FLUSHER",
@@ -94,7 +152,27 @@ memlock_prepare (enum memlock mode)
                "oom_score_adj -1000",
                capability) == -1)
     return -1;
+  check_nice ("start it with nice value 0");
   return 0;
+}
+
+void
+memlock_check_thread (void)
+{
+  static atomic_flag logged = ATOMIC_FLAG_INIT;
+
+  if (flusher_set && prctl (PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 0) {
+    const char *outcome = prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0
+                              ? "set again"
+                              : "cannot be set again";
+
+    if (!atomic_flag_test_and_set (&logged))
+      log_warning ("PR_SET_IO_FLUSHER of a thread was cleared by a library, "
+                   "and %s",
+                   outcome);
+  }
+  check_nice ("another program, such as a process tuner, has raised it; "
+              "exclude nbdkit there");
 }
 
 /* Have malloc take what threads will ask for now, and keep it: no separate

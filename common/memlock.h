@@ -28,6 +28,18 @@ extern int memlock_prepare (enum memlock mode);
  */
 extern int memlock_all (enum memlock mode);
 
+/* In a child process before exec, so that it does not inherit what
+ * memlock_prepare did to this process.  Locks on memory are not inherited.
+ * Only async-signal-safe calls, safe after vfork too.
+ */
+extern void memlock_undo (void);
+
+/* On each thread that serves requests, before its first one: set
+ * PR_SET_IO_FLUSHER again if a library has cleared it, and warn, once, about
+ * that and about a nice value that has been raised.
+ */
+extern void memlock_check_thread (void);
+
 /* On each thread that serves requests, before its first one: touch the stack
  * that requests may need.
  */

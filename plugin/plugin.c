@@ -406,8 +406,10 @@ begin_request (void)
   if (vram_check (vram) == -1)
     return -1;
   if (!thread_ready) {
-    if (parameters.resident != MEMLOCK_NO)
+    if (parameters.resident != MEMLOCK_NO) {
       memlock_touch_stack ();
+      memlock_check_thread ();
+    }
     thread_ready = true;
   }
   return 0;

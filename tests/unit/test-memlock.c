@@ -5,10 +5,16 @@
 #include <config.h>
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -18,6 +24,15 @@
 
 #define EARLY   4
 #define WORKERS 8
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#define PR_GET_IO_FLUSHER 58
+#endif
+
+struct treatment {
+  int flusher, nice;
+};
 
 static pthread_barrier_t barrier;
 static char *heap; /* where it begins */
@@ -87,6 +102,110 @@ test_one_heap (void)
   stub_messages_clear ();
 }
 
+/* The kernel's flag of each thread, which only CAP_SYS_RESOURCE may set. */
+static _Thread_local int flusher;
+
+int
+prctl (int option, ...)
+{
+  va_list args;
+  int value;
+
+  va_start (args, option);
+  value = va_arg (args, int);
+  va_end (args);
+  if (option == PR_GET_IO_FLUSHER)
+    return flusher;
+  CHECK_EQ (option, PR_SET_IO_FLUSHER);
+  flusher = value;
+  return 0;
+}
+
+/* A thread that a library, or another program, has treated as ARG says. */
+static void *
+serve_treated (void *arg)
+{
+  const struct treatment *treatment = arg;
+
+  flusher = treatment->flusher;
+  if (treatment->nice > 0)
+    CHECK_EQ (setpriority (PRIO_PROCESS, 0, treatment->nice), 0);
+  memlock_check_thread ();
+  CHECK_EQ (flusher, 1);
+  return NULL;
+}
+
+static void
+serve (int new_flusher, int nice)
+{
+  struct treatment treatment = { new_flusher, nice };
+  pthread_t thread;
+
+  stub_messages_clear ();
+  CHECK_EQ (pthread_create (&thread, NULL, serve_treated, &treatment), 0);
+  pthread_join (thread, NULL);
+}
+
+static void
+test_threads (void)
+{
+  flusher = 0;
+  CHECK_EQ (memlock_prepare (MEMLOCK_AUTO), 0);
+  CHECK_EQ (flusher, 1);
+  serve (1, 0);
+  CHECK_EQ (stub_errors_count (), 0);
+  serve (0, 0);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning: PR_SET_IO_FLUSHER of a thread was "
+                               "cleared by a library, and set again");
+  serve (0, 0);
+  CHECK_EQ (stub_errors_count (), 0);
+
+  serve (1, 5);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "warning: this server runs with nice value 5");
+  CHECK_HOLDS (stub_errors (), "another program");
+  serve (1, 5);
+  CHECK_EQ (stub_errors_count (), 0);
+  serve (1, 10);
+  CHECK_EQ (stub_errors_count (), 1);
+  stub_messages_clear ();
+}
+
+/* A child is as this process was before. */
+static void
+test_child (void)
+{
+  char before[16] = "", after[16] = "";
+  FILE *fp = fopen ("/proc/self/oom_score_adj", "re");
+  int fds[2], status;
+  pid_t pid;
+
+  CHECK (fp && fgets (before, sizeof before, fp));
+  fclose (fp);
+  CHECK_EQ (pipe (fds), 0);
+  flusher = 0;
+  /* Anyone may raise the score. */
+  CHECK_EQ (memlock_prepare (MEMLOCK_AUTO), 0);
+  CHECK_EQ (flusher, 1);
+  pid = fork ();
+  if (pid == 0) {
+    memlock_undo ();
+    fp = fopen ("/proc/self/oom_score_adj", "re");
+    if (fp == NULL || fgets (after, sizeof after, fp) == NULL ||
+        write (fds[1], after, sizeof after) != sizeof after)
+      _exit (2);
+    _exit (flusher);
+  }
+  CHECK_EQ (waitpid (pid, &status, 0), pid);
+  CHECK_EQ (WEXITSTATUS (status), 0);
+  CHECK_EQ (read (fds[0], after, sizeof after), (ssize_t) sizeof after);
+  CHECK_EQ (strcmp (before, after), 0);
+  close (fds[0]);
+  close (fds[1]);
+  stub_messages_clear ();
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -96,11 +215,12 @@ main (int argc, char *argv[])
   const bool own_malloc = getenv ("VRAM_VALGRIND") == NULL;
 #endif
 
-  if (!own_malloc) {
-    printf ("skipped: malloc is not glibc's here\n");
-    return 77;
-  }
   check_begin (argc, argv);
-  RUN (test_one_heap);
+  RUN (test_child);
+  RUN (test_threads);
+  if (own_malloc)
+    RUN (test_one_heap);
+  else
+    printf ("test_one_heap: skipped, malloc is not glibc's here\n");
   return check_end ();
 }

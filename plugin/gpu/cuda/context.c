@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,13 +15,15 @@
 
 #include "common/log.h"
 #include "common/clock.h"
+#include "common/memlock.h"
 #include "gpu/cuda/context.h"
 #include "watchdog.h"
 
-extern char **environ;
-
 #define UVM_NODE       "/dev/nvidia-uvm"
 #define MODULE_VERSION "/sys/module/nvidia/version"
+
+/* The exit status of a child whose exec has failed, as in a shell. */
+#define CANNOT_RUN 127
 
 /* How long loading the modules may take. */
 #define MAKE_NODES_MS 20000
@@ -90,15 +91,20 @@ make_device_nodes (void)
   char *argv[] = { program, c0, u, NULL };
   uint64_t deadline = clock_ms () + MAKE_NODES_MS;
   pid_t pid;
-  int status, r;
+  int status = 0;
 
   if (access (UVM_NODE, F_OK) == 0)
     return;
-  r = posix_spawnp (&pid, program, NULL, NULL, argv, environ);
-  if (r != 0) {
-    log_debug ("%s is missing and nvidia-modprobe cannot be run: %s", UVM_NODE,
-               strerror (r));
+  pid = fork ();
+  if (pid == -1) {
+    log_warning ("%s is missing and nvidia-modprobe cannot be run: %m",
+                 UVM_NODE);
     return;
+  }
+  if (pid == 0) {
+    memlock_undo ();
+    execvp (program, argv);
+    _exit (CANNOT_RUN);
   }
   while (waitpid (pid, &status, WNOHANG) == 0) {
     watchdog_enter ();
@@ -109,7 +115,10 @@ make_device_nodes (void)
     }
     clock_sleep_us (1000);
   }
-  log_debug ("ran nvidia-modprobe -c0 -u because %s was missing", UVM_NODE);
+  if (WIFEXITED (status) && WEXITSTATUS (status) == CANNOT_RUN)
+    log_debug ("%s is missing and nvidia-modprobe cannot be run", UVM_NODE);
+  else
+    log_debug ("ran nvidia-modprobe -c0 -u because %s was missing", UVM_NODE);
 }
 
 /* Errors with which a driver that is still being loaded answers. */
