@@ -7,14 +7,13 @@
 
 #include <stdbool.h>
 
-/* Whoever started this server and set NOTIFY_SOCKET, which is systemd for a
- * unit with FileDescriptorStoreMax=, or anything else that speaks its protocol
- * (sd_notify), keeps descriptors for the server that comes after this one.  The
- * manager neither answers nor says whether it has room: what it is told are
- * datagrams, which it takes in order.
+/* The program that started this server and set NOTIFY_SOCKET, which is systemd
+ * for a unit with FileDescriptorStoreMax=, or another that speaks its protocol
+ * (sd_notify), keeps descriptors for the next server.  It does not answer: what
+ * it is told are datagrams, which it takes in order.
  *
- * Those below that return int return 0, or -1 after log_error; they wait
- * for the manager for a few seconds at most.  One thread at a time.
+ * Those below that return int return 0, or -1 after log_error; they wait for
+ * the manager for a few seconds at most.  One thread at a time.
  */
 
 /* Whether there is a manager to talk to.  Without one nothing else may be
@@ -33,8 +32,16 @@ extern int fdstore_remove (const char *name);
 /* Wait until the manager has taken all that it was told so far. */
 extern int fdstore_wait (void);
 
-/* This server is ready to serve, and STATUS says what.  No error where nobody
- * wants to know.
+/* As fdstore_wait, and make sure that the manager keeps descriptors, and had
+ * room for all of them.
+ */
+extern int fdstore_check (void);
+
+/* The manager keeps this descriptor for as long as fdstore_check takes. */
+#define FDSTORE_PROBE_NAME "vram-probe"
+
+/* This server is ready to serve, and STATUS says what.  No error where no
+ * program wants to know.
  */
 extern void fdstore_ready (const char *status);
 

@@ -263,6 +263,48 @@ test_wait (void)
   CHECK_EQ (descriptors (), had);
 }
 
+/* Keeps what it is given, or closes it at once, if ARG is NULL. */
+static void *
+keep_descriptors (void *arg)
+{
+  int kept;
+
+  hear ();
+  CHECK_STR (text, "FDSTORE=1\nFDPOLL=0\nFDNAME=vram-probe");
+  CHECK_EQ (fds_count, 1);
+  kept = fds[0];
+  if (arg == NULL)
+    close (kept);
+  hear ();
+  CHECK_STR (text, "BARRIER=1");
+  close (fds[0]);
+  hear ();
+  CHECK_STR (text, "FDSTOREREMOVE=1\nFDNAME=vram-probe");
+  if (arg)
+    close (kept);
+  return NULL;
+}
+
+/* Whether it keeps descriptors can be seen. */
+static void
+test_check (void)
+{
+  const unsigned had = descriptors ();
+  pthread_t thread;
+
+  open_manager (NULL);
+  CHECK_EQ (pthread_create (&thread, NULL, keep_descriptors, name), 0);
+  CHECK_EQ (fdstore_check (), 0);
+  CHECK_EQ (pthread_join (thread, NULL), 0);
+  CHECK_EQ (stub_errors_count (), 0);
+  CHECK_EQ (pthread_create (&thread, NULL, keep_descriptors, NULL), 0);
+  CHECK_EQ (fdstore_check (), -1);
+  CHECK_EQ (pthread_join (thread, NULL), 0);
+  CHECK_HOLDS (stub_errors (), "does not keep the descriptors");
+  close_manager ();
+  CHECK_EQ (descriptors (), had);
+}
+
 /* One that goes away with the question in its hands has answered it: what it
  * kept has gone with it.  That it is gone is said by the next message.
  */
@@ -328,6 +370,7 @@ main (int argc, char *argv[])
   RUN (test_messages);
   RUN (test_long_names);
   RUN (test_wait);
+  RUN (test_check);
   RUN (test_gone);
   RUN (test_bad_descriptor);
   return check_end ();
