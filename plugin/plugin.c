@@ -74,6 +74,7 @@ gpu_lost (void *arg)
 static void
 give_up (void)
 {
+  startup_end (false);
   if (left && !atomic_load (&ending) && handover_may_end (&superblock))
     handover_revoke (&superblock);
 }

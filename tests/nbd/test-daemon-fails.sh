@@ -27,21 +27,30 @@ fails_in_background "VRAM is short" size=16M
 STANDIN_CUDA_USED=0 start_daemon size=16M resident=no
 stop_daemon
 
+# fails_with_run PARAMETER...: a command that waits for the server, or for anything else, ends.
+fails_with_run ()
+{
+  local status=0 launch
+  launcher
+  rm -f "$tmp"/report.*
+  timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" resident=no "$@" \
+    --run "nbdinfo --size '$uri'; sleep 1000" >"$log" 2>&1 </dev/null || status=$?
+  case $status in
+    0|124|137) fail "the exit status is $status" ;;
+  esac
+  [ ! -e "$sock" ] || fail "the socket is still there"
+}
+
 # In the foreground no socket is left either.
 refuses_to_start "VRAM is short" size=16M resident=no
 [ ! -e "$sock" ] || fail "the socket is still there"
 
-# A command that waits for the server, or for anything else, ends.
-launcher
-status=0
-timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" size=16M resident=no \
-  --run "nbdinfo --size '$uri'; sleep 1000" >"$log" 2>&1 </dev/null || status=$?
-[ "$status" -ne 0 ] && [ "$status" -lt 124 ] || [ "$status" -eq 143 ] || fail "the exit status is $status"
+fails_with_run size=16M
 expect_log "error: VRAM is short"
-[ ! -e "$sock" ] || fail "the socket is still there"
 unset STANDIN_CUDA_MEMORY STANDIN_CUDA_USED
 
 # With a server, it is the command that says how it ends.
+launcher
 status=0
 timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" size=16M resident=no \
   --run "nbdinfo --size '$uri'; exit 3" >"$log" 2>&1 </dev/null || status=$?
@@ -49,9 +58,18 @@ timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" 
 expect_log "^16777216$"
 rm -f "$sock"
 
-# A server that is killed cannot say why.
+# A driver that does not answer is no reason to wait forever.
 export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
 echo cuInit >"$tmp/hang"
+status=0
+launch_daemon size=16M resident=no gpu-timeout=1 || status=$?
+[ "$status" -eq 1 ]
+expect_log "error: the driver has not answered for 1000 ms"
+[ ! -e "$sock" ] || fail "the socket is still there"
+fails_with_run size=16M gpu-timeout=1
+expect_log "error: the driver has not answered for 1000 ms"
+
+# A server that is killed cannot say why.
 rm "$tmp/pid" "$tmp/trace"
 (
   status=0
