@@ -9,7 +9,7 @@ requires_program mke2fs
 requires_program e2fsck
 requires_program nbdfuse
 requires test -w /dev/fuse
-type -P fusermount3 fusermount umount >/dev/null || skip "there is no program to unmount with"
+[ -n "$(type -P fusermount3 fusermount umount)" ] || skip "there is no program to unmount with"
 
 start_vram size=32M
 mkdir "$tmp/mnt"
