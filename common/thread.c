@@ -7,12 +7,32 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "common/log.h"
 #include "common/units.h"
 #include "common/thread.h"
 
 #define STACK (256 * KiB)
+
+/* In nanoseconds; 0 restores the default. */
+#define RELAXED_SLACK UINT64_C (10000000000)
+
+static _Thread_local bool relaxed;
+
+/* Never fails with these arguments. */
+static void
+set_slack (bool relax)
+{
+  prctl (PR_SET_TIMERSLACK, relax ? RELAXED_SLACK : 0, 0, 0, 0);
+}
+
+void
+thread_relax_timers (bool relax)
+{
+  relaxed = relax;
+  set_slack (relax);
+}
 
 int
 thread_start (pthread_t *thread, void *(*run) (void *), void *arg)
@@ -25,7 +45,9 @@ thread_start (pthread_t *thread, void *(*run) (void *), void *arg)
   pthread_attr_setstacksize (&attr, STACK);
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &before);
+  set_slack (false);
   err = pthread_create (thread, &attr, run, arg);
+  set_slack (relaxed);
   pthread_sigmask (SIG_SETMASK, &before, NULL);
   pthread_attr_destroy (&attr);
   if (err == 0)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/thread.h"
 #include "debug.h"
 #include "gpu/vulkan/libvulkan.h"
 #include "common/units.h"
@@ -313,7 +314,9 @@ create_instance (struct mapping *window, char *reason)
   };
   VkResult r;
 
+  thread_relax_timers (true);
   r = libvulkan.create_instance (&info, NULL, &window->instance);
+  thread_relax_timers (false);
   if (r == VK_SUCCESS)
     return 0;
   window->instance = NULL;
@@ -457,7 +460,10 @@ create_device (struct mapping *window, char *reason)
   };
   VkResult r;
 
+  /* Starts threads that poll, one of them 100 times a second. */
+  thread_relax_timers (true);
   r = libvulkan.create_device (window->gpu, &info, NULL, &window->device);
+  thread_relax_timers (false);
   if (r == VK_SUCCESS)
     return 0;
   window->device = NULL;
