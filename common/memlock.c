@@ -191,6 +191,12 @@ reserve_heap (void)
   free (p);
 }
 
+void
+memlock_trim_heap (void)
+{
+  malloc_trim (HEAP_RESERVE);
+}
+
 int
 memlock_all (enum memlock mode)
 {

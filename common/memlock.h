@@ -45,4 +45,10 @@ extern void memlock_check_thread (void);
  */
 extern void memlock_touch_stack (void);
 
+/* Give back what nbdkit's threads have grown the heap by: a buffer each, of
+ * the largest request that it has served.  The reserve of memlock_all stays.
+ * For when no request is running; takes some milliseconds at most.
+ */
+extern void memlock_trim_heap (void);
+
 #endif /* VRAM_MEMLOCK_H */
