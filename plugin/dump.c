@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "dump.h"
+#include "gpu/cuda/boost.h"
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/libcuda.h"
@@ -120,6 +121,10 @@ dump_driver (void)
     printf ("vram_num_devices=0\n");
     return;
   }
+  if (!parameters.vram.boost)
+    boost_disable ();
+  printf ("vram_boost=%s\n", parameters.vram.boost ? "yes" : "no");
+  printf ("vram_quiet=%s\n", boost_text (boost_state ()));
   if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
     printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
   if (cuda_init (0) == -1) {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -20,6 +21,7 @@
 #include "dump.h"
 #include "parameters.h"
 #include "disk/blockmap.h"
+#include "gpu/cuda/boost.h"
 #include "disk/disk.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/libcuda.h"
@@ -50,6 +52,9 @@ static struct superblock superblock = SUPERBLOCK_NONE;
  * before.
  */
 static bool left;
+
+/* How many clients are connected. */
+static atomic_uint clients;
 
 /* Whether this thread has served a request.  initial-exec: no allocation on
  * first use.
@@ -212,6 +217,8 @@ make_disk (bool leave)
       return -1;
     vram_save_limits (vram, &superblock);
   }
+  if (superblock.fd != -1)
+    atomic_store (&superblock.shared->quiet, boost_state ());
   disk = disk_create (vram, superblock.bits);
   if (disk == NULL || disk_warm_up (disk) == -1 ||
       memlock_all (parameters.resident) == -1)
@@ -310,7 +317,17 @@ static void *
 vram_open_handle (int readonly)
 {
   (void) readonly;
+  atomic_fetch_add (&clients, 1);
   return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+/* A client has gone, and so have the threads that served it. */
+static void
+vram_close_handle (void *handle)
+{
+  (void) handle;
+  if (atomic_fetch_sub (&clients, 1) == 1)
+    memlock_trim_heap ();
 }
 
 /* The size that was got, which may be less than was asked for. */
@@ -529,6 +546,7 @@ static struct nbdkit_plugin plugin = {
   .cleanup = vram_cleanup,
   .preconnect = vram_preconnect,
   .open = vram_open_handle,
+  .close = vram_close_handle,
   .get_size = vram_get_size,
   .block_size = vram_block_size,
   .export_description = vram_export_description,

@@ -239,6 +239,7 @@ static const struct {
   [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, check_any },
   [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, check_window },
   [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, check_resident },
+  [CONF_BOOST] = { "boost", "no", CONF_AT_NEW_SERVER, check_yes_no },
   [CONF_SCRUB] = { "scrub", "yes", CONF_AT_NEW_SERVER, check_yes_no },
   [CONF_GPU_TIMEOUT] = { "gpu-timeout", "20s", CONF_AT_NEW_SERVER, check_gpu_timeout },
   [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, check_any },

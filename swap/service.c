@@ -90,6 +90,7 @@ service_command (const struct conf *c)
     pass (c, CONF_DEVICE, "auto");
     pass (c, CONF_WINDOW, "auto");
     pass (c, CONF_RESIDENT, NULL);
+    pass (c, CONF_BOOST, NULL);
     pass (c, CONF_SCRUB, NULL);
     add ("%s=%lld", conf_name (CONF_GPU_TIMEOUT),
          (long long) conf_number (c, CONF_GPU_TIMEOUT));

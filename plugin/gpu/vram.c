@@ -15,6 +15,7 @@
 #include "gpu/cuda/chunk.h"
 #include "common/clock.h"
 #include "gpu/cuda/check.h"
+#include "gpu/cuda/boost.h"
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/dma.h"
 #include "gpu/copy.h"
@@ -363,6 +364,9 @@ open_vram (const struct vram_options *options)
   }
   vram->scrub = options->scrub;
 
+  if (!options->boost)
+    boost_disable ();
+  log_debug ("quiet while idle: %s", boost_text (boost_state ()));
   if (cuda_init (options->init_wait_ms) == -1) {
     log_error ("%s", cuda_init_error ());
     goto err_vram;

@@ -35,6 +35,7 @@ struct vram_options {
   enum vram_mapping window;
   bool window_read_max_set; /* else set-up finds it by trying */
   uint64_t window_read_max; /* bytes: larger reads go by DMA */
+  bool boost;               /* let the driver raise the clocks while idle */
   bool scrub;               /* overwrite VRAM when it is given back */
   unsigned init_wait_ms;    /* how long the driver may take to come up */
   unsigned gpu_timeout_ms;  /* for watchdog_start */

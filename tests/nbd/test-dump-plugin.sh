@@ -7,11 +7,21 @@ set -e -x -u
 
 requires_standin
 
+# The stand-in has no kernel module; the machine may.
+if [ -e /sys/module/nvidia/version ]; then
+  quiet=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_quiet=//p')
+else
+  quiet="unknown: the driver's version is not visible"
+fi
+
 export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
-# The stand-in has no kernel module; the machine may.
 echo "vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)" >"$tmp/want"
+cat >>"$tmp/want" <<EOF
+vram_boost=no
+vram_quiet=$quiet
+EOF
 cat >>"$tmp/want" <<'EOF'
 vram_cuda_version=12.4
 vram_num_devices=2

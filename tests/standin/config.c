@@ -119,7 +119,7 @@ load (void)
       " DEVICES NAMES UUIDS PCI MEMORY USED USED_FILE CONTEXT VERSION NO_VMM"
       " NO_EXPORT NO_MEMOPS DEVPTR_DIFFERS GARBAGE SHARED DELAY SEED FAIL"
       " FAIL_FILE INIT_FAIL LOSE_COPY LOSE_FILE LOSE_DEVICE LOSE_CODE"
-      " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE REPORT ";
+      " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE ENVIRONMENT REPORT ";
   const char *s;
   int i;
 
@@ -155,6 +155,7 @@ load (void)
   config.hang_call_file = get ("HANG_CALL_FILE");
   load_shrink ();
   config.trace = get ("TRACE");
+  config.environment = get ("ENVIRONMENT");
   config.report = get ("REPORT");
   fault_load ();
 }

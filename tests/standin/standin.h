@@ -108,6 +108,7 @@
  *                   always "dirty BYTES": how many bytes that were not zero
  *                   stood in VRAM when it was freed or left, of allocations
  *                   that a CUDA call has written to
+ * ENVIRONMENT=FILE  "CUDA_DISABLE_PERF_BOOST=VALUE" as cuInit finds it
  *
  * In TRACE and REPORT %p stands for the process id.
  *
@@ -175,7 +176,7 @@ struct config {
   int lose_device; /* -1: all */
   CUresult lose_code;
   uint64_t shrink, shrink_times;
-  const char *trace, *report;
+  const char *trace, *report, *environment;
 };
 
 /* Read from the environment at the first call; constant after that. */

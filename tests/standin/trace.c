@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,13 +69,31 @@ trace_open (void)
   }
 }
 
+/* The real driver reads its environment in cuInit: write what it finds. */
+static void
+write_environment (void)
+{
+  const char *value = getenv ("CUDA_DISABLE_PERF_BOOST");
+  FILE *fp;
+
+  if (!config.environment)
+    return;
+  fp = fopen (config.environment, "we");
+  if (!fp)
+    settings_fatal ("ENVIRONMENT: %s: %m", config.environment);
+  fprintf (fp, "CUDA_DISABLE_PERF_BOOST=%s\n", value ? value : "(unset)");
+  fclose (fp);
+}
+
 void
 trace_call (enum function fn)
 {
   char digits[24];
 
-  if (fn == FN_cuInit)
+  if (fn == FN_cuInit) {
     atomic_store (&report_pid, getpid ());
+    write_environment ();
+  }
   if (!config.trace)
     return;
   pthread_mutex_lock (&lock);

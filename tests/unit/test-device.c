@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "gpu/cuda/context.h"
 #include "fake-cuda.h"
+#include "gpu/cuda/boost.h"
 #include "gpu/cuda/device.h"
 #include "nbdkit-stubs.h"
 #include "peer.h"
@@ -47,6 +48,21 @@ begin (void)
                                    .domain = 0xabcd,
                                    .bus = 0xff,
                                    .total = 8 * GiB };
+}
+
+/* 580.105.08 is the first version whose libcuda knows the variable. */
+static void
+test_boost_version_known (void)
+{
+  CHECK (boost_version_known ("580.105.08"));
+  CHECK (boost_version_known ("580.159.04"));
+  CHECK (boost_version_known ("595.44"));
+  CHECK (boost_version_known ("1000.1.1"));
+  CHECK (!boost_version_known ("580.105.07"));
+  CHECK (!boost_version_known ("580.95.05"));
+  CHECK (!boost_version_known ("575.200.100"));
+  CHECK (!boost_version_known ("none"));
+  CHECK (!boost_version_known (""));
 }
 
 static void
@@ -295,6 +311,7 @@ int
 main (int argc, char *argv[])
 {
   check_begin (argc, argv);
+  RUN (test_boost_version_known);
   RUN (test_list);
   RUN (test_find);
   RUN (test_most_free);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,6 +17,7 @@
 #include "common/log.h"
 #include "common/clock.h"
 #include "common/memlock.h"
+#include "common/thread.h"
 #include "gpu/cuda/context.h"
 #include "watchdog.h"
 
@@ -27,6 +29,13 @@
 
 /* How long loading the modules may take. */
 #define MAKE_NODES_MS 20000
+
+/* How many hardware queues the driver opens for all streams together, unless
+ * the user has set CUDA_DEVICE_MAX_CONNECTIONS.  Its own default of 8 takes 16
+ * MiB more resident memory and is no faster; with 2 and 1, 4 KiB copies of many
+ * threads are 6 % and 30 % slower (H100, driver 580.159.04).
+ */
+#define HARDWARE_QUEUES "4"
 
 /* How often to try again while the driver is coming up. */
 #define RETRY_MS 200
@@ -154,9 +163,12 @@ cuda_init (unsigned wait_ms)
   CUresult r;
 
   make_device_nodes ();
+  setenv ("CUDA_DEVICE_MAX_CONNECTIONS", HARDWARE_QUEUES, 0);
   for (;;) {
     watchdog_enter ();
+    thread_relax_timers (true);
     r = libcuda.init (0);
+    thread_relax_timers (false);
     if (r == CUDA_SUCCESS)
       return 0;
     if (!may_go_away (r) || clock_ms () >= deadline)
@@ -190,7 +202,10 @@ cuda_open (struct cuda *cuda, CUdevice device)
   for (size_t i = 0; i < sizeof cuda->logged / sizeof cuda->logged[0]; ++i)
     atomic_init (&cuda->logged[i], 0);
 
+  /* Starts a thread that polls 10 times a second. */
+  thread_relax_timers (true);
   r = libcuda.primary_ctx_retain (&cuda->context, device);
+  thread_relax_timers (false);
   if (r != CUDA_SUCCESS) {
     log_error ("cannot open a CUDA context: " CUDA_WORDS, CUDA_WORDS_ARGS (r));
     return -1;
