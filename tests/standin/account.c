@@ -60,8 +60,8 @@ scan (const char *uuid)
   if (!dir)
     settings_fatal ("SHARED: %s: %m", config.shared);
   while ((d = readdir (dir)) != NULL) {
-    if (sscanf (d->d_name, "vram.%32[0-9a-f].%*d.%*u.%" SCNu64, owner, &size) !=
-        2)
+    if (sscanf (d->d_name, "vram.%32[0-9a-f].%*d.%*u.%" SCNu64, owner,
+                &size) != 2)
       continue;
     fd = openat (dirfd (dir), d->d_name, O_RDWR | O_CLOEXEC);
     if (fd == -1)

@@ -118,7 +118,8 @@ address_check (CUdeviceptr addr, uint64_t size, int dev, bool write)
 static struct region *
 add_region (uint64_t size, uint64_t alignment)
 {
-  const uint64_t mask = (alignment > GRANULARITY ? alignment : GRANULARITY) - 1;
+  const uint64_t mask =
+      (alignment > GRANULARITY ? alignment : GRANULARITY) - 1;
   CUdeviceptr addr = (next_addr + mask) & ~mask;
   struct region *r;
 
@@ -528,8 +529,8 @@ cuMemAddressFree (CUdeviceptr ptr, size_t size)
     return r;
   pthread_mutex_lock (&lock);
   region = find_region (ptr, size);
-  if (!region || region->alloc || region->addr != ptr || region->size != size ||
-      region->mappings)
+  if (!region || region->alloc || region->addr != ptr ||
+      region->size != size || region->mappings)
     r = CUDA_ERROR_INVALID_VALUE;
   else {
     remove_region (region);

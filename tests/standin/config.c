@@ -149,7 +149,8 @@ load (void)
   if ((s = get ("LOSE_DEVICE")) != NULL)
     config.lose_device = (int) settings_number ("LOSE_DEVICE", s);
   s = get ("LOSE_CODE");
-  config.lose_code = s ? parse_code ("LOSE_CODE", s) : CUDA_ERROR_LAUNCH_FAILED;
+  config.lose_code =
+      s ? parse_code ("LOSE_CODE", s) : CUDA_ERROR_LAUNCH_FAILED;
   config.hang_copy = number ("HANG_COPY", 0);
   config.hang_file = get ("HANG_FILE");
   config.hang_call_file = get ("HANG_CALL_FILE");

@@ -126,14 +126,16 @@ cuMemcpyHtoD_v2 (CUdeviceptr dst, const void *src, size_t size)
 {
   struct context *ctx;
   struct stream *s;
-  CUresult r = begin (FN_cuMemcpyHtoD_v2, NULL, dst, src, size, true, &ctx, &s);
+  CUresult r =
+      begin (FN_cuMemcpyHtoD_v2, NULL, dst, src, size, true, &ctx, &s);
 
   if (r || size == 0)
     return r;
   if (size <= PAGEABLE_EARLY && !host_is_pinned (src, size))
     return stream_issue (ctx, s, make_staged (dst, src, size), false);
   return stream_issue (
-      ctx, s, make (WORK_TO_DEVICE, dst, (void *) (uintptr_t) src, size), true);
+      ctx, s, make (WORK_TO_DEVICE, dst, (void *) (uintptr_t) src, size),
+      true);
 }
 
 EXPORT CUresult

@@ -188,8 +188,8 @@ CUresult cuMemImportFromShareableHandle (CUmemGenericAllocationHandle *handle,
 
 CUresult cuMemHostAlloc (void **ptr, size_t size, unsigned int flags);
 CUresult cuMemFreeHost (void *ptr);
-CUresult
-cuMemHostGetDevicePointer_v2 (CUdeviceptr *dptr, void *ptr, unsigned int flags);
+CUresult cuMemHostGetDevicePointer_v2 (CUdeviceptr *dptr, void *ptr,
+                                       unsigned int flags);
 
 CUresult cuStreamCreate (CUstream *stream, unsigned int flags);
 CUresult cuStreamDestroy_v2 (CUstream stream);
@@ -207,8 +207,8 @@ CUresult cuMemcpyHtoD_v2 (CUdeviceptr dst, const void *src, size_t size);
 CUresult cuMemcpyDtoH_v2 (void *dst, CUdeviceptr src, size_t size);
 CUresult cuMemcpyHtoDAsync_v2 (CUdeviceptr dst, const void *src, size_t size,
                                CUstream stream);
-CUresult
-cuMemcpyDtoHAsync_v2 (void *dst, CUdeviceptr src, size_t size, CUstream stream);
+CUresult cuMemcpyDtoHAsync_v2 (void *dst, CUdeviceptr src, size_t size,
+                               CUstream stream);
 CUresult cuMemsetD8_v2 (CUdeviceptr dst, unsigned char value, size_t size);
 CUresult cuMemsetD8Async (CUdeviceptr dst, unsigned char value, size_t size,
                           CUstream stream);

@@ -10,9 +10,9 @@ static const struct {
   const char *name;
   const char *text;
 } errors[] = {
-#define E(name, text)                                                          \
-  {                                                                            \
-    name, #name, text                                                          \
+#define E(name, text)                                                         \
+  {                                                                           \
+    name, #name, text                                                         \
   }
   E (CUDA_SUCCESS, "no error"),
   E (CUDA_ERROR_INVALID_VALUE, "invalid argument"),

@@ -109,8 +109,8 @@ cuMemHostAlloc (void **ptr, size_t size, unsigned int flags)
     return CUDA_ERROR_OUT_OF_MEMORY;
   b->size = size;
   b->rounded = (size + page - 1) & ~(page - 1);
-  m = mmap (NULL, b->rounded + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-            -1, 0);
+  m = mmap (NULL, b->rounded + 2 * page, PROT_NONE,
+            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (m == MAP_FAILED)
     goto err;
   b->start = m + page;

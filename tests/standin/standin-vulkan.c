@@ -54,7 +54,8 @@ static const char *report_file;
 static _Atomic pid_t report_pid;
 static _Atomic int resources[VK_RESOURCES];
 static const char *const resource_names[VK_RESOURCES] = { "instance", "device",
-                                                          "memory", "mapping" };
+                                                          "memory",
+                                                          "mapping" };
 
 static const char *
 get (const char *name)
@@ -440,7 +441,8 @@ vkGetPhysicalDeviceMemoryProperties2 (
 }
 
 EXPORT void
-vkGetPhysicalDeviceQueueFamilyProperties (VkPhysicalDevice gpu, uint32_t *count,
+vkGetPhysicalDeviceQueueFamilyProperties (VkPhysicalDevice gpu,
+                                          uint32_t *count,
                                           VkQueueFamilyProperties *properties)
 {
   static const VkQueueFamilyProperties families[] = {
@@ -523,8 +525,8 @@ vkDestroyDevice (VkDevice device, const void *allocator)
 static PFN_vkVoidFunction
 find (const char *name)
 {
-#define X(fn)                                                                  \
-  if (strcmp (name, #fn) == 0)                                                 \
+#define X(fn)                                                                 \
+  if (strcmp (name, #fn) == 0)                                                \
     return (PFN_vkVoidFunction) fn;
   VK_FUNCTIONS (X)
 #undef X

@@ -63,26 +63,26 @@
 #include "settings.h"
 #include "vulkan-abi.h"
 
-#define VK_FUNCTIONS(X)                                                        \
-  X (vkGetInstanceProcAddr)                                                    \
-  X (vkGetDeviceProcAddr)                                                      \
-  X (vkEnumerateInstanceVersion)                                               \
-  X (vkEnumerateInstanceExtensionProperties)                                   \
-  X (vkCreateInstance)                                                         \
-  X (vkDestroyInstance)                                                        \
-  X (vkEnumeratePhysicalDevices)                                               \
-  X (vkGetPhysicalDeviceProperties)                                            \
-  X (vkGetPhysicalDeviceProperties2)                                           \
-  X (vkGetPhysicalDeviceMemoryProperties)                                      \
-  X (vkGetPhysicalDeviceMemoryProperties2)                                     \
-  X (vkGetPhysicalDeviceQueueFamilyProperties)                                 \
-  X (vkEnumerateDeviceExtensionProperties)                                     \
-  X (vkCreateDevice)                                                           \
-  X (vkDestroyDevice)                                                          \
-  X (vkAllocateMemory)                                                         \
-  X (vkFreeMemory)                                                             \
-  X (vkMapMemory)                                                              \
-  X (vkUnmapMemory)                                                            \
+#define VK_FUNCTIONS(X)                                                       \
+  X (vkGetInstanceProcAddr)                                                   \
+  X (vkGetDeviceProcAddr)                                                     \
+  X (vkEnumerateInstanceVersion)                                              \
+  X (vkEnumerateInstanceExtensionProperties)                                  \
+  X (vkCreateInstance)                                                        \
+  X (vkDestroyInstance)                                                       \
+  X (vkEnumeratePhysicalDevices)                                              \
+  X (vkGetPhysicalDeviceProperties)                                           \
+  X (vkGetPhysicalDeviceProperties2)                                          \
+  X (vkGetPhysicalDeviceMemoryProperties)                                     \
+  X (vkGetPhysicalDeviceMemoryProperties2)                                    \
+  X (vkGetPhysicalDeviceQueueFamilyProperties)                                \
+  X (vkEnumerateDeviceExtensionProperties)                                    \
+  X (vkCreateDevice)                                                          \
+  X (vkDestroyDevice)                                                         \
+  X (vkAllocateMemory)                                                        \
+  X (vkFreeMemory)                                                            \
+  X (vkMapMemory)                                                             \
+  X (vkUnmapMemory)                                                           \
   X (vkGetMemoryFdPropertiesKHR)
 
 enum vk_function {

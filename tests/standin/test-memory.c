@@ -253,7 +253,8 @@ free_elsewhere (void)
   if (pid == 0) {
     start ();
     OK (cu.cuMemGetInfo_v2 (&free_bytes, &total));
-    CHECK (write (fds[1], &free_bytes, sizeof free_bytes) == sizeof free_bytes);
+    CHECK (write (fds[1], &free_bytes, sizeof free_bytes) ==
+           sizeof free_bytes);
     _exit (0);
   }
   close (fds[1]);

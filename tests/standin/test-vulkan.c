@@ -13,22 +13,22 @@
 #include "test.h"
 #include "vulkan-abi.h"
 
-#define ENTRIES(X)                                                             \
-  X (vkEnumerateInstanceVersion)                                               \
-  X (vkGetInstanceProcAddr)                                                    \
-  X (vkGetDeviceProcAddr)                                                      \
-  X (vkCreateInstance)                                                         \
-  X (vkDestroyInstance)                                                        \
-  X (vkEnumeratePhysicalDevices)                                               \
-  X (vkGetPhysicalDeviceProperties2)                                           \
-  X (vkGetPhysicalDeviceMemoryProperties)                                      \
-  X (vkGetPhysicalDeviceQueueFamilyProperties)                                 \
-  X (vkEnumerateDeviceExtensionProperties)                                     \
-  X (vkCreateDevice)                                                           \
-  X (vkDestroyDevice)                                                          \
-  X (vkAllocateMemory)                                                         \
-  X (vkFreeMemory)                                                             \
-  X (vkMapMemory)                                                              \
+#define ENTRIES(X)                                                            \
+  X (vkEnumerateInstanceVersion)                                              \
+  X (vkGetInstanceProcAddr)                                                   \
+  X (vkGetDeviceProcAddr)                                                     \
+  X (vkCreateInstance)                                                        \
+  X (vkDestroyInstance)                                                       \
+  X (vkEnumeratePhysicalDevices)                                              \
+  X (vkGetPhysicalDeviceProperties2)                                          \
+  X (vkGetPhysicalDeviceMemoryProperties)                                     \
+  X (vkGetPhysicalDeviceQueueFamilyProperties)                                \
+  X (vkEnumerateDeviceExtensionProperties)                                    \
+  X (vkCreateDevice)                                                          \
+  X (vkDestroyDevice)                                                         \
+  X (vkAllocateMemory)                                                        \
+  X (vkFreeMemory)                                                            \
+  X (vkMapMemory)                                                             \
   X (vkUnmapMemory)
 
 static struct {
@@ -56,8 +56,8 @@ load_vulkan (void)
   void *dl = dlopen ("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
 
   CHECK (dl);
-#define X(name)                                                                \
-  *(void **) &vk.name = dlsym (dl, #name);                                     \
+#define X(name)                                                               \
+  *(void **) &vk.name = dlsym (dl, #name);                                    \
   CHECK (vk.name);
   ENTRIES (X)
 #undef X
@@ -128,8 +128,8 @@ create_device (bool extension)
 static int
 window_type (void)
 {
-  const VkFlags want =
-      VK_MEMORY_DEVICE_LOCAL | VK_MEMORY_HOST_VISIBLE | VK_MEMORY_HOST_COHERENT;
+  const VkFlags want = VK_MEMORY_DEVICE_LOCAL | VK_MEMORY_HOST_VISIBLE |
+                       VK_MEMORY_HOST_COHERENT;
   VkPhysicalDeviceMemoryProperties p;
   uint32_t i;
 
@@ -204,7 +204,8 @@ test_vulkan_devices (void)
   OK (vk.vkEnumeratePhysicalDevices (instance, &count, NULL));
   CHECK (count == 3);
   count = 1;
-  GIVES (vk.vkEnumeratePhysicalDevices (instance, &count, gpus), VK_INCOMPLETE);
+  GIVES (vk.vkEnumeratePhysicalDevices (instance, &count, gpus),
+         VK_INCOMPLETE);
   CHECK (count == 1);
   /* The first is no GPU, though its memory would do. */
   vk.vkGetPhysicalDeviceProperties2 (gpus[0], &p);
@@ -301,7 +302,8 @@ test_vulkan_refuses (void)
   type = (uint32_t) window_type ();
   fd = export(h);
   /* Another size, a type that is not VRAM's, no such type, no VRAM. */
-  GIVES (import (fd, 4 * MIB, type, &memory), VK_ERROR_INVALID_EXTERNAL_HANDLE);
+  GIVES (import (fd, 4 * MIB, type, &memory),
+         VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (fd, 2 * MIB, 0, &memory), VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (fd, 2 * MIB, 31, &memory), VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (open ("/dev/null", O_RDWR), 2 * MIB, type, &memory),

@@ -22,22 +22,22 @@
 #define MIB (1ULL << 20)
 
 /* These end the process when they fail. */
-#define CHECK(cond)                                                            \
-  do {                                                                         \
-    if (!(cond)) {                                                             \
-      fprintf (stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond);    \
-      _exit (1);                                                               \
-    }                                                                          \
+#define CHECK(cond)                                                           \
+  do {                                                                        \
+    if (!(cond)) {                                                            \
+      fprintf (stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond);   \
+      _exit (1);                                                              \
+    }                                                                         \
   } while (0)
 
-#define GIVES(call, want)                                                      \
-  do {                                                                         \
-    int r_ = (call);                                                           \
-    if (r_ != (want)) {                                                        \
-      fprintf (stderr, "%s:%d: %s gave %d, not %d\n", __FILE__, __LINE__,      \
-               #call, r_, (want));                                             \
-      _exit (1);                                                               \
-    }                                                                          \
+#define GIVES(call, want)                                                     \
+  do {                                                                        \
+    int r_ = (call);                                                          \
+    if (r_ != (want)) {                                                       \
+      fprintf (stderr, "%s:%d: %s gave %d, not %d\n", __FILE__, __LINE__,     \
+               #call, r_, (want));                                            \
+      _exit (1);                                                              \
+    }                                                                         \
   } while (0)
 
 #define OK(call) GIVES (call, CUDA_SUCCESS)

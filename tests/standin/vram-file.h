@@ -53,10 +53,10 @@ extern void vram_file_release (struct vram_file *f);
 /* All return 0, or -1 with errno; EFAULT if BUF cannot be accessed.  The range
  * must lie within the data.
  */
-extern int
-vram_file_read (struct vram_file *f, void *buf, uint64_t size, uint64_t offset);
-extern int vram_file_write (struct vram_file *f, const void *buf, uint64_t size,
-                            uint64_t offset);
+extern int vram_file_read (struct vram_file *f, void *buf, uint64_t size,
+                           uint64_t offset);
+extern int vram_file_write (struct vram_file *f, const void *buf,
+                            uint64_t size, uint64_t offset);
 extern int vram_file_set (struct vram_file *f, unsigned char value,
                           uint64_t size, uint64_t offset);
 

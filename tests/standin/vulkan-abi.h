@@ -214,7 +214,8 @@ void vkGetPhysicalDeviceMemoryProperties (
 void vkGetPhysicalDeviceMemoryProperties2 (
     VkPhysicalDevice gpu, VkPhysicalDeviceMemoryProperties2 *properties);
 void
-vkGetPhysicalDeviceQueueFamilyProperties (VkPhysicalDevice gpu, uint32_t *count,
+vkGetPhysicalDeviceQueueFamilyProperties (VkPhysicalDevice gpu,
+                                          uint32_t *count,
                                           VkQueueFamilyProperties *properties);
 VkResult
 vkEnumerateDeviceExtensionProperties (VkPhysicalDevice gpu, const char *layer,
