@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "capacity.h"
 #include "msg.h"
 #include "options.h"
-#include "room.h"
 #include "run.h"
 #include "service.h"
 #include "swaps.h"

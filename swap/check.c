@@ -14,13 +14,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "capacity.h"
 #include "gpu.h"
 #include "json.h"
 #include "meminfo.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "options.h"
-#include "room.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"

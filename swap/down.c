@@ -16,11 +16,11 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "capacity.h"
 #include "life.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "progress.h"
-#include "room.h"
 #include "root.h"
 #include "run.h"
 #include "service.h"
@@ -31,11 +31,11 @@
 #define GUARD_MS 50   /* how often the room is looked at while it shrinks */
 
 static void
-say_room (const struct room *r, const char *device)
+say_room (const struct capacity *r, const char *device)
 {
   error ("%s is swapped to %s, and only %s of it would fit elsewhere: "
          "%s of RAM (after %s that stay free), %s of other swap, %s by zram",
-         human (r->need), device, human (room_total (r)), human (r->ram),
+         human (r->need), device, human (capacity_total (r)), human (r->ram),
          human (r->reserve), human (r->disk), human (r->zram));
 }
 
@@ -53,16 +53,16 @@ make_room (const struct options *o, const char *device, long long started)
 {
   int64_t in_one_go;
   bool told = false;
-  struct room r;
+  struct capacity r;
   char name[32];
 
   for (;;) {
-    if (room_look (&r, device) == -1)
+    if (capacity_read (&r, device) == -1)
       return EXIT_FAILED;
     if (r.fits)
       return EXIT_OK;
-    in_one_go = room_in_one_go (r.need, name);
-    if (o->force && in_one_go <= room_total (&r))
+    in_one_go = capacity_in_one_go (r.need, name);
+    if (o->force && in_one_go <= capacity_total (&r))
       return EXIT_OK;
     if (!told)
       say_room (&r, device);
@@ -77,7 +77,8 @@ make_room (const struct options *o, const char *device, long long started)
       return EXIT_REFUSED;
     }
     if (!told)
-      note ("waiting until %s more are free", human (r.need - room_total (&r)));
+      note ("waiting until %s more are free",
+            human (r.need - capacity_total (&r)));
     told = true;
     if (!may_wait (o, started)) {
       say_room (&r, device);
@@ -145,11 +146,11 @@ swapped_to (const char *device, int64_t otherwise)
 static bool
 no_room_left (const char *device)
 {
-  struct room r;
+  struct capacity r;
   char name[32];
 
-  return room_look (&r, device) == 0 && r.need > 0 &&
-         room_total (&r) < room_in_one_go (r.need, name);
+  return capacity_read (&r, device) == 0 && r.need > 0 &&
+         capacity_total (&r) < capacity_in_one_go (r.need, name);
 }
 
 /* Empties DEVICE and switches it off.  Stops before memory runs out: the kernel

@@ -36,12 +36,12 @@
 #include "descriptors.h"
 #include "keeper.h"
 #include "life.h"
+#include "memlock.h"
 #include "msg.h"
 #include "notify.h"
 #include "run.h"
 #include "service.h"
 #include "state.h"
-#include "unswapped.h"
 
 #define MAX_WORDS 64
 
@@ -406,7 +406,7 @@ keeper_run (const char *program, const char *const *argv, const char *socket)
   snprintf (k.upstream, sizeof k.upstream, "%s", upstream ? upstream : "");
   if (begin (&k) == -1)
     return EXIT_FAILED;
-  stay_unswapped ();
+  memlock_process ();
 
   snprintf (address, sizeof address, "%s.keeper", socket);
   k.listening = notify_listen (address);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capacity.h"
 #include "gpu.h"
 #include "life.h"
 #include "meminfo.h"
@@ -19,7 +20,6 @@
 #include "options.h"
 #include "policy.h"
 #include "power.h"
-#include "room.h"
 #include "root.h"
 #include "run.h"
 #include "service.h"

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capacity.h"
 #include "msg.h"
 #include "progress.h"
-#include "room.h"
 #include "run.h"
 
 #define EVERY_MS      10000

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "life.h"
+#include "memlock.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "nbd-netlink.h"
@@ -40,7 +41,6 @@
 #include "run.h"
 #include "server.h"
 #include "swaps.h"
-#include "unswapped.h"
 
 #define TRY_MS     20    /* between looks whether there is a new server */
 #define WRONG_MS   1000  /* the same, when there is one with another disk */
@@ -311,7 +311,7 @@ cmd_reconnect (struct options *o)
   w.socket = conf_text (&o->conf, CONF_SOCKET);
   w.size = nbd_size (n);
   w.patience = conf_number (&o->conf, CONF_OUTAGE_TIMEOUT) * 1000LL;
-  stay_unswapped ();
+  memlock_process ();
   if (nbd_netlink_open (&w.nl, true) == -1)
     return EXIT_FAILED;
   /* Swap goes on later than this process: where it is on, this is the next one

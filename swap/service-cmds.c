@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capacity.h"
 #include "life.h"
 #include "msg.h"
 #include "options.h"
 #include "process.h"
-#include "room.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"

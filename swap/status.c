@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capacity.h"
 #include "gpu.h"
 #include "json.h"
 #include "kernel-log.h"
@@ -16,10 +17,9 @@
 #include "msg.h"
 #include "nbd-device.h"
 #include "options.h"
-#include "residency.h"
 #include "outage.h"
 #include "power.h"
-#include "room.h"
+#include "procmem.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"
@@ -36,14 +36,14 @@ struct picture {
   const struct swap *swap; /* ours, in swaps, or NULL */
   struct swaps swaps;
   struct meminfo mem;
-  struct room room;
+  struct capacity capacity;
   enum probe probe;
   bool answers;
   struct server server;
   enum way way;
   const char *why_way; /* not the window */
-  bool has_residency;
-  struct residency residency;
+  bool has_procmem;
+  struct procmem procmem;
   struct gpu gpu;
   char pci[24], power[24];
   int preserves;
@@ -88,7 +88,7 @@ look (struct picture *p, const struct options *o)
     p->has_log = kernel_log_read (&p->log, p->device, p->st.since);
     p->has_outages = outages_read (&p->outages);
   }
-  if (p->swap && room_look (&p->room, p->path) == -1)
+  if (p->swap && capacity_read (&p->capacity, p->path) == -1)
     return -1;
 
   p->probe = server_probe (root_path ("%s", conf_text (&o->conf, CONF_SOCKET)),
@@ -96,7 +96,7 @@ look (struct picture *p, const struct options *o)
   p->answers = p->probe == PROBE_OK;
   look_at_way (p);
   if (p->answers && p->server.pid > 0)
-    p->has_residency = residency_read (&p->residency, p->server.pid);
+    p->has_procmem = procmem_read (&p->procmem, p->server.pid);
 
   power_read (&p->mains);
   p->preserves = gpu_preserves ();
@@ -160,7 +160,7 @@ print_way (const struct picture *p)
 static void
 print_server (const struct picture *p)
 {
-  const struct residency *r = &p->residency;
+  const struct procmem *r = &p->procmem;
   const char *copies = strstr (p->server.description, SERVER_COPIES);
   size_t n = copies ? (size_t) (copies - p->server.description)
                     : strlen (p->server.description);
@@ -181,7 +181,7 @@ print_server (const struct picture *p)
     printf (", process %ld", (long) p->server.pid);
   printf ("\n");
   print_way (p);
-  if (p->has_residency)
+  if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
             "on %u of %u threads, OOM score %d\n",
@@ -263,8 +263,8 @@ print_text (const struct picture *p, const struct options *o)
   print_memory_order (p);
   if (p->swap)
     printf ("down:      %s (%s is in it, %s would fit elsewhere)\n",
-            p->room.fits ? "possible" : "would be refused",
-            human (p->room.need), human (room_total (&p->room)));
+            p->capacity.fits ? "possible" : "would be refused",
+            human (p->capacity.need), human (capacity_total (&p->capacity)));
   print_policy (p, o);
 }
 
@@ -306,13 +306,13 @@ json_server (struct json *j, const struct picture *p)
   else
     json_bool (j, "window", p->way == WAY_WINDOW);
   json_text (j, "window_reason", p->why_way);
-  if (p->has_residency) {
-    json_number (j, "resident", p->residency.resident);
-    json_number (j, "locked", p->residency.locked);
-    json_number (j, "swapped", p->residency.swapped);
-    json_number (j, "oom_score_adj", p->residency.oom_score_adj);
-    json_number (j, "threads", p->residency.threads);
-    json_number (j, "io_flushers", p->residency.io_flushers);
+  if (p->has_procmem) {
+    json_number (j, "resident", p->procmem.resident);
+    json_number (j, "locked", p->procmem.locked);
+    json_number (j, "swapped", p->procmem.swapped);
+    json_number (j, "oom_score_adj", p->procmem.oom_score_adj);
+    json_number (j, "threads", p->procmem.threads);
+    json_number (j, "io_flushers", p->procmem.io_flushers);
   }
   json_close (j);
 }
@@ -364,8 +364,8 @@ print_json (const struct picture *p, const struct options *o)
     json_number (&j, "used", p->swap->used);
     json_number (&j, "priority", p->swap->priority);
     json_number (&j, "seconds", (now_ms () - p->st.since) / 1000);
-    json_bool (&j, "fits_elsewhere", p->room.fits);
-    json_number (&j, "room_elsewhere", room_total (&p->room));
+    json_bool (&j, "fits_elsewhere", p->capacity.fits);
+    json_number (&j, "room_elsewhere", capacity_total (&p->capacity));
     json_close (&j);
   }
   else

@@ -18,7 +18,7 @@
 #include "policy.h"
 #include "power.h"
 #include "process.h"
-#include "residency.h"
+#include "procmem.h"
 #include "root.h"
 #include "server.h"
 #include "state.h"
@@ -251,7 +251,7 @@ test_lost (void)
 static void
 test_processes (void)
 {
-  struct residency r;
+  struct procmem r;
 
   put ("/proc/42/stat", "42 (a ) b) S 1 42 42 0 -1 1077936384 0 0 0 0 0 0 0 0 "
                         "20 0 2 0 4711 0 0\n");
@@ -267,11 +267,11 @@ test_processes (void)
   put ("/proc/42/oom_score_adj", "-1000\n");
   put ("/proc/42/task/42/stat", "42 (a ) b) S 1 42 42 0 -1 1079509056 0 0\n");
   put ("/proc/42/task/45/stat", "45 (a ) b) S 1 42 42 0 -1 1078460480 0 0\n");
-  CHECK (residency_read (&r, 42));
+  CHECK (procmem_read (&r, 42));
   CHECK (r.locked == 20480 && r.resident == 10240 && r.swapped == 4096);
   CHECK (r.oom_score_adj == -1000);
   CHECK (r.threads == 2 && r.io_flushers == 1);
-  CHECK (!residency_read (&r, 46));
+  CHECK (!procmem_read (&r, 46));
 }
 
 static void

@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "capacity.h"
 #include "msg.h"
 #include "options.h"
 #include "progress.h"
-#include "room.h"
 #include "run.h"
 #include "service.h"
 

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "capacity.h"
 #include "life.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "options.h"
-#include "room.h"
 #include "root.h"
 #include "run.h"
 #include "service.h"

@@ -10,9 +10,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "memlock.h"
 #include "msg.h"
 #include "root.h"
-#include "unswapped.h"
 
 /* Linux 5.6; older headers lack it. */
 #ifndef PR_SET_IO_FLUSHER
@@ -31,7 +31,7 @@ static void __attribute__ ((noinline)) touch_stack (void)
 }
 
 void
-stay_unswapped (void)
+memlock_process (void)
 {
   const char *path = root_path ("/proc/self/oom_score_adj");
   int fd = open (path, O_WRONLY | O_CLOEXEC);

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
+#include "capacity.h"
 #include "progress.h"
-#include "room.h"
 #include "root.h"
 #include "test.h"
 
@@ -19,9 +19,9 @@ test_ram_alone (void)
 {
   struct meminfo m = { .total = 16 * GIB, .available = 5 * GIB };
   struct swaps s = { 1, { { "/dev/nbd0", false, 8 * GIB, 4 * GIB, 1500 } } };
-  struct room r;
+  struct capacity r;
 
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (r.need == 4 * GIB);
   CHECK (r.reserve == 16 * GIB / 50);
   CHECK (r.ram == 5 * GIB - r.reserve);
@@ -29,10 +29,10 @@ test_ram_alone (void)
   CHECK (r.fits);
 
   m.available = 4 * GIB; /* the reserve is what is missing */
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (!r.fits);
   m.available = 4 * GIB + r.reserve;
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (r.fits);
 }
 
@@ -41,9 +41,9 @@ test_small_machine (void)
 {
   struct meminfo m = { .total = 512 * MIB, .available = 10 * MIB };
   struct swaps s = { 1, { { "/dev/nbd0", false, GIB, 1 * MIB, 1500 } } };
-  struct room r;
+  struct capacity r;
 
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (r.reserve == 64 * MIB);
   CHECK (r.ram == 0);
   CHECK (!r.fits);
@@ -57,13 +57,13 @@ test_other_swap (void)
   struct swaps s = { 2,
                      { { "/dev/nbd0", false, 8 * GIB, 2 * GIB, 1500 },
                        { "/swapfile", true, 4 * GIB, 2 * GIB, -2 } } };
-  struct room r;
+  struct capacity r;
 
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (r.disk == 2 * GIB);
   CHECK (r.fits);
   s.swap[1].used += 4096;
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (!r.fits);
 }
 
@@ -75,17 +75,17 @@ test_zram (void)
   struct swaps s = { 2,
                      { { "/dev/nbd0", false, 8 * GIB, 4 * GIB, 1500 },
                        { "/dev/zram0", false, 4 * GIB, 0, 100 } } };
-  struct room r;
+  struct capacity r;
 
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   /* 4 GiB of zram gain 2 GiB, but there is RAM for less than that. */
   CHECK (r.zram <= r.ram && r.zram > r.ram - MIB);
   CHECK (!r.fits);
   m.available = 4 * GIB;
-  room_compute (&r, &m, &s, "/dev/nbd0", 200);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (r.zram <= 2 * GIB && r.zram > 2 * GIB - MIB);
   /* It does not compress at all: no gain. */
-  room_compute (&r, &m, &s, "/dev/nbd0", 100);
+  capacity_compute (&r, &m, &s, "/dev/nbd0", 100);
   CHECK (r.zram == 0);
 }
 
@@ -93,7 +93,7 @@ static void
 test_reading (void)
 {
   const char *folder = test_folder ();
-  struct room r;
+  struct capacity r;
   struct swaps s;
   char name[32];
 
@@ -118,7 +118,7 @@ test_reading (void)
   CHECK (strcmp (s.swap[1].path, "/mnt/a b") == 0 && s.swap[1].is_file);
   CHECK (swaps_find (&s, "/dev/nbd1") == NULL);
 
-  CHECK (room_look (&r, "/dev/nbd0") == 0);
+  CHECK (capacity_read (&r, "/dev/nbd0") == 0);
   CHECK (r.need == GIB && r.disk == MIB);
   CHECK (r.ram == 4 * GIB - r.reserve);
   CHECK (r.fits);
@@ -128,16 +128,16 @@ test_reading (void)
   test_write (root_path ("/proc/7/status"), "Name:\tsmall\nVmSwap:\t8 kB\n");
   test_write (root_path ("/proc/12/status"),
               "Name:\tlarge\nVmSwap:\t 2048 kB\n");
-  CHECK (room_in_one_go (GIB, name) == 2 * MIB);
+  CHECK (capacity_in_one_go (GIB, name) == 2 * MIB);
   CHECK (strcmp (name, "large (12)") == 0);
-  CHECK (room_in_one_go (MIB, name) == MIB);
+  CHECK (capacity_in_one_go (MIB, name) == MIB);
   for (size_t i = 0; i < 2; i++) {
     unlink (root_path ("/proc/%s/status", i ? "7" : "12"));
     rmdir (root_path ("/proc/%s", i ? "7" : "12"));
   }
 
   unlink (root_path ("/proc/swaps"));
-  CHECK (room_look (&r, "/dev/nbd0") == -1);
+  CHECK (capacity_read (&r, "/dev/nbd0") == -1);
   unlink (root_path ("/proc/meminfo"));
   rmdir (root_path ("/proc"));
   rmdir (folder);

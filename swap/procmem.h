@@ -2,14 +2,14 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-#ifndef VRAM_SWAP_RESIDENCY_H
-#define VRAM_SWAP_RESIDENCY_H
+#ifndef VRAM_SWAP_PROCMEM_H
+#define VRAM_SWAP_PROCMEM_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-struct residency {
+struct procmem {
   int64_t resident; /* bytes in RAM */
   int64_t locked;   /* of them locked */
   int64_t swapped;  /* swapped out: should be 0 */
@@ -19,6 +19,6 @@ struct residency {
 };
 
 /* False when the process is not there (or may not be looked at). */
-bool residency_read (struct residency *r, pid_t pid);
+bool procmem_read (struct procmem *r, pid_t pid);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "residency.h"
+#include "procmem.h"
 #include "root.h"
 
 /* What prctl (PR_SET_IO_FLUSHER) sets in a task's flags, which the kernel
@@ -40,7 +40,7 @@ is_io_flusher (const char *stat)
 }
 
 bool
-residency_read (struct residency *r, pid_t pid)
+procmem_read (struct procmem *r, pid_t pid)
 {
   const struct dirent *entry;
   char text[4096];

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-#ifndef VRAM_SWAP_ROOM_H
-#define VRAM_SWAP_ROOM_H
+#ifndef VRAM_SWAP_CAPACITY_H
+#define VRAM_SWAP_CAPACITY_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #include "swaps.h"
 
 /* All in bytes. */
-struct room {
+struct capacity {
   int64_t need;    /* swapped to our device */
   int64_t ram;     /* available RAM, less what must stay free */
   int64_t reserve; /* what must stay free */
@@ -28,17 +28,17 @@ struct room {
  * 1/ratio of it, so that free zram space counts with 1 - 1/ratio, and only as
  * far as RAM goes.
  */
-void
-room_compute (struct room *r, const struct meminfo *m, const struct swaps *s,
-              const char *device, unsigned zram_ratio);
+void capacity_compute (struct capacity *r, const struct meminfo *m,
+                       const struct swaps *s, const char *device,
+                       unsigned zram_ratio);
 
 /* Reads what it needs of the machine, then computes.  Returns 0, or -1 with a
  * message.  Allocates nothing.
  */
-int room_look (struct room *r, const char *device);
+int capacity_read (struct capacity *r, const char *device);
 
 /* The sum of ram, disk and zram. */
-int64_t room_total (const struct room *r);
+int64_t capacity_total (const struct capacity *r);
 
 /* How much of what is swapped to our device may come back in one go: the kernel
  * looks whether swapoff has been told to stop only between two processes, so
@@ -46,7 +46,7 @@ int64_t room_total (const struct room *r);
  * at least 32 bytes) becomes that process's name and number.  Allocates
  * nothing.
  */
-int64_t room_in_one_go (int64_t need, char *name);
+int64_t capacity_in_one_go (int64_t need, char *name);
 
 /* "7.4 GiB" in a buffer that the next calls reuse in turn (there are eight). */
 const char *human (int64_t bytes);

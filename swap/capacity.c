@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "room.h"
+#include "capacity.h"
 #include "root.h"
 
 #define MIB (INT64_C (1) << 20)
@@ -37,7 +37,7 @@ human (int64_t bytes)
 }
 
 int64_t
-room_total (const struct room *r)
+capacity_total (const struct capacity *r)
 {
   return r->ram + r->disk + r->zram;
 }
@@ -49,8 +49,9 @@ is_zram (const char *path)
 }
 
 void
-room_compute (struct room *r, const struct meminfo *m, const struct swaps *s,
-              const char *device, unsigned zram_ratio)
+capacity_compute (struct capacity *r, const struct meminfo *m,
+                  const struct swaps *s, const char *device,
+                  unsigned zram_ratio)
 {
   int64_t zram = 0, gain;
 
@@ -82,7 +83,7 @@ room_compute (struct room *r, const struct meminfo *m, const struct swaps *s,
     gain = r->ram / 100 * (zram_ratio - 100);
   r->zram = gain;
 
-  r->fits = r->need <= room_total (r);
+  r->fits = r->need <= capacity_total (r);
 }
 
 /* What all zram devices together store in one byte, times 100. */
@@ -111,19 +112,19 @@ measure_zram (const struct swaps *s)
 }
 
 int
-room_look (struct room *r, const char *device)
+capacity_read (struct capacity *r, const char *device)
 {
   struct meminfo m;
   struct swaps s;
 
   if (meminfo_read (&m) == -1 || swaps_read (&s) == -1)
     return -1;
-  room_compute (r, &m, &s, device, measure_zram (&s));
+  capacity_compute (r, &m, &s, device, measure_zram (&s));
   return 0;
 }
 
 int64_t
-room_in_one_go (int64_t need, char *name)
+capacity_in_one_go (int64_t need, char *name)
 {
   const struct dirent *entry;
   int64_t most = 0, swapped;
