@@ -50,14 +50,14 @@ find (struct report *r, enum verdict verdict, const char *what, const char *fix,
   r->problems += verdict == PROBLEM;
   r->warnings += verdict == WARNING;
   if (r->json) {
-    json_object (r->json, NULL);
-    json_string (r->json, "about", what);
-    json_string (r->json, "verdict", names[verdict]);
-    json_string (r->json, "text", text);
+    json_add_object (r->json, NULL);
+    json_add_string (r->json, "about", what);
+    json_add_string (r->json, "verdict", names[verdict]);
+    json_add_string (r->json, "text", text);
     if (fix)
-      json_string (r->json, "fix", fix);
+      json_add_string (r->json, "fix", fix);
     else
-      json_null (r->json, "fix");
+      json_add_null (r->json, "fix");
     json_close (r->json);
     return;
   }
@@ -498,9 +498,9 @@ cmd_check (struct options *o)
   bool answers;
 
   if (o->json) {
-    json_begin (&j, stdout);
-    json_number (&j, "schema", 1);
-    json_array (&j, "findings");
+    json_begin (&j);
+    json_add_number (&j, "schema", 1);
+    json_add_array (&j, "findings");
     r.json = &j;
   }
   answers =
@@ -516,9 +516,9 @@ cmd_check (struct options *o)
   check_unit (&r, unit);
   if (o->json) {
     json_close (&j);
-    json_number (&j, "problems", r.problems);
-    json_number (&j, "warnings", r.warnings);
-    json_end (&j);
+    json_add_number (&j, "problems", r.problems);
+    json_add_number (&j, "warnings", r.warnings);
+    json_print (&j, stdout);
   }
   else
     printf ("%u problem%s, %u warning%s\n", r.problems,

@@ -586,13 +586,13 @@ conf_print_json (const struct conf *c, FILE *out)
   char origin[600];
   struct json j;
 
-  json_begin (&j, out);
+  json_begin (&j);
   for (unsigned k = 0; k < CONF_KEYS; k++) {
     print_origin (c, k, origin, sizeof origin);
-    json_object (&j, keys[k].name);
-    json_string (&j, "value", c->item[k].value);
-    json_string (&j, "origin", origin);
+    json_add_object (&j, keys[k].name);
+    json_add_string (&j, "value", c->item[k].value);
+    json_add_string (&j, "origin", origin);
     json_close (&j);
   }
-  json_end (&j);
+  json_print (&j, out);
 }

@@ -1,128 +1,241 @@
-/* nbdkit-vram: writes JSON as it goes
+/* nbdkit-vram: JSON, written and read with jansson
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
-#include <inttypes.h>
+#include <jansson.h>
+#include <stdalign.h>
+#include <string.h>
 
 #include "json.h"
 
-static void
-put_string (struct json *j, const char *s)
-{
-  putc ('"', j->out);
-  for (; *s; s++) {
-    unsigned char c = *s;
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
-    if (c == '"' || c == '\\')
-      fprintf (j->out, "\\%c", c);
-    else if (c < 0x20)
-      fprintf (j->out, "\\u%04x", c);
-    else
-      putc (c, j->out);
-  }
-  putc ('"', j->out);
+/* --- Memory --- */
+
+static alignas (max_align_t) char arena[JSON_ARENA];
+static size_t arena_used;
+static unsigned arena_live; /* allocations */
+
+static void *
+arena_alloc (size_t n)
+{
+  void *p = arena + arena_used;
+
+  n = (n + alignof (max_align_t) - 1) / alignof (max_align_t) *
+      alignof (max_align_t);
+  if (n > sizeof arena - arena_used)
+    return NULL;
+  arena_used += n;
+  arena_live++;
+  return p;
 }
 
 static void
-indent (struct json *j)
+arena_free (void *p)
 {
-  putc ('\n', j->out);
-  for (unsigned i = 0; i < j->depth; i++)
-    fputs ("  ", j->out);
-}
-
-static void
-put_name (struct json *j, const char *name)
-{
-  if (!j->first)
-    putc (',', j->out);
-  j->first = false;
-  indent (j);
-  if (name) {
-    put_string (j, name);
-    fputs (": ", j->out);
-  }
-}
-
-static void
-put_open (struct json *j, bool array)
-{
-  putc (array ? '[' : '{', j->out);
-  j->depth++;
-  if (array)
-    j->arrays |= 1u << j->depth;
-  else
-    j->arrays &= ~(1u << j->depth);
-  j->first = true;
+  if (p && --arena_live == 0)
+    arena_used = 0;
 }
 
 void
-json_begin (struct json *j, FILE *out)
+json_use_arena (void)
 {
-  *j = (struct json){ .out = out };
-  put_open (j, false);
+  json_set_alloc_funcs (arena_alloc, arena_free);
+  /* Or the first object would open /dev/urandom. */
+  json_object_seed (0);
+}
+
+/* --- Writing --- */
+
+/* VALUE, which may be NULL for want of memory, into the innermost container. */
+static void
+add (struct json *j, const char *name, json_t *value)
+{
+  json_t *in = j->open[j->depth];
+
+  if ((name ? json_object_set_new (in, name, value)
+            : json_array_append_new (in, value)) == -1)
+    j->failed = true;
+}
+
+static void
+add_container (struct json *j, const char *name, json_t *value)
+{
+  add (j, name, value);
+  if (j->failed || j->depth + 1 == sizeof j->open / sizeof j->open[0]) {
+    j->failed = true;
+    return;
+  }
+  j->open[++j->depth] = value;
+}
+
+void
+json_begin (struct json *j)
+{
+  *j = (struct json){ .open[0] = json_object () };
+  j->failed = j->open[0] == NULL;
+}
+
+void
+json_add_object (struct json *j, const char *name)
+{
+  if (!j->failed)
+    add_container (j, name, json_object ());
+}
+
+void
+json_add_array (struct json *j, const char *name)
+{
+  if (!j->failed)
+    add_container (j, name, json_array ());
 }
 
 void
 json_close (struct json *j)
 {
-  bool array = j->arrays & (1u << j->depth);
+  if (!j->failed)
+    j->depth--;
+}
 
-  j->depth--;
-  if (!j->first)
-    indent (j);
-  putc (array ? ']' : '}', j->out);
-  j->first = false;
+/* Of how many bytes the character at S is, or 0 when it is none. */
+static size_t
+character_length (const char *s)
+{
+  for (size_t n = 1; n <= 4 && s[n - 1]; n++) {
+    json_t *value = json_stringn (s, n);
+
+    json_decref (value);
+    if (value)
+      return n;
+  }
+  return 0;
+}
+
+/* A string for TEXT, which is not all UTF-8.  The end is cut off if need be. */
+static json_t *
+mend_string (const char *text)
+{
+  char mended[2048];
+  size_t used = 0;
+
+  while (*text && used + 4 < sizeof mended) {
+    size_t n = character_length (text);
+
+    if (n > 0) {
+      memcpy (mended + used, text, n);
+      used += n;
+      text += n;
+    }
+    else {
+      memcpy (mended + used, REPLACEMENT, strlen (REPLACEMENT));
+      used += strlen (REPLACEMENT);
+      text++;
+    }
+  }
+  return json_stringn (mended, used);
 }
 
 void
-json_end (struct json *j)
+json_add_string (struct json *j, const char *name, const char *value)
 {
-  json_close (j);
-  putc ('\n', j->out);
-  fflush (j->out);
+  json_t *string;
+
+  if (j->failed)
+    return;
+  string = json_string (value);
+  add (j, name, string ? string : mend_string (value));
 }
 
 void
-json_object (struct json *j, const char *name)
+json_add_number (struct json *j, const char *name, int64_t value)
 {
-  put_name (j, name);
-  put_open (j, false);
+  if (!j->failed)
+    add (j, name, json_integer (value));
 }
 
 void
-json_array (struct json *j, const char *name)
+json_add_bool (struct json *j, const char *name, bool value)
 {
-  put_name (j, name);
-  put_open (j, true);
+  if (!j->failed)
+    add (j, name, json_boolean (value));
 }
 
 void
-json_string (struct json *j, const char *name, const char *value)
+json_add_null (struct json *j, const char *name)
 {
-  put_name (j, name);
-  put_string (j, value);
+  if (!j->failed)
+    add (j, name, json_null ());
+}
+
+int
+json_print (struct json *j, FILE *out)
+{
+  int ret = -1;
+
+  if (!j->failed && json_dumpf (j->open[0], out, JSON_INDENT (2)) == 0 &&
+      putc ('\n', out) != EOF)
+    ret = 0;
+  json_decref (j->open[0]);
+  return ret;
+}
+
+long
+json_line (struct json *j, char *buf, size_t size)
+{
+  size_t n = j->failed ? 0 : json_dumpb (j->open[0], buf, size, JSON_COMPACT);
+
+  json_decref (j->open[0]);
+  if (n == 0 || n >= size)
+    return -1;
+  buf[n] = '\n';
+  return n + 1;
+}
+
+/* --- Reading --- */
+
+json_t *
+json_read (const char *text, size_t size)
+{
+  json_t *value = json_loadb (text, size, JSON_REJECT_DUPLICATES, NULL);
+
+  if (json_is_object (value))
+    return value;
+  json_decref (value);
+  return NULL;
 }
 
 void
-json_number (struct json *j, const char *name, int64_t value)
+json_free (json_t *object)
 {
-  put_name (j, name);
-  fprintf (j->out, "%" PRId64, value);
+  json_decref (object);
 }
 
-void
-json_bool (struct json *j, const char *name, bool value)
+const char *
+json_get_string (const json_t *object, const char *name)
 {
-  put_name (j, name);
-  fputs (value ? "true" : "false", j->out);
+  return json_string_value (json_object_get (object, name));
 }
 
-void
-json_null (struct json *j, const char *name)
+bool
+json_get_number (const json_t *object, const char *name, int64_t *value)
 {
-  put_name (j, name);
-  fputs ("null", j->out);
+  const json_t *member = json_object_get (object, name);
+
+  if (!json_is_integer (member))
+    return false;
+  *value = json_integer_value (member);
+  return true;
+}
+
+bool
+json_get_bool (const json_t *object, const char *name, bool *value)
+{
+  const json_t *member = json_object_get (object, name);
+
+  if (!json_is_boolean (member))
+    return false;
+  *value = json_is_true (member);
+  return true;
 }

@@ -273,18 +273,18 @@ static void
 json_known (struct json *j, const char *name, int64_t n)
 {
   if (n < 0)
-    json_null (j, name);
+    json_add_null (j, name);
   else
-    json_number (j, name, n);
+    json_add_number (j, name, n);
 }
 
 static void
 json_text (struct json *j, const char *name, const char *text)
 {
   if (text[0])
-    json_string (j, name, text);
+    json_add_string (j, name, text);
   else
-    json_null (j, name);
+    json_add_null (j, name);
 }
 
 static void
@@ -292,27 +292,27 @@ json_server (struct json *j, const struct picture *p)
 {
   const int64_t generation = server_generation (&p->server);
 
-  json_object (j, "server");
-  json_bool (j, "answers", p->answers);
+  json_add_object (j, "server");
+  json_add_bool (j, "answers", p->answers);
   if (p->answers) {
-    json_number (j, "size", p->server.size);
+    json_add_number (j, "size", p->server.size);
     json_text (j, "description", p->server.description);
     json_known (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
     json_known (j, "generation",
                 generation > 0 ? generation : -1); /* it does not say */
   }
   if (p->way == WAY_UNKNOWN)
-    json_null (j, "window");
+    json_add_null (j, "window");
   else
-    json_bool (j, "window", p->way == WAY_WINDOW);
+    json_add_bool (j, "window", p->way == WAY_WINDOW);
   json_text (j, "window_reason", p->why_way);
   if (p->has_procmem) {
-    json_number (j, "resident", p->procmem.resident);
-    json_number (j, "locked", p->procmem.locked);
-    json_number (j, "swapped", p->procmem.swapped);
-    json_number (j, "oom_score_adj", p->procmem.oom_score_adj);
-    json_number (j, "threads", p->procmem.threads);
-    json_number (j, "io_flushers", p->procmem.io_flushers);
+    json_add_number (j, "resident", p->procmem.resident);
+    json_add_number (j, "locked", p->procmem.locked);
+    json_add_number (j, "swapped", p->procmem.swapped);
+    json_add_number (j, "oom_score_adj", p->procmem.oom_score_adj);
+    json_add_number (j, "threads", p->procmem.threads);
+    json_add_number (j, "io_flushers", p->procmem.io_flushers);
   }
   json_close (j);
 }
@@ -320,7 +320,7 @@ json_server (struct json *j, const struct picture *p)
 static void
 json_gpu (struct json *j, const struct picture *p)
 {
-  json_object (j, "gpu");
+  json_add_object (j, "gpu");
   json_text (j, "name", p->gpu.name);
   json_text (j, "pci", p->pci);
   json_text (j, "driver", p->gpu.driver);
@@ -329,9 +329,9 @@ json_gpu (struct json *j, const struct picture *p)
   json_known (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
   json_text (j, "power", p->power);
   if (p->preserves < 0)
-    json_null (j, "preserves_vram");
+    json_add_null (j, "preserves_vram");
   else
-    json_bool (j, "preserves_vram", p->preserves);
+    json_add_bool (j, "preserves_vram", p->preserves);
   json_close (j);
 }
 
@@ -340,81 +340,81 @@ print_json (const struct picture *p, const struct options *o)
 {
   struct json j;
 
-  json_begin (&j, stdout);
-  json_number (&j, "schema", 1);
-  json_string (&j, "state", state_name (p));
-  json_string (&j, "paused_by", paused_name (p->st.paused));
+  json_begin (&j);
+  json_add_number (&j, "schema", 1);
+  json_add_string (&j, "state", state_name (p));
+  json_add_string (&j, "paused_by", paused_name (p->st.paused));
 
   if (p->device >= 0) {
-    json_object (&j, "device");
-    json_string (&j, "path", p->path);
-    json_number (&j, "connections", p->st.connections);
-    json_number (&j, "timeout", p->st.timeout);
+    json_add_object (&j, "device");
+    json_add_string (&j, "path", p->path);
+    json_add_number (&j, "connections", p->st.connections);
+    json_add_number (&j, "timeout", p->st.timeout);
     json_known (&j, "errors", p->has_log ? kernel_log_errors (&p->log) : -1);
     json_known (&j, "connection_messages",
                 p->has_log ? p->log.connections : -1);
     json_close (&j);
   }
   else
-    json_null (&j, "device");
+    json_add_null (&j, "device");
 
   if (p->swap) {
-    json_object (&j, "swap");
-    json_number (&j, "size", p->swap->size);
-    json_number (&j, "used", p->swap->used);
-    json_number (&j, "priority", p->swap->priority);
-    json_number (&j, "seconds", (now_ms () - p->st.since) / 1000);
-    json_bool (&j, "fits_elsewhere", p->capacity.fits);
-    json_number (&j, "room_elsewhere", capacity_total (&p->capacity));
+    json_add_object (&j, "swap");
+    json_add_number (&j, "size", p->swap->size);
+    json_add_number (&j, "used", p->swap->used);
+    json_add_number (&j, "priority", p->swap->priority);
+    json_add_number (&j, "seconds", (now_ms () - p->st.since) / 1000);
+    json_add_bool (&j, "fits_elsewhere", p->capacity.fits);
+    json_add_number (&j, "room_elsewhere", capacity_total (&p->capacity));
     json_close (&j);
   }
   else
-    json_null (&j, "swap");
+    json_add_null (&j, "swap");
 
   if (p->has_outages) {
-    json_object (&j, "outages");
-    json_number (&j, "count", p->outages.count);
-    json_number (&j, "last_ms", p->outages.last_ms);
-    json_number (&j, "longest_ms", p->outages.longest_ms);
+    json_add_object (&j, "outages");
+    json_add_number (&j, "count", p->outages.count);
+    json_add_number (&j, "last_ms", p->outages.last_ms);
+    json_add_number (&j, "longest_ms", p->outages.longest_ms);
     json_close (&j);
   }
   else
-    json_null (&j, "outages");
+    json_add_null (&j, "outages");
 
   json_server (&j, p);
   json_gpu (&j, p);
 
-  json_object (&j, "memory");
-  json_number (&j, "total", p->mem.total);
-  json_number (&j, "available", p->mem.available);
+  json_add_object (&j, "memory");
+  json_add_number (&j, "total", p->mem.total);
+  json_add_number (&j, "available", p->mem.available);
   json_close (&j);
 
   /* In the order in which the kernel fills them. */
-  json_array (&j, "swaps");
+  json_add_array (&j, "swaps");
   for (size_t i = 0; i < p->swaps.n; i++) {
     const struct swap *s = &p->swaps.swap[i];
 
-    json_object (&j, NULL);
-    json_string (&j, "path", s->path);
-    json_string (&j, "kind", kind_of (p, s));
-    json_number (&j, "size", s->size);
-    json_number (&j, "used", s->used);
-    json_number (&j, "priority", s->priority);
+    json_add_object (&j, NULL);
+    json_add_string (&j, "path", s->path);
+    json_add_string (&j, "kind", kind_of (p, s));
+    json_add_number (&j, "size", s->size);
+    json_add_number (&j, "used", s->used);
+    json_add_number (&j, "priority", s->priority);
     json_close (&j);
   }
   json_close (&j);
 
-  json_object (&j, "policy");
-  json_string (&j, "power", conf_text (&o->conf, CONF_POWER_POLICY));
-  json_string (&j, "sleep", conf_text (&o->conf, CONF_SLEEP_POLICY));
-  json_number (&j, "idle_down", conf_number (&o->conf, CONF_IDLE_DOWN));
+  json_add_object (&j, "policy");
+  json_add_string (&j, "power", conf_text (&o->conf, CONF_POWER_POLICY));
+  json_add_string (&j, "sleep", conf_text (&o->conf, CONF_SLEEP_POLICY));
+  json_add_number (&j, "idle_down", conf_number (&o->conf, CONF_IDLE_DOWN));
   json_close (&j);
 
-  json_object (&j, "power");
-  json_bool (&j, "on_battery", p->mains.on_battery);
+  json_add_object (&j, "power");
+  json_add_bool (&j, "on_battery", p->mains.on_battery);
   json_known (&j, "charge", p->mains.charge);
   json_close (&j);
-  json_end (&j);
+  json_print (&j, stdout);
 }
 
 int

@@ -64,6 +64,9 @@ status 1 "novramswap" "${swap[@]}" up
 echo "priority = 1" >"$root/conf"
 status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
 status 0 "$root/conf:1" "${swap[@]}" --config "$root/conf" config
+# Names come from others, in whatever encoding.
+printf 'device = GPU \xff\n' >"$root/conf"
+status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" config --json
 echo "prio = 1" >"$root/conf"
 # A typo keeps from work only what starts something.
 typo=("${swap[@]}" --config "$root/conf")

@@ -15,7 +15,7 @@ packages=(systemd systemd-sysv udev kmod iproute2)
 if [[ -n ${VM_PACKAGES-} ]]; then
     read -ra wanted <<<"$VM_PACKAGES"
 else
-    wanted=(procps hostname socat psmisc strace e2fsprogs nbdkit nbd-client libnbd-bin fio stress-ng python3-minimal)
+    wanted=(procps hostname socat psmisc strace e2fsprogs nbdkit nbd-client libjansson4 libnbd-bin fio stress-ng python3-minimal)
 fi
 packages+=("${wanted[@]}" "$@")
 stamp="$(sha256sum <"$0") ${packages[*]}"
