@@ -65,8 +65,12 @@ capacity_compute (struct capacity *r, const struct meminfo *m,
   for (size_t i = 0; i < s->n; i++) {
     const struct swap *swap = &s->swap[i];
 
-    if (strcmp (swap->path, device) == 0)
+    if (strcmp (swap->path, device) == 0) {
       r->need = swap->used;
+      /* The kernel asks for the whole device at once, before it begins. */
+      if (m->strict && m->committed + swap->size > m->commit_limit)
+        r->overcommit = m->committed + swap->size - m->commit_limit;
+    }
     else if (is_zram (swap->path))
       zram += swap->size - swap->used;
     else
@@ -83,7 +87,27 @@ capacity_compute (struct capacity *r, const struct meminfo *m,
     gain = r->ram / 100 * (zram_ratio - 100);
   r->zram = gain;
 
-  r->fits = r->need <= capacity_total (r);
+  r->fits = r->need <= capacity_total (r) && r->overcommit == 0;
+}
+
+void
+capacity_explain (const struct capacity *r, const char *device, char *buf,
+                  size_t size)
+{
+  if (r->need > capacity_total (r))
+    snprintf (buf, size,
+              "%s is swapped to %s, and only %s of it would fit elsewhere: "
+              "%s of RAM (after %s that stay free), %s of other swap, %s by "
+              "zram",
+              human (r->need), device, human (capacity_total (r)),
+              human (r->ram), human (r->reserve), human (r->disk),
+              human (r->zram));
+  else
+    snprintf (buf, size,
+              "vm.overcommit_memory is 2, and programs have reserved %s more "
+              "than they may without %s (Committed_AS and CommitLimit in "
+              "/proc/meminfo)",
+              human (r->overcommit), device);
 }
 
 /* What all zram devices together store in one byte, times 100. */
@@ -123,31 +147,56 @@ capacity_read (struct capacity *r, const char *device)
   return 0;
 }
 
+/* What is swapped and belongs to no process: files in memory.  An estimate that
+ * is too small where processes share what they have swapped.
+ */
+static int64_t
+swapped_files (int64_t processes)
+{
+  struct meminfo m;
+  struct swaps s;
+  int64_t n;
+
+  /* Not SwapTotal and SwapFree, which leave out what swapoff is emptying. */
+  if (meminfo_read (&m) == -1 || swaps_read (&s) == -1)
+    return 0;
+  n = -m.swap_cached - processes;
+  for (size_t i = 0; i < s.n; i++)
+    n += s.swap[i].used;
+  return n > 0 ? n : 0;
+}
+
 int64_t
 capacity_in_one_go (int64_t need, char *name)
 {
   const struct dirent *entry;
-  int64_t most = 0, swapped;
-  char text[4096], *at;
+  int64_t most = 0, all = 0, swapped;
   DIR *dir = opendir (root_path ("/proc"));
 
   name[0] = '\0';
   while (dir && (entry = readdir (dir)) != NULL) {
-    if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-        read_text (root_path ("/proc/%s/status", entry->d_name), text,
-                   sizeof text) <= 0)
+    const char *status;
+
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
       continue;
-    at = strstr (text, "\nVmSwap:");
-    if (!at || sscanf (at, "\nVmSwap: %" SCNd64, &swapped) != 1 ||
-        swapped * 1024 <= most)
+    status = root_path ("/proc/%s/status", entry->d_name);
+    if (!read_field_kib (status, "VmSwap:", &swapped))
       continue;
-    most = swapped * 1024;
-    if (sscanf (text, "Name: %15s", name) != 1)
+    all += swapped;
+    if (swapped <= most)
+      continue;
+    most = swapped;
+    if (!read_field (status, "Name:", name, 16))
       name[0] = '\0';
     snprintf (name + strlen (name), 32 - strlen (name), " (%.12s)",
               entry->d_name);
   }
   if (dir)
     closedir (dir);
+  swapped = swapped_files (all);
+  if (swapped > most) {
+    most = swapped;
+    snprintf (name, 32, "files in memory (tmpfs)");
+  }
   return most < need ? most : need;
 }

@@ -13,13 +13,19 @@
 
 /* All in bytes. */
 struct capacity {
-  int64_t need;    /* swapped to our device */
-  int64_t ram;     /* available RAM, less what must stay free */
-  int64_t reserve; /* what must stay free */
-  int64_t disk;    /* free space of other swaps that cost no RAM */
-  int64_t zram;    /* free space of zram swaps, as it counts: below */
+  int64_t need;       /* swapped to our device */
+  int64_t ram;        /* available RAM, less what must stay free */
+  int64_t reserve;    /* what must stay free */
+  int64_t disk;       /* free space of other swaps that cost no RAM */
+  int64_t zram;       /* free space of zram swaps, as it counts: below */
+  int64_t overcommit; /* what programs have reserved beyond what strict
+                         overcommit lets them without this device, or 0 */
   bool fits;
 };
+
+/* Says in BUF what stands in the way, when it does not fit. */
+void capacity_explain (const struct capacity *r, const char *device, char *buf,
+                       size_t size);
 
 /* The plain arithmetic over what has been read.  ZRAM_RATIO is how many bytes
  * zram stores in one byte of RAM, times 100.
@@ -41,10 +47,10 @@ int capacity_read (struct capacity *r, const char *device);
 int64_t capacity_total (const struct capacity *r);
 
 /* How much of what is swapped to our device may come back in one go: the kernel
- * looks whether swapoff has been told to stop only between two processes, so
- * this is what the one with most in swap has there, and at most NEED. NAME (of
- * at least 32 bytes) becomes that process's name and number.  Allocates
- * nothing.
+ * looks whether swapoff has been told to stop only between two processes, and
+ * brings back all files in memory (tmpfs, shared memory) before the first.  So
+ * this is the largest of these, and at most NEED.  NAME (of at least 32 bytes)
+ * becomes that process's name and number.  Allocates nothing.
  */
 int64_t capacity_in_one_go (int64_t need, char *name);
 

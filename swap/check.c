@@ -258,14 +258,11 @@ check_gpu (struct report *r, const struct conf *c, const struct server *s)
 static bool
 bounding_set (const char *process, uint64_t *set)
 {
-  char text[4096];
-  const char *at;
+  char text[32];
 
-  if (read_text (root_path ("/proc/%s/status", process), text, sizeof text) <=
-      0)
-    return false;
-  at = strstr (text, "\nCapBnd:");
-  return at && sscanf (at, " CapBnd: %" SCNx64, set) == 1;
+  return read_field (root_path ("/proc/%s/status", process), "CapBnd:", text,
+                     sizeof text) &&
+         sscanf (text, "%" SCNx64, set) == 1;
 }
 
 static void

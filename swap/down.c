@@ -33,10 +33,10 @@
 static void
 say_room (const struct capacity *r, const char *device)
 {
-  error ("%s is swapped to %s, and only %s of it would fit elsewhere: "
-         "%s of RAM (after %s that stay free), %s of other swap, %s by zram",
-         human (r->need), device, human (capacity_total (r)), human (r->ram),
-         human (r->reserve), human (r->disk), human (r->zram));
+  char text[512];
+
+  capacity_explain (r, device, text, sizeof text);
+  error ("%s", text);
 }
 
 static bool
@@ -62,11 +62,11 @@ make_room (const struct options *o, const char *device, long long started)
     if (r.fits)
       return EXIT_OK;
     in_one_go = capacity_in_one_go (r.need, name);
-    if (o->force && in_one_go <= capacity_total (&r))
+    if (o->force && r.overcommit == 0 && in_one_go <= capacity_total (&r))
       return EXIT_OK;
     if (!told)
       say_room (&r, device);
-    if (!o->wait && o->force) {
+    if (!o->wait && o->force && r.overcommit == 0) {
       error ("refused, although forced: the kernel would bring back %s of %s "
              "in one go, and programs would be killed",
              human (in_one_go), name);
@@ -76,7 +76,7 @@ make_room (const struct options *o, const char *device, long long started)
       error ("refused; close something, add swap, or say --wait or --force");
       return EXIT_REFUSED;
     }
-    if (!told)
+    if (!told && r.need > capacity_total (&r))
       note ("waiting until %s more are free",
             human (r.need - capacity_total (&r)));
     told = true;

@@ -5,6 +5,7 @@
 #ifndef VRAM_SWAP_MEMINFO_H
 #define VRAM_SWAP_MEMINFO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* From /proc/meminfo, in bytes. */
@@ -14,6 +15,10 @@ struct meminfo {
   int64_t available;
   int64_t swap_total;
   int64_t swap_free;
+  int64_t swap_cached;  /* in RAM and on a swap at once */
+  int64_t commit_limit; /* how much programs may reserve, and have */
+  int64_t committed;
+  bool strict; /* that limit holds: vm.overcommit_memory is 2 */
 };
 
 /* Returns 0, or -1 with a message. */

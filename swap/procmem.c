@@ -19,15 +19,6 @@
  */
 #define IO_FLUSHER_FLAGS UINT64_C (0x00180000)
 
-static int64_t
-kib_after (const char *text, const char *name)
-{
-  const char *at = strstr (text, name);
-  int64_t n;
-
-  return at && sscanf (at + strlen (name), "%" SCNd64, &n) == 1 ? n * 1024 : 0;
-}
-
 static bool
 is_io_flusher (const char *stat)
 {
@@ -43,17 +34,16 @@ bool
 procmem_read (struct procmem *r, pid_t pid)
 {
   const struct dirent *entry;
-  char text[4096];
+  const char *status = root_path ("/proc/%ld/status", (long) pid);
+  char text[1024];
   int64_t adj = 0;
   DIR *dir;
 
   memset (r, 0, sizeof *r);
-  if (read_text (root_path ("/proc/%ld/status", (long) pid), text,
-                 sizeof text) <= 0)
+  if (!read_field_kib (status, "VmRSS:", &r->resident) ||
+      !read_field_kib (status, "VmLck:", &r->locked) ||
+      !read_field_kib (status, "VmSwap:", &r->swapped))
     return false;
-  r->resident = kib_after (text, "\nVmRSS:");
-  r->locked = kib_after (text, "\nVmLck:");
-  r->swapped = kib_after (text, "\nVmSwap:");
   read_number (root_path ("/proc/%ld/oom_score_adj", (long) pid), &adj);
   r->oom_score_adj = adj;
 

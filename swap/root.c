@@ -72,6 +72,109 @@ read_number (const char *path, int64_t *value)
   return errno == 0 && end != text && *end == '\0';
 }
 
+bool
+lines_open (struct lines *l, const char *path, char *buf, size_t size)
+{
+  *l = (struct lines){ .buf = buf, .size = size };
+  l->fd = open (path, O_RDONLY | O_CLOEXEC);
+  return l->fd != -1;
+}
+
+void
+lines_close (struct lines *l)
+{
+  if (l->fd != -1)
+    close (l->fd);
+  l->fd = -1;
+}
+
+/* Reads more behind what is there.  False at the end. */
+static bool
+lines_fill (struct lines *l)
+{
+  ssize_t r;
+
+  memmove (l->buf, l->buf + l->begin, l->end - l->begin);
+  l->end -= l->begin;
+  l->begin = 0;
+  do
+    r = read (l->fd, l->buf + l->end, l->size - 1 - l->end);
+  while (r == -1 && errno == EINTR);
+  if (r > 0)
+    l->end += r;
+  return r > 0;
+}
+
+char *
+lines_next (struct lines *l)
+{
+  while (l->fd != -1) {
+    char *line = l->buf + l->begin;
+    char *end = memchr (line, '\n', l->end - l->begin);
+    bool rest = l->cut;
+
+    if (end)
+      l->begin = end + 1 - l->buf;
+    else if (l->begin == 0 && l->end == l->size - 1) {
+      /* Full, and no end of the line in sight. */
+      end = l->buf + l->end;
+      l->begin = l->end = 0;
+      l->cut = true;
+    }
+    else if (lines_fill (l))
+      continue;
+    else {
+      end = l->buf + l->end;
+      line = l->buf + l->begin;
+      lines_close (l);
+      if (line == end)
+        break;
+    }
+    *end = '\0';
+    if (end < l->buf + l->size - 1)
+      l->cut = false;
+    if (!rest)
+      return line;
+  }
+  return NULL;
+}
+
+bool
+read_field (const char *path, const char *name, char *value, size_t size)
+{
+  const size_t n = strlen (name);
+  struct lines l;
+  char buf[4096];
+  const char *line;
+
+  if (!lines_open (&l, path, buf, sizeof buf))
+    return false;
+  while ((line = lines_next (&l)) != NULL)
+    if (strncmp (line, name, n) == 0) {
+      line += n;
+      line += strspn (line, " \t");
+      snprintf (value, size, "%s", line);
+      lines_close (&l);
+      return true;
+    }
+  return false;
+}
+
+bool
+read_field_kib (const char *path, const char *name, int64_t *bytes)
+{
+  char value[64], *end;
+  long long n;
+
+  if (!read_field (path, name, value, sizeof value))
+    return false;
+  n = strtoll (value, &end, 10);
+  if (end == value)
+    return false;
+  *bytes = (int64_t) n * 1024;
+  return true;
+}
+
 int
 write_text (const char *path, const char *text)
 {

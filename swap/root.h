@@ -29,6 +29,29 @@ long read_text (const char *path, char *buf, size_t size);
 /* The same for a file that holds one decimal number. */
 bool read_number (const char *path, int64_t *value);
 
+/* A file of any length, line by line, in BUF of SIZE.  A line that does not fit
+ * is cut.  lines_next returns NULL at the end and has closed the file then.
+ * Neither allocates anything.
+ */
+struct lines {
+  int fd;
+  char *buf;
+  size_t size, begin, end; /* what has been read and not yet returned */
+  bool cut;                /* the rest of the line is still to come */
+};
+
+bool lines_open (struct lines *l, const char *path, char *buf, size_t size);
+char *lines_next (struct lines *l);
+void lines_close (struct lines *l);
+
+/* What follows NAME, such as "VmSwap:", and blanks in the first line that
+ * begins with it, however far down.  False when there is none.
+ */
+bool read_field (const char *path, const char *name, char *value, size_t size);
+
+/* The same for a number of KiB, in bytes. */
+bool read_field_kib (const char *path, const char *name, int64_t *bytes);
+
 /* Replaces PATH by TEXT at once or not at all.  Returns 0, or -1 with errno. */
 int write_text (const char *path, const char *text);
 

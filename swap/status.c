@@ -235,6 +235,8 @@ print_policy (const struct picture *p, const struct options *o)
 static void
 print_text (const struct picture *p, const struct options *o)
 {
+  char text[512];
+
   printf ("VRAM swap: %s", state_name (p));
   if (p->swap)
     printf (", %s of %s used, since %lld min", human (p->swap->used),
@@ -261,9 +263,12 @@ print_text (const struct picture *p, const struct options *o)
             (now_ms () - (long long) p->outages.last_at) / 60000,
             (long long) p->outages.longest_ms);
   print_memory_order (p);
-  if (p->swap)
-    printf ("down:      %s (%s is in it, %s would fit elsewhere)\n",
-            p->capacity.fits ? "possible" : "would be refused",
+  if (p->swap && !p->capacity.fits) {
+    capacity_explain (&p->capacity, p->path, text, sizeof text);
+    printf ("down:      would be refused: %s\n", text);
+  }
+  else if (p->swap)
+    printf ("down:      possible (%s is in it, %s would fit elsewhere)\n",
             human (p->capacity.need), human (capacity_total (&p->capacity)));
   print_policy (p, o);
 }

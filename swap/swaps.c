@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,38 +56,67 @@ by_priority (const void *a, const void *b)
          (left->priority > right->priority);
 }
 
+/* Takes the last word off LINE. */
+static char *
+last_word (char *line)
+{
+  char *end = line + strlen (line);
+
+  while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
+    *--end = '\0';
+  while (end > line && end[-1] != ' ' && end[-1] != '\t')
+    end--;
+  if (end > line)
+    end[-1] = '\0';
+  return end;
+}
+
+/* A line of /proc/swaps: path, type, size, used and priority. */
+static bool
+parse_line (char *line, struct swap *swap)
+{
+  const char *priority = last_word (line), *used = last_word (line),
+             *size = last_word (line), *type = last_word (line);
+
+  if (sscanf (size, "%" SCNd64, &swap->size) != 1 ||
+      sscanf (used, "%" SCNd64, &swap->used) != 1 ||
+      sscanf (priority, "%d", &swap->priority) != 1)
+    return false;
+  line[strcspn (line, " \t")] = '\0';
+  unescape (line);
+  snprintf (swap->path, sizeof swap->path, "%s", line);
+  swap->is_file = strcmp (type, "file") == 0;
+  swap->size *= 1024;
+  swap->used *= 1024;
+  return line[0] != '\0';
+}
+
 int
 swaps_read (struct swaps *s)
 {
   const char *path = root_path ("/proc/swaps");
-  char text[16384], *line, *next;
-  char type[16];
+  /* A path whose every byte is escaped, and the rest of the line. */
+  char buf[4 * PATH_MAX + 256], *line;
+  struct lines l;
+  unsigned n = 0;
 
   s->n = 0;
-  if (read_text (path, text, sizeof text) == -1) {
+  if (!lines_open (&l, path, buf, sizeof buf)) {
     error ("%s: %m", path);
     return -1;
   }
-  /* The first line is the heading. */
-  for (line = strchr (text, '\n'); line && s->n < SWAPS_MAX; line = next) {
-    struct swap *swap = &s->swap[s->n];
-
-    next = strchr (++line, '\n');
-    if (next)
-      *next = '\0';
-    if (*line == '\0')
+  while ((line = lines_next (&l)) != NULL && s->n < SWAPS_MAX) {
+    /* The first line is the heading. */
+    if (n++ == 0 || *line == '\0')
       continue;
-    if (sscanf (line, "%255s %15s %" SCNd64 " %" SCNd64 " %d", swap->path, type,
-                &swap->size, &swap->used, &swap->priority) != 5) {
-      error ("%s: cannot read the line '%s'", path, line);
+    if (!parse_line (line, &s->swap[s->n])) {
+      error ("%s: cannot read line %u", path, n);
+      lines_close (&l);
       return -1;
     }
-    unescape (swap->path);
-    swap->is_file = strcmp (type, "file") == 0;
-    swap->size *= 1024;
-    swap->used *= 1024;
     s->n++;
   }
+  lines_close (&l);
   qsort (s->swap, s->n, sizeof s->swap[0], by_priority);
   return 0;
 }

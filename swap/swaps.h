@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct swap {
-  char path[256]; /* as in /proc/swaps, octal escapes resolved */
+  char path[256]; /* as in /proc/swaps, octal escapes resolved, maybe cut */
   bool is_file;
   int64_t size; /* bytes */
   int64_t used;

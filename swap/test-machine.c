@@ -251,7 +251,9 @@ test_lost (void)
 static void
 test_processes (void)
 {
+  static char text[16384];
   struct procmem r;
+  size_t n;
 
   put ("/proc/42/stat", "42 (a ) b) S 1 42 42 0 -1 1077936384 0 0 0 0 0 0 0 0 "
                         "20 0 2 0 4711 0 0\n");
@@ -272,6 +274,15 @@ test_processes (void)
   CHECK (r.oom_score_adj == -1000);
   CHECK (r.threads == 2 && r.io_flushers == 1);
   CHECK (!procmem_read (&r, 46));
+  /* A process of 600 groups. */
+  n = snprintf (text, sizeof text, "Name:\tx\nGroups:\t");
+  for (unsigned i = 0; i < 600; i++)
+    n += snprintf (text + n, sizeof text - n, "%u ", 1000000 + i);
+  snprintf (text + n, sizeof text - n,
+            "\nVmLck:\t20 kB\nVmRSS:\t10 kB\nVmSwap:\t4 kB\n");
+  put ("/proc/42/status", text);
+  CHECK (procmem_read (&r, 42));
+  CHECK (r.locked == 20480 && r.resident == 10240 && r.swapped == 4096);
 }
 
 static void

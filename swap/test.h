@@ -27,8 +27,9 @@ static unsigned failures;
 static inline const char *
 test_folder (void)
 {
-  static char folder[] = "test-folder.XXXXXX";
+  static char folder[sizeof "test-folder.XXXXXX"];
 
+  snprintf (folder, sizeof folder, "test-folder.XXXXXX");
   if (!mkdtemp (folder)) {
     perror ("mkdtemp");
     exit (EXIT_FAILURE);
