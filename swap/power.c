@@ -23,7 +23,7 @@ supply_text (const char *supply, const char *file, char *buf, size_t size)
 void
 power_read (struct power *p)
 {
-  bool mains = false, online = false, discharging = false;
+  bool online = false, discharging = false;
   const struct dirent *entry;
   char text[32];
   int64_t n;
@@ -49,17 +49,12 @@ power_read (struct power *p)
           (p->charge == -1 || n < p->charge))
         p->charge = n;
     }
-    else {
-      /* Mains, or USB that can power the machine. */
-      if (strcmp (text, "Mains") == 0)
-        mains = true;
-      if (read_number (root_path (SUPPLIES "/%s/online", name), &n) && n > 0)
-        online = true;
-    }
+    else if (read_number (root_path (SUPPLIES "/%s/online", name), &n) && n > 0)
+      online = true;
   }
   closedir (dir);
-  /* A charger that is too weak is still mains; without one to ask, the
-   * battery tells.
+  /* Any supply may be the one in use, and firmware may list only some, so one
+   * that is offline says nothing.  A charger that is too weak is still mains.
    */
-  p->on_battery = p->charge >= 0 && !online && (mains || discharging);
+  p->on_battery = discharging && !online;
 }

@@ -12,7 +12,9 @@ struct power {
   int charge; /* percent of the emptiest battery, -1 without one */
 };
 
-/* From /sys/class/power_supply.  A machine without batteries is on mains. */
+/* From /sys/class/power_supply.  On battery is a machine of which a battery
+ * discharges while no supply is online.
+ */
 void power_read (struct power *p);
 
 #endif

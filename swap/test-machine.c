@@ -72,18 +72,31 @@ test_power (void)
   power_read (&p);
   CHECK (!p.on_battery && p.charge == 30);
 
+  /* It charges over a port that is not listed. */
   put ("/sys/class/power_supply/AC/online", "0\n");
+  power_read (&p);
+  CHECK (!p.on_battery && p.charge == 30);
+  put ("/sys/class/power_supply/BAT0/status", "Not charging\n");
+  put ("/sys/class/power_supply/BAT1/status", "Full\n");
+  power_read (&p);
+  CHECK (!p.on_battery);
+  put ("/sys/class/power_supply/BAT0/status", "Discharging\n");
   power_read (&p);
   CHECK (p.on_battery && p.charge == 30);
 
   /* A mouse is no reason, and USB power is as good as mains. */
   put ("/sys/class/power_supply/mouse/type", "Battery\n");
   put ("/sys/class/power_supply/mouse/scope", "Device\n");
+  put ("/sys/class/power_supply/mouse/status", "Discharging\n");
   put ("/sys/class/power_supply/mouse/capacity", "3\n");
   power_read (&p);
   CHECK (p.on_battery && p.charge == 30);
   put ("/sys/class/power_supply/usb-c/type", "USB\n");
   put ("/sys/class/power_supply/usb-c/online", "1\n");
+  power_read (&p);
+  CHECK (!p.on_battery);
+  put ("/sys/class/power_supply/usb-c/online", "0\n");
+  put ("/sys/class/power_supply/BAT0/status", "Charging\n");
   power_read (&p);
   CHECK (!p.on_battery);
 }
