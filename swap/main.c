@@ -205,6 +205,7 @@ main (int argc, char **argv)
   int64_t seconds;
   int opt, status;
 
+  output_check_at_exit ();
   while ((opt = getopt_long (argc, argv, "c:qhV", longs, NULL)) != -1) {
     switch (opt) {
     case 'c':

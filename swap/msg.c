@@ -4,10 +4,13 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "msg.h"
 
@@ -58,7 +61,41 @@ note (const char *fmt, ...)
   vprintf (fmt, args);
   va_end (args);
   putchar ('\n');
-  fflush (stdout);
+  output_flush ();
+}
+
+static int output_error; /* the first errno */
+
+int
+output_flush (void)
+{
+  if ((fflush (stdout) == EOF || ferror (stdout)) && output_error == 0)
+    output_error = errno ? errno : EIO;
+  return output_error == 0 ? 0 : -1;
+}
+
+static void
+check_output (void)
+{
+  errno = 0;
+  output_flush ();
+  /* Some file systems tell only now.  Nothing was written to what is closed. */
+  if (close (STDOUT_FILENO) == -1 && errno != EBADF && output_error == 0)
+    output_error = errno;
+  if (output_error == 0)
+    return;
+  /* Who closes a pipe has read enough. */
+  if (output_error != EPIPE) {
+    errno = output_error;
+    error ("standard output: %m");
+  }
+  _exit (EXIT_FAILED);
+}
+
+void
+output_check_at_exit (void)
+{
+  atexit (check_output);
 }
 
 static void

@@ -28,6 +28,16 @@ void warning (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 /* One line to stdout for a step that was done; silent under --quiet. */
 void note (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 
+/* Hands to the system what stdout still holds.  Returns -1 when that failed, or
+ * has failed before.
+ */
+int output_flush (void);
+
+/* Makes the exit status EXIT_FAILED, with a message, when not all of stdout
+ * could be written.  main () calls it first.
+ */
+void output_check_at_exit (void);
+
 /* Set by --quiet. */
 extern bool quiet;
 

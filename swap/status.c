@@ -439,7 +439,8 @@ cmd_status (struct options *o)
       if (o->watch && !isatty (STDOUT_FILENO))
         putchar ('\n');
     }
-    fflush (stdout);
+    if (output_flush () == -1)
+      return EXIT_FAILED;
     if (!o->watch)
       return p.swap ? EXIT_OK : EXIT_OFF;
     if (!pause_ms (WATCH_MS))

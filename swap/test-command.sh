@@ -100,6 +100,15 @@ done
 status 0 "it will not come back by itself" "${typo[@]}" uninstall
 [[ -z $(ls "$root/run") ]] || fail "uninstall has left $(ls "$root/run")"
 
+# What could not be written has failed, and who has read enough ends it.
+for command in --help --version config "config --json" status "status --json" check down; do
+  # shellcheck disable=SC2086 # words
+  got=0 said=$("${swap[@]}" $command 2>&1 >/dev/full) || got=$?
+  [[ $got == 1 && $said == *"standard output: No space left on device"* ]] || fail "$command >/dev/full: status $got: $said"
+done
+timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 && ends=("${PIPESTATUS[@]}") || ends=("${PIPESTATUS[@]}")
+[[ ${ends[0]} == 1 ]] || fail "status --watch goes on without a reader: status ${ends[0]}"
+
 # While another one is at work, 'down' waits as long as it was told to, and in a unit's stop as long as it takes.
 flock "$root/run/vram-swap.lock" sleep 13 &
 status 0 "swap is not on" env SERVICE_RESULT=success "${swap[@]}" down &
