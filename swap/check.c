@@ -67,6 +67,25 @@ find (struct report *r, enum verdict verdict, const char *what, const char *fix,
 }
 
 static void
+check_conf (struct report *r, const struct options *o)
+{
+  const char *line = o->conf.errors;
+
+  if (!o->conf_wrong)
+    find (r, FINE, "configuration", NULL, "%s",
+          file_exists (o->conf.file) ? o->conf.file
+                                     : "the defaults: there is no file");
+  while (line) {
+    size_t n = strcspn (line, "\n");
+
+    find (r, PROBLEM, "configuration",
+          "mend it, see nbdkit-vram.conf(5); nothing starts before", "%.*s",
+          (int) n, line);
+    line = line[n] ? line + n + 1 : NULL;
+  }
+}
+
+static void
 check_kernel (struct report *r)
 {
   struct utsname u;
@@ -502,6 +521,7 @@ cmd_check (struct options *o)
   }
   answers =
       server_probe (conf_text (&o->conf, CONF_SOCKET), 1000, &s) == PROBE_OK;
+  check_conf (&r, o);
   check_kernel (&r);
   check_programs (&r);
   check_gpu (&r, &o->conf, answers ? &s : NULL);

@@ -7,9 +7,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
@@ -56,6 +59,17 @@ check_seconds (const char *text)
   return conf_parse_seconds (text, &n)
              ? NULL
              : "wanted a time such as 60, 90s, 10min or 1h";
+}
+
+/* How long to wait for a server: one that is there at once is there never. */
+static const char *
+check_start_timeout (const char *text)
+{
+  int64_t n;
+
+  return conf_parse_seconds (text, &n) && n >= 1
+             ? NULL
+             : "wanted a time of at least 1s";
 }
 
 /* What the plugin takes. */
@@ -212,6 +226,15 @@ check_when_full (const char *text)
              : "wanted inhibit or keep";
 }
 
+/* nbdkit takes what has a dot or a slash in it for a file. */
+static const char *
+check_plugin (const char *text)
+{
+  return text[0] == '/' || (text[0] != '\0' && !strpbrk (text, "./"))
+             ? NULL
+             : "wanted a name, or a file with its absolute path";
+}
+
 /* Handed to the plugin, which is the judge of it. */
 static const char *
 check_any (const char *text)
@@ -242,11 +265,11 @@ static const struct {
   [CONF_BOOST] = { "boost", "no", CONF_AT_NEW_SERVER, check_yes_no },
   [CONF_SCRUB] = { "scrub", "yes", CONF_AT_NEW_SERVER, check_yes_no },
   [CONF_GPU_TIMEOUT] = { "gpu-timeout", "20s", CONF_AT_NEW_SERVER, check_gpu_timeout },
-  [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, check_any },
+  [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, check_plugin },
   [CONF_PLUGIN_ARGS] = { "plugin-args", "", CONF_AT_NEW_SERVER, check_nothing },
   [CONF_THREADS] = { "threads", "1", CONF_AT_NEW_SERVER, check_threads },
   [CONF_SOCKET] = { "socket", "/run/vram-swap/nbd.sock", CONF_AT_NEW_SERVER, check_path },
-  [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, check_seconds },
+  [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, check_start_timeout },
   [CONF_NBD_DEVICE] = { "nbd-device", "auto", CONF_AT_UP, check_nbd_device },
   [CONF_CONNECTIONS] = { "connections", "auto", CONF_AT_UP, check_connections },
   [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, check_timeout },
@@ -356,90 +379,186 @@ trim (char *s)
   return s;
 }
 
-/* One line of the file.  Returns what is wrong with it, or NULL. */
-static int
-take_line (struct conf *c, char *line, unsigned number)
+/* Adds a line to what is wrong. */
+static void __attribute__ ((format (printf, 2, 3)))
+blame (struct conf *c, const char *fmt, ...)
 {
-  char *name = trim (line), *value, *copy;
+  const size_t old = c->errors ? strlen (c->errors) + 1 : 0;
+  char line[1024], *errors;
+  va_list args;
+
+  va_start (args, fmt);
+  vsnprintf (line, sizeof line, fmt, args);
+  va_end (args);
+  errors = realloc (c->errors, old + strlen (line) + 1);
+  if (!errors)
+    return;
+  if (old)
+    errors[old - 1] = '\n';
+  strcpy (errors + old, line);
+  c->errors = errors;
+}
+
+/* One line of the file, of N bytes. */
+static void
+take_line (struct conf *c, char *line, size_t n, unsigned number)
+{
+  char *name, *value, *copy;
   const char *wrong;
   enum conf_key key;
 
+  if (memchr (line, '\0', n)) {
+    blame (c, "%s:%u: a NUL byte: not a text file", c->file, number);
+    return;
+  }
+  name = trim (line);
   /* A '#' begins a comment at the start of a line only: names may hold one. */
   if (*name == '\0' || *name == '#')
-    return 0;
+    return;
   if (*name == '[') {
-    error ("%s:%u: sections are not used here, write KEY = VALUE", c->file,
+    blame (c, "%s:%u: sections are not used here, write KEY = VALUE", c->file,
            number);
-    return -1;
+    return;
   }
   value = strchr (name, '=');
   if (!value) {
-    error ("%s:%u: wanted KEY = VALUE", c->file, number);
-    return -1;
+    blame (c, "%s:%u: wanted KEY = VALUE", c->file, number);
+    return;
   }
   *value++ = '\0';
   name = trim (name);
   value = trim (value);
 
   if (!conf_find (name, &key)) {
-    error ("%s:%u: unknown key '%s'", c->file, number, name);
-    return -1;
+    blame (c, "%s:%u: unknown key '%s'", c->file, number, name);
+    return;
   }
   if (c->item[key].line) {
-    error ("%s:%u: %s is already set in line %u", c->file, number, name,
+    blame (c, "%s:%u: %s is already set in line %u", c->file, number, name,
            c->item[key].line);
-    return -1;
+    return;
   }
   wrong = keys[key].check (value);
   if (wrong) {
-    error ("%s:%u: %s: %s, not '%s'", c->file, number, name, wrong, value);
-    return -1;
+    blame (c, "%s:%u: %s: %s, not '%s'", c->file, number, name, wrong, value);
+    return;
   }
   copy = strdup (value);
   if (!copy) {
-    error ("strdup: %m");
-    return -1;
+    blame (c, "strdup: %s", strerror (errno));
+    return;
   }
   free (c->item[key].value);
   c->item[key].value = copy;
   c->item[key].line = number;
-  return 0;
 }
 
-/* What no line can be blamed for without another one.  A connection that the
- * kernel gives up while the server may still be at work on a request of it can
- * cost data.
+/* A connection that the kernel gives up while the server may still be at work
+ * on a request of it can cost data.
  */
-static int
-check_together (const struct conf *c)
+static void
+check_timeouts (struct conf *c)
 {
   const long long timeout = conf_timeout (c),
                   gpu = conf_number (c, CONF_GPU_TIMEOUT);
 
   if (timeout == 0 && (conf_connections (c) == 1 || gpu < KERNELS_TIMEOUT))
-    return 0;
+    return;
   if (timeout > gpu)
-    return 0;
+    return;
   if (timeout == 0)
-    error ("%s:%u: timeout: with several connections, 0 means the kernel's "
+    blame (c,
+           "%s:%u: timeout: with several connections, 0 means the kernel's "
            "%d s: wanted auto or more than gpu-timeout (%lld s)",
            c->file, c->item[CONF_TIMEOUT].line, KERNELS_TIMEOUT, gpu);
   else
-    error ("%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
+    blame (c,
+           "%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
            "'%s'",
            c->file, c->item[CONF_TIMEOUT].line, gpu,
            conf_text (c, CONF_TIMEOUT));
-  return -1;
+}
+
+/* What no line can be blamed for without another one. */
+static void
+check_together (struct conf *c)
+{
+  const char *plugin = conf_text (c, CONF_PLUGIN);
+  int64_t size;
+
+  check_timeouts (c);
+  if (conf_parse_bytes (conf_text (c, CONF_SIZE), &size) &&
+      size < conf_number (c, CONF_MIN_SIZE))
+    blame (c, "%s:%u: size: %s is less than min-size (%s)", c->file,
+           c->item[CONF_SIZE].line, conf_text (c, CONF_SIZE),
+           conf_text (c, CONF_MIN_SIZE));
+  if (plugin[0] == '/' && access (plugin, F_OK) == -1)
+    blame (c, "%s:%u: plugin: %s: %s", c->file, c->item[CONF_PLUGIN].line,
+           plugin, strerror (errno));
+}
+
+/* Whoever else can write the file, or replace it, decides what root does. */
+static bool
+trusts (struct conf *c, const char *path, const struct stat *st)
+{
+  if (st->st_uid != 0)
+    blame (c, "%s: not root's own, and so not read; chown root it", path);
+  else if (st->st_mode & (S_IWGRP | S_IWOTH) && !(st->st_mode & S_ISVTX))
+    blame (c,
+           "%s: others than root may write it, so it is not read; chmod "
+           "go-w it",
+           path);
+  else
+    return true;
+  return false;
+}
+
+static bool
+trusts_folder (struct conf *c)
+{
+  char path[PATH_MAX], *slash;
+  struct stat st;
+
+  snprintf (path, sizeof path, "%s", c->file);
+  slash = strrchr (path, '/');
+  if (!slash)
+    strcpy (path, ".");
+  else
+    slash[slash == path] = '\0';
+  if (stat (path, &st) == -1) {
+    blame (c, "%s: %s", path, strerror (errno));
+    return false;
+  }
+  return trusts (c, path, &st);
+}
+
+static FILE *
+open_file (struct conf *c, bool missing_ok)
+{
+  FILE *fp = fopen (c->file, "re");
+  struct stat st;
+
+  if (!fp) {
+    if (errno != ENOENT || !missing_ok)
+      blame (c, "%s: %s", c->file, strerror (errno));
+    return NULL;
+  }
+  if (fstat (fileno (fp), &st) == 0 && S_ISDIR (st.st_mode))
+    blame (c, "%s: %s", c->file, strerror (EISDIR));
+  else if (geteuid () != 0 || (trusts (c, c->file, &st) && trusts_folder (c)))
+    return fp;
+  fclose (fp);
+  return NULL;
 }
 
 int
-conf_load (struct conf *c, const char *file, bool missing_ok)
+conf_read (struct conf *c, const char *file, bool missing_ok)
 {
-  FILE *fp = NULL;
+  FILE *fp;
   char *line = NULL;
   size_t size = 0;
+  ssize_t n;
   unsigned number = 0;
-  int ret = -1;
 
   memset (c, 0, sizeof *c);
   c->file = strdup (file);
@@ -451,30 +570,37 @@ conf_load (struct conf *c, const char *file, bool missing_ok)
       goto err_memory;
   }
 
-  fp = fopen (file, "re");
-  if (!fp) {
-    if (errno == ENOENT && missing_ok)
-      return 0;
-    error ("%s: %m", file);
-    return -1;
+  fp = open_file (c, missing_ok);
+  if (fp) {
+    while ((n = getline (&line, &size, fp)) != -1)
+      take_line (c, line, n, ++number);
+    if (ferror (fp))
+      blame (c, "%s: %s", file, strerror (errno));
+    free (line);
+    fclose (fp);
   }
-  ret = 0;
-  while (getline (&line, &size, fp) != -1)
-    if (take_line (c, line, ++number) == -1)
-      ret = -1;
-  if (ret == 0)
-    ret = check_together (c);
-  if (ferror (fp)) {
-    error ("%s: %m", file);
-    ret = -1;
-  }
-  free (line);
-  fclose (fp);
-  return ret;
+  if (!c->errors)
+    check_together (c);
+  return c->errors ? -1 : 0;
 
 err_memory:
-  error ("strdup: %m");
+  blame (c, "strdup: %s", strerror (ENOMEM));
   return -1;
+}
+
+int
+conf_load (struct conf *c, const char *file, bool missing_ok)
+{
+  int ret = conf_read (c, file, missing_ok);
+  const char *line = c->errors;
+
+  while (line) {
+    const char *end = strchr (line, '\n');
+
+    error ("%.*s", (int) (end ? end - line : (long) strlen (line)), line);
+    line = end ? end + 1 : NULL;
+  }
+  return ret;
 }
 
 void
@@ -483,6 +609,7 @@ conf_free (struct conf *c)
   for (unsigned k = 0; k < CONF_KEYS; k++)
     free (c->item[k].value);
   free (c->file);
+  free (c->errors);
 }
 
 const char *
@@ -507,6 +634,7 @@ conf_number (const struct conf *c, enum conf_key key)
   if (keys[key].check == check_bytes)
     conf_parse_bytes (text, &n);
   else if (keys[key].check == check_seconds ||
+           keys[key].check == check_start_timeout ||
            keys[key].check == check_gpu_timeout)
     conf_parse_seconds (text, &n);
   else

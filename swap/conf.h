@@ -51,13 +51,17 @@ struct conf {
     unsigned line; /* in the file; 0 for the default */
   } item[CONF_KEYS];
   char *file;
+  char *errors; /* what is wrong with it, a line each; or NULL */
 };
 
 /* Reads FILE over the defaults.  A file that is not there is an error unless
- * MISSING_OK.  Everything that is wrong in the file is reported, each with
- * file and line.  Returns 0, or -1 when something was.  The caller frees C
- * either way.
+ * MISSING_OK.  Root reads only what nobody else can write.  Everything that is
+ * wrong, each with file and line, is in C->errors.  Returns 0, or -1 when
+ * something was.  The caller frees C either way.
  */
+int conf_read (struct conf *c, const char *file, bool missing_ok);
+
+/* The same, and prints the errors. */
 int conf_load (struct conf *c, const char *file, bool missing_ok);
 void conf_free (struct conf *c);
 

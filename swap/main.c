@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "life.h"
 #include "msg.h"
@@ -31,9 +32,11 @@ enum {
 };
 
 /* What takes swap down, ends or only looks at it goes on with a configuration
- * that has errors: a typo must not keep a machine from shutting down.
+ * that has errors: a typo must not keep a machine from shutting down.  'check'
+ * reports them itself.
  */
-enum on_errors { REFUSES, GOES_ON };
+enum on_errors { REFUSES, GOES_ON, REPORTS };
+enum by { ANYONE, ROOT };
 
 static const struct command {
   const char *name;
@@ -41,23 +44,24 @@ static const struct command {
   unsigned takes;
   int args; /* words after it; -1 for any number */
   enum on_errors on_errors;
+  enum by by;
 } commands[] = {
-  { "up", cmd_up, FORCE, 0, REFUSES },
-  { "down", cmd_down, FORCE | WAIT | FOR, 0, GOES_ON },
-  { "status", cmd_status, JSON | WATCH, 0, GOES_ON },
-  { "check", cmd_check, JSON, 0, REFUSES },
-  { "test", cmd_test, FILL, 0, REFUSES },
-  { "bench", cmd_bench, 0, 0, REFUSES },
-  { "config", cmd_config, JSON, 0, REFUSES },
-  { "reload", cmd_reload, 0, 0, REFUSES },
-  { "uninstall", cmd_uninstall, FORCE | WAIT, 0, GOES_ON },
+  { "up", cmd_up, FORCE, 0, REFUSES, ROOT },
+  { "down", cmd_down, FORCE | WAIT | FOR, 0, GOES_ON, ROOT },
+  { "status", cmd_status, JSON | WATCH, 0, GOES_ON, ANYONE },
+  { "check", cmd_check, JSON, 0, REPORTS, ANYONE },
+  { "test", cmd_test, FILL, 0, REFUSES, ROOT },
+  { "bench", cmd_bench, 0, 0, REFUSES, ROOT },
+  { "config", cmd_config, JSON, 0, REFUSES, ANYONE },
+  { "reload", cmd_reload, 0, 0, REFUSES, ANYONE },
+  { "uninstall", cmd_uninstall, FORCE | WAIT, 0, GOES_ON, ROOT },
   /* What the units call. */
-  { "serve", cmd_serve, 0, 0, REFUSES },
-  { "wait-server", cmd_wait_server, 0, 1, REFUSES },
-  { "stop-server", cmd_stop_server, 0, 1, GOES_ON },
-  { "reconnect", cmd_reconnect, 0, 0, GOES_ON },
-  { "policy", cmd_policy, 0, 0, GOES_ON },
-  { "sleep", cmd_sleep, 0, 2, GOES_ON },
+  { "serve", cmd_serve, 0, 0, REFUSES, ANYONE },
+  { "wait-server", cmd_wait_server, 0, 1, REFUSES, ANYONE },
+  { "stop-server", cmd_stop_server, 0, 1, GOES_ON, ROOT },
+  { "reconnect", cmd_reconnect, 0, 0, GOES_ON, ROOT },
+  { "policy", cmd_policy, 0, 0, GOES_ON, ROOT },
+  { "sleep", cmd_sleep, 0, 2, GOES_ON, ROOT },
 };
 
 static void
@@ -157,15 +161,19 @@ load_settings (struct options *o, const struct command *command,
                const char *file)
 {
   const char *path = root_path (SETTINGS_IN_FORCE);
+  const bool reports = command->on_errors == REPORTS;
   struct conf old;
 
-  if (conf_load (&o->conf, file ? file : root_path ("%s", CONF_FILE),
-                 file == NULL) == 0)
+  if ((reports ? conf_read : conf_load) (
+          &o->conf, file ? file : root_path ("%s", CONF_FILE), file == NULL) ==
+      0)
     return true;
   /* All of them have a value unless memory was short. */
-  if (!goes_on (command) || !o->conf.item[CONF_KEYS - 1].value)
+  if ((!goes_on (command) && !reports) || !o->conf.item[CONF_KEYS - 1].value)
     return false;
   o->conf_wrong = true;
+  if (reports)
+    return true;
   if (file_exists (path)) {
     if (conf_load (&old, path, false) == 0)
       for (unsigned k = 0; k < CONF_KEYS; k++)
@@ -278,6 +286,11 @@ main (int argc, char **argv)
     return wrong_usage ();
   }
 
+  /* A made-up machine is the user's own. */
+  if (command->by == ROOT && geteuid () != 0 && root_prefix[0] == '\0') {
+    error ("only root can do that; run: sudo vram-swap %s", command->name);
+    return EXIT_FAILED;
+  }
   if (not_for_units (command, conf_file)) {
     error ("%s --config %s: systemd starts the server here, and its unit "
            "reads " CONF_FILE "; put the settings there",

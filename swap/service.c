@@ -130,6 +130,7 @@ service_serve (const struct conf *c)
   const long long deadline = now_ms () + LAST_ONE_MS;
   struct server s;
   char path[512];
+  enum probe p;
 
   if (!run_find ("nbdkit", path, sizeof path)) {
     error ("nbdkit is not installed");
@@ -138,8 +139,15 @@ service_serve (const struct conf *c)
   if (make_folder (conf_text (c, CONF_SOCKET)) == -1)
     return EXIT_FAILED;
   /* One that was killed may be gone in a moment. */
-  while (server_probe (conf_text (c, CONF_SOCKET), 1000, &s) != PROBE_ABSENT)
-    if (now_ms () >= deadline || !pause_ms (20)) {
+  while ((p = server_probe (conf_text (c, CONF_SOCKET), 1000, &s)) !=
+         PROBE_ABSENT)
+    if (p == PROBE_FORBIDDEN) {
+      error ("%s: permission denied: its folder belongs to another user; set "
+             "socket= to another folder, or remove that one",
+             conf_text (c, CONF_SOCKET));
+      return EXIT_FAILED;
+    }
+    else if (now_ms () >= deadline || !pause_ms (20)) {
       error ("a server is already there on %s", conf_text (c, CONF_SOCKET));
       return EXIT_FAILED;
     }

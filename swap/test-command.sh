@@ -8,6 +8,7 @@ srcdir=${srcdir:-.}
 pod=$srcdir/../man/vram-swap.pod
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
+chmod 755 "$root" # another user looks at it as well
 swap=(./vram-swap --root "$root")
 
 fail ()
@@ -35,6 +36,25 @@ status 2 "up does not take that option" ./vram-swap up --json
 status 2 "up takes no further words" ./vram-swap up now
 status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
 status 2 "no-such-file" ./vram-swap --config no-such-file config
+status 2 "error: /: Is a directory" ./vram-swap --config / config
+
+# What only root can do says so.
+user=()
+if [[ $(id -u) == 0 ]]; then
+  user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+fi
+cp vram-swap "$root"
+for command in up down test uninstall; do
+  status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" "$root/vram-swap" "$command"
+done
+# A folder that cannot be entered has nothing to do with a server in it.
+mkdir -m 000 "$root/closed"
+echo "socket = $root/closed/nbd.sock" >"$root/conf"
+mkdir "$root/bin"
+ln -s /bin/true "$root/bin/nbdkit"
+status 1 "error: $root/closed/nbd.sock: permission denied" \
+  env PATH="$root/bin:$PATH" "${user[@]}" "$root/vram-swap" --config "$root/conf" serve
+rm -r "${root:?}"/{bin,closed,conf,vram-swap}
 
 # Where everybody looks for it, unless configure was told another place.
 conf=$(./vram-swap --help | sed -n 's/.*instead of //p')
@@ -74,6 +94,8 @@ for command in up serve reload test bench wait-server; do
   status 2 "$root/conf:1: unknown key 'prio'" "${typo[@]}" "$command"
 done
 status 4 "$root/conf:1: unknown key 'prio'" "${typo[@]}" status
+status 5 "problem  configuration: $root/conf:1: unknown key 'prio'" "${typo[@]}" check
+status 5 "\"text\": \"$root/conf:1: unknown key 'prio'\"" "${typo[@]}" check --json
 status 0 "swap is not on" "${typo[@]}" down
 status 0 "sleep goes on with what is right in the configuration" "${typo[@]}" sleep pre
 status 0 "unknown key" "${typo[@]}" sleep post
@@ -179,6 +201,7 @@ finds ()
 }
 
 well
+finds ok "configuration: $root/conf"
 finds ok "nbd driver: loaded"
 finds ok "nbdkit: $root/bin/nbdkit"
 finds ok "plugin: nbdkit loads"

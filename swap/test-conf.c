@@ -16,16 +16,15 @@ static char file[64];
 static char said[4096];
 
 static int
-load (struct conf *c, const char *text)
+load_file (struct conf *c, const char *name)
 {
   int keep = dup (STDERR_FILENO), ret;
   FILE *tmp = tmpfile ();
   size_t n;
 
-  test_write (file, text);
   fflush (stderr);
   dup2 (fileno (tmp), STDERR_FILENO);
-  ret = conf_load (c, file, false);
+  ret = conf_load (c, name, false);
   fflush (stderr);
   dup2 (keep, STDERR_FILENO);
   close (keep);
@@ -34,6 +33,13 @@ load (struct conf *c, const char *text)
   said[n] = '\0';
   fclose (tmp);
   return ret;
+}
+
+static int
+load (struct conf *c, const char *text)
+{
+  test_write (file, text);
+  return load_file (c, file);
 }
 
 static void
@@ -171,10 +177,79 @@ test_refusals (void)
   refused ("power-policy = down-below=0%\n", "down-below=N%");
   refused ("sleep-policy = never\n", "wanted auto, drain or keep");
 
+  refused ("start-timeout = 0\n", "start-timeout: wanted a time of at least");
+  refused ("min-size = 2G\nsize = 1G\n",
+           ":2: size: 1G is less than min-size (2G)");
+  refused ("size = 256M\n", ":1: size: 256M is less than min-size (512M)");
+  refused ("plugin = /no/such/file.so\n",
+           ":1: plugin: /no/such/file.so: No such file");
+  refused ("plugin = ./file.so\n", "a file with its absolute path");
+
   /* All that is wrong, not only the first. */
   CHECK (load (&c, "x = 1\ny = 2\n") == -1);
   CHECK (strstr (said, ":1:") && strstr (said, ":2:"));
   conf_free (&c);
+}
+
+static void
+test_what_is_no_text (void)
+{
+  struct conf c;
+  FILE *fp = fopen (file, "w");
+
+  CHECK (fp && fwrite ("size = 7G\nmin-size = 1G\0 7\n", 1, 27, fp) == 27 &&
+         fclose (fp) == 0);
+  CHECK (load_file (&c, file) == -1);
+  CHECK (strstr (said, ":2: a NUL byte: not a text file"));
+  conf_free (&c);
+  CHECK (load_file (&c, "/") == -1);
+  CHECK (strstr (said, "error: /: Is a directory"));
+  conf_free (&c);
+}
+
+/* For root, nobody else may have written it. */
+static void
+test_trust (const char *folder)
+{
+  struct conf c;
+
+  if (geteuid () != 0) {
+    fprintf (stderr, "skipped test_trust: not root\n");
+    return;
+  }
+  CHECK (load (&c, "priority = 7\n") == 0);
+  conf_free (&c);
+
+  chmod (file, 0664);
+  CHECK (load_file (&c, file) == -1);
+  CHECK (strstr (said, "conf: others than root may write it"));
+  CHECK (conf_number (&c, CONF_PRIORITY) == 1500);
+  conf_free (&c);
+  chmod (file, 0646);
+  CHECK (load_file (&c, file) == -1);
+  conf_free (&c);
+  chmod (file, 0644);
+
+  CHECK (chown (file, 65534, 0) == 0);
+  CHECK (load_file (&c, file) == -1);
+  CHECK (strstr (said, "conf: not root's own"));
+  conf_free (&c);
+  CHECK (chown (file, 0, 0) == 0);
+
+  chmod (folder, 0775);
+  CHECK (load_file (&c, file) == -1);
+  CHECK (strstr (said, "others than root may write it"));
+  conf_free (&c);
+  /* As in /tmp, where nobody can replace another user's file. */
+  chmod (folder, 01777);
+  CHECK (load_file (&c, file) == 0);
+  conf_free (&c);
+  chmod (folder, 0700);
+  CHECK (chown (folder, 65534, 0) == 0);
+  CHECK (load_file (&c, file) == -1);
+  CHECK (strstr (said, "not root's own"));
+  conf_free (&c);
+  CHECK (chown (folder, 0, 0) == 0);
 }
 
 /* As the Makefile makes it, beside the test. */
@@ -184,19 +259,24 @@ test_refusals (void)
 static void
 test_installed_file (void)
 {
+  static char text[16384];
   char line[256], wanted[256];
   unsigned found[CONF_KEYS] = { 0 };
   struct conf c;
   FILE *fp;
 
-  CHECK (conf_load (&c, INSTALLED_CONF, false) == 0);
+  fp = fopen (INSTALLED_CONF, "r");
+  CHECK (fp != NULL);
+  if (!fp)
+    return;
+  text[fread (text, 1, sizeof text - 1, fp)] = '\0';
+  CHECK (load (&c, text) == 0);
   for (unsigned k = 0; k < CONF_KEYS; k++)
     CHECK (c.item[k].line == 0);
   conf_free (&c);
 
-  fp = fopen (INSTALLED_CONF, "r");
-  CHECK (fp != NULL);
-  while (fp && fgets (line, sizeof line, fp)) {
+  rewind (fp);
+  while (fgets (line, sizeof line, fp)) {
     if (line[0] != '#' || line[1] < 'a' || line[1] > 'z')
       continue;
     line[strcspn (line, "\n")] = '\0';
@@ -212,8 +292,7 @@ test_installed_file (void)
                conf_name (k), conf_default (k), found[k]);
       failures++;
     }
-  if (fp)
-    fclose (fp);
+  fclose (fp);
 }
 
 int
@@ -227,6 +306,8 @@ main (void)
   test_values ();
   test_timeouts ();
   test_refusals ();
+  test_what_is_no_text ();
+  test_trust (folder);
   test_installed_file ();
   unlink (file);
   rmdir (folder);
