@@ -13,6 +13,7 @@
 #include "life.h"
 #include "msg.h"
 #include "options.h"
+#include "plugin-check.h"
 #include "root.h"
 #include "service.h"
 
@@ -67,33 +68,34 @@ static const struct command {
 static void
 usage (FILE *out)
 {
-  fputs ("vram-swap: a GPU's memory as swap\n"
-         "\n"
-         "  vram-swap up                 switch it on\n"
-         "  vram-swap down               empty it and switch it off\n"
-         "     --wait[=SECONDS]          until what is in it fits elsewhere\n"
-         "     --force                   although it does not seem to fit\n"
-         "  vram-swap status             is it on, and how is it doing\n"
-         "     --json, --watch           for programs; every two seconds\n"
-         "  vram-swap check [--json]     what could go wrong, and the fix\n"
-         "  vram-swap test [--fill]      write and read back, while it is off\n"
-         "  vram-swap bench              its speed, beside that of other "
-         "swaps\n"
-         "  vram-swap config [--json]    the settings in force, and where "
-         "from\n"
-         "  vram-swap reload             what a changed setting takes\n"
-         "  vram-swap uninstall          off, and not on again at boot\n"
-         "\n"
-         "  --config FILE                instead of " CONF_FILE "\n"
-         "  --quiet                      errors and warnings only\n"
-         "  --help, --version\n"
-         "\n"
-         "Exit status: 0 done, 1 failed and undone, 2 wrong usage or "
-         "configuration,\n"
-         "3 refused because it would not fit, 4 status: swap is off,\n"
-         "5 check: a problem was found, 6 interrupted and undone.\n"
-         "vram-swap(8) has the rest.\n",
-         out);
+  fputs (
+      "vram-swap: a GPU's memory as swap\n"
+      "\n"
+      "  vram-swap up                 switch it on\n"
+      "  vram-swap down               empty it and switch it off\n"
+      "     --wait[=SECONDS]          until what is in it fits elsewhere\n"
+      "     --force                   although it does not seem to fit\n"
+      "  vram-swap status             is it on, and how is it doing\n"
+      "     --json, --watch           for programs; every two seconds\n"
+      "  vram-swap check [--json]     what could go wrong, and the fix\n"
+      "  vram-swap test [--fill]      write and read back, while it is off\n"
+      "  vram-swap bench              its speed, beside that of other "
+      "swaps\n"
+      "  vram-swap config [--json]    the settings in force, and where "
+      "from\n"
+      "  vram-swap reload             what a changed setting takes\n"
+      "  vram-swap uninstall          off, and not on again at boot\n"
+      "\n"
+      "  --config FILE                instead of " CONF_FILE "\n"
+      "  --quiet                      errors and warnings only\n"
+      "  --help, --version\n"
+      "\n"
+      "Exit status: 0 done, 1 failed and undone, 2 wrong usage or "
+      "configuration,\n"
+      "3 refused because it would not fit, 4 status: swap is off,\n"
+      "5 check: a problem was found, 6 interrupted and undone.\n"
+      "vram-swap(8) has the rest.\n",
+      out);
 }
 
 static int
@@ -103,6 +105,22 @@ wrong_usage (void)
   return EXIT_USAGE;
 }
 
+/* Would the plugin take the settings?  Where there is no plugin, nobody knows.
+ */
+static bool
+settings_work (const struct conf *c)
+{
+  const char *plugin = conf_text (c, CONF_PLUGIN);
+  struct run r;
+
+  if (!plugin_loads (c, &r) || plugin_takes_settings (c, &r))
+    return true;
+  error (plugin_is_another (c, &r) ? "'%s' is another plugin of that name: %s"
+                                   : "'%s' refuses the settings: %s",
+         plugin, run_reason (&r));
+  return false;
+}
+
 int
 cmd_config (struct options *o)
 {
@@ -110,7 +128,7 @@ cmd_config (struct options *o)
     conf_print_json (&o->conf, stdout);
   else
     conf_print (&o->conf, stdout);
-  return EXIT_OK;
+  return settings_work (&o->conf) ? EXIT_OK : EXIT_USAGE;
 }
 
 static const struct command *
@@ -185,7 +203,8 @@ load_settings (struct options *o, const struct command *command,
         }
     conf_free (&old);
   }
-  warning ("%s goes on with what is right in the configuration", command->name);
+  warning ("%s goes on with what is right in the configuration",
+           command->name);
   return true;
 }
 

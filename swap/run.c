@@ -6,11 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,7 +35,8 @@ now_ms (void)
 bool
 pause_ms (unsigned ms)
 {
-  struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+  struct timespec ts = { .tv_sec = ms / 1000,
+                         .tv_nsec = ms % 1000 * 1000000L };
 
   if (!interrupted ())
     nanosleep (&ts, NULL);
@@ -63,9 +67,41 @@ run_find (const char *program, char *buf, size_t size)
   return NULL;
 }
 
+#define SERVER_USER "vram-swap"
+#define NOBODY      65534
+
+struct user {
+  uid_t uid;
+  gid_t gid;
+};
+
+/* systemd makes the server's user only while the server runs. */
+static struct user
+server_user (void)
+{
+  const struct passwd *entry = getpwnam (SERVER_USER);
+
+  if (!entry)
+    entry = getpwnam ("nobody");
+  return entry ? (struct user){ entry->pw_uid, entry->pw_gid }
+               : (struct user){ NOBODY, NOBODY };
+}
+
+/* Becomes USER for good. */
+static int
+drop_root (const struct user *user)
+{
+  if (setgroups (0, NULL) == -1 ||
+      setresgid (user->gid, user->gid, user->gid) == -1 ||
+      setresuid (user->uid, user->uid, user->uid) == -1)
+    return -1;
+  return prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 /* In the child: waits for the parent's word, then becomes the program. */
 static void __attribute__ ((noreturn))
-become (const char *path, const char *const *argv, int go, int out)
+become (const char *path, const char *const *argv, int go, int out,
+        const struct user *user)
 {
   sigset_t none;
   char byte;
@@ -84,6 +120,11 @@ become (const char *path, const char *const *argv, int go, int out)
   sigemptyset (&none);
   sigprocmask (SIG_SETMASK, &none, NULL);
   setenv ("LC_ALL", "C", 1);
+  if (user && drop_root (user) == -1) {
+    dprintf (STDERR_FILENO, "cannot become user %ld: %s\n", (long) user->uid,
+             strerror (errno));
+    _exit (127);
+  }
   execv (path, (char *const *) argv);
   dprintf (STDERR_FILENO, "%s: %s\n", path, strerror (errno));
   _exit (127);
@@ -137,10 +178,14 @@ run (struct run *r, const char *const *argv,
 {
   char path[512];
   int out[2] = { -1, -1 }, go[2] = { -1, -1 }, status = 0;
+  const bool drop = r->as_server && geteuid () == 0;
+  struct user user = { NOBODY, NOBODY };
   bool reaped = false;
   pid_t pid;
   size_t n;
 
+  if (drop)
+    user = server_user ();
   r->timed_out = r->interrupted = false;
   r->output[0] = '\0';
   r->status = 127;
@@ -161,7 +206,7 @@ run (struct run *r, const char *const *argv,
   if (pid == 0) {
     /* Or the end of file that says "do not" would never be seen. */
     close (go[1]);
-    become (path, argv, go[0], out[1]);
+    become (path, argv, go[0], out[1], drop ? &user : NULL);
   }
 
   close (out[1]);

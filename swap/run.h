@@ -15,6 +15,11 @@ struct run {
    */
   unsigned limit;
 
+  /* In: when root runs it, it becomes the server's user first ("vram-swap", or
+   * "nobody" where that does not exist), and can never be more.
+   */
+  bool as_server;
+
   /* Out: how it went.  One of these three holds. */
   int status;       /* exit status, 128 + signal when it was killed by one */
   bool timed_out;   /* status is then 124 */

@@ -62,9 +62,8 @@ pass (const struct conf *c, enum conf_key key, const char *as_default)
     add ("%s=%s", conf_name (key), conf_text (c, key));
 }
 
-/* Another plugin than ours, as tests use, knows a size and no more. */
-static bool
-is_our_plugin (const char *plugin)
+bool
+service_is_our_plugin (const char *plugin)
 {
   return strcmp (plugin, PLUGIN_NAME) == 0 ||
          strstr (plugin, "nbdkit-" PLUGIN_NAME "-plugin.so") != NULL;
@@ -84,7 +83,7 @@ service_command (const struct conf *c)
   add ("%s", conf_text (c, CONF_THREADS));
   add ("%s", plugin);
   pass (c, CONF_SIZE, NULL);
-  if (is_our_plugin (plugin)) {
+  if (service_is_our_plugin (plugin)) {
     pass (c, CONF_MIN_SIZE, NULL);
     pass (c, CONF_HEADROOM, NULL);
     pass (c, CONF_DEVICE, "auto");

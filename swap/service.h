@@ -17,6 +17,11 @@
  */
 const char *const *service_command (const struct conf *c);
 
+/* Whether PLUGIN, a name or a file, is called like nbdkit-vram's.  Another one,
+ * as tests use, knows a size and no more.
+ */
+bool service_is_our_plugin (const char *plugin);
+
 /* Runs the server, and another one when it dies, until one ends as it was told
  * to.  Returns an exit status of msg.h, with a message when it is not EXIT_OK.
  */

@@ -50,6 +50,14 @@ main (void)
   CHECK (shell (&r, "kill -9 $$") == -1 && r.status == 128 + SIGKILL);
   CHECK (run (&r, nothing, NULL, NULL) == -1 && r.status == 127);
 
+  /* Without root's rights, and with no way back to them. */
+  r.as_server = true;
+  CHECK (shell (&r, "id -u; id -G; grep NoNewPrivs /proc/self/status") == 0);
+  if (geteuid () == 0)
+    CHECK (strncmp (r.output, "0\n", 2) != 0 && !strstr (r.output, "\n0 ") &&
+           strstr (r.output, "NoNewPrivs:\t1"));
+  r.as_server = false;
+
   /* Not started at all when the caller could not take note of it. */
   CHECK (run (&r, touch, started, &r) == -1 && r.status == 127);
 

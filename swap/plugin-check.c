@@ -1,0 +1,76 @@
+/* nbdkit-vram: asks nbdkit whether the plugin would start as it is configured
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "plugin-check.h"
+#include "service.h"
+
+/* No plugin has a parameter of this name.  nbdkit hands parameters over in their
+ * order, so when this one is refused, those before it have been accepted.
+ */
+#define NO_PARAMETER "vram-swap-check"
+
+#define MAX_WORDS 64
+
+/* The server's command line, with OPTION, and at its end LAST or NULL. */
+static int
+run_server (struct run *r, const struct conf *c, const char *option,
+            const char *last)
+{
+  const char *const *words = service_command (c);
+  const char *argv[MAX_WORDS + 4] = { "nbdkit", option };
+  size_t n = 2;
+
+  for (size_t i = 1; words[i] && i < MAX_WORDS; i++)
+    argv[n++] = words[i];
+  argv[n++] = last;
+  argv[n] = NULL;
+  r->limit = 60;
+  r->as_server = true;
+  return run (r, argv, NULL, NULL);
+}
+
+bool
+plugin_loads (const struct conf *c, struct run *r)
+{
+  const char *argv[] = { "nbdkit", conf_text (c, CONF_PLUGIN), "--version",
+                         NULL };
+
+  r->limit = 60;
+  r->as_server = true;
+  return run (r, argv, NULL, NULL) == 0;
+}
+
+bool
+plugin_takes_settings (const struct conf *c, struct run *r)
+{
+  return run_server (r, c, "--dump-plugin", NO_PARAMETER "=1") == 0 ||
+         strstr (r->output, NO_PARAMETER) != NULL;
+}
+
+bool
+plugin_is_another (const struct conf *c, const struct run *r)
+{
+  char word[64];
+
+  if (!service_is_our_plugin (conf_text (c, CONF_PLUGIN)) ||
+      !strstr (r->output, "unknown parameter"))
+    return false;
+  for (unsigned k = CONF_SIZE; k <= CONF_GPU_TIMEOUT; k++) {
+    snprintf (word, sizeof word, "'%s'", conf_name (k));
+    if (strstr (r->output, word))
+      return true;
+  }
+  return false;
+}
+
+bool
+plugin_dump (const struct conf *c, struct run *r)
+{
+  return run_server (r, c, "--dump-plugin", NULL) == 0;
+}
