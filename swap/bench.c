@@ -334,7 +334,8 @@ cmd_bench (struct options *o)
   snprintf (rows[0].name, sizeof rows[0].name, "VRAM %s", a.path);
   rows[0].ours = true;
   if (measure (&rows[0], a.path,
-               a.server.size < AREA ? a.server.size / MIB * MIB : AREA) == -1 ||
+               a.server.size < AREA ? a.server.size / MIB * MIB : AREA) ==
+          -1 ||
       swaps_read (&s) == -1)
     goto detach;
   for (size_t i = 0; i < s.n && n < MAX_ROWS; i++) {

@@ -472,11 +472,11 @@ check_timeouts (struct conf *c)
            "%d s: wanted auto or more than gpu-timeout (%lld s)",
            c->file, c->item[CONF_TIMEOUT].line, KERNELS_TIMEOUT, gpu);
   else
-    blame (c,
-           "%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
-           "'%s'",
-           c->file, c->item[CONF_TIMEOUT].line, gpu,
-           conf_text (c, CONF_TIMEOUT));
+    blame (
+        c,
+        "%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
+        "'%s'",
+        c->file, c->item[CONF_TIMEOUT].line, gpu, conf_text (c, CONF_TIMEOUT));
 }
 
 /* What no line can be blamed for without another one. */

@@ -43,7 +43,8 @@ find_words (const struct descriptors *d)
   for (size_t i = 0; i < d->n; i++) {
     header = d->one[i].locked;
     if (header && header->version == SUPERBLOCK_VERSION &&
-        d->one[i].size >= SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared))
+        d->one[i].size >=
+            SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared))
       return (void *) ((char *) d->one[i].locked + SUPERBLOCK_SHARED_AT);
   }
   return NULL;

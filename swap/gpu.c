@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,71 +13,41 @@
 
 #include "gpu.h"
 #include "root.h"
-#include "run.h"
 
-/* One comma-separated field, blanks taken off. */
-static char *
-next_field (char **rest)
+#define DEVICES "/sys/bus/pci/devices"
+
+void
+gpu_init (struct gpu *g)
 {
-  char *field = strsep (rest, ","), *end;
-
-  if (!field)
-    return NULL;
-  field += strspn (field, " ");
-  end = field + strlen (field);
-  while (end > field && end[-1] == ' ')
-    *--end = '\0';
-  return field;
+  *g = (struct gpu){ .total = -1,
+                     .used = -1,
+                     .free = -1,
+                     .power_mw = -1,
+                     .sm_mhz = -1,
+                     .sm_max_mhz = -1,
+                     .memory_mhz = -1,
+                     .performance_state = -1,
+                     .busy_percent = -1 };
 }
 
-static int64_t
-mib (const char *text)
+void
+gpu_load_text (const struct gpu *g, char *buf, size_t size)
 {
-  char *end;
-  long long n = strtoll (text, &end, 10);
+  char watts[24] = "", sm[24] = "", memory[32] = "", state[16] = "";
 
-  return end == text ? -1 : (int64_t) n << 20;
-}
-
-/* nvidia-smi writes a domain of eight digits, everybody else four. */
-static const char *
-short_pci (const char *pci)
-{
-  return strlen (pci) > 12 ? pci + strlen (pci) - 12 : pci;
-}
-
-bool
-gpu_ask (struct gpu *g, const char *pci)
-{
-  const char *argv[] = {
-    "nvidia-smi",
-    "--query-gpu=pci.bus_id,name,memory.total,memory.used,memory.free,"
-    "driver_version",
-    "--format=csv,noheader,nounits", NULL
-  };
-  struct run r = { .limit = 5 };
-  char *line, *lines = r.output, *f[6];
-
-  *g = (struct gpu){ .total = -1, .used = -1, .free = -1 };
-  if (run (&r, argv, NULL, NULL) == -1)
-    return false;
-  while ((line = strsep (&lines, "\n")) != NULL) {
-    size_t n = 0;
-
-    while (n < 6 && (f[n] = next_field (&line)) != NULL)
-      n++;
-    if (n < 6 || (pci && strcasecmp (short_pci (f[0]), short_pci (pci)) != 0))
-      continue;
-    g->known = true;
-    snprintf (g->pci, sizeof g->pci, "%s", short_pci (f[0]));
-    snprintf (g->name, sizeof g->name, "%s", f[1]);
-    g->total = mib (f[2]);
-    g->used = mib (f[3]);
-    g->free = mib (f[4]);
-    snprintf (g->driver, sizeof g->driver, "%s", f[5]);
-    return true;
-  }
-  return false;
+  if (g->power_mw >= 0)
+    snprintf (watts, sizeof watts, ", %d.%d W", g->power_mw / 1000,
+              g->power_mw % 1000 / 100);
+  if (g->sm_mhz >= 0)
+    snprintf (sm, sizeof sm, ", SM %d MHz", g->sm_mhz);
+  if (g->memory_mhz >= 0)
+    snprintf (memory, sizeof memory, ", memory %d MHz", g->memory_mhz);
+  if (g->performance_state >= 0)
+    snprintf (state, sizeof state, ", P%d", g->performance_state);
+  snprintf (buf, size, "%s%s%s%s", watts, sm, memory, state);
+  /* Without the first comma. */
+  if (buf[0])
+    memmove (buf, buf + 2, strlen (buf + 2) + 1);
 }
 
 const char *
@@ -88,8 +59,8 @@ gpu_dumped (const char *dump, const char *key)
   for (const char *line = dump; line; line = strchr (line, '\n')) {
     line += *line == '\n';
     if (strncmp (line, key, n) == 0 && line[n] == '=') {
-      snprintf (value, sizeof value, "%.*s", (int) strcspn (line + n + 1, "\n"),
-                line + n + 1);
+      snprintf (value, sizeof value, "%.*s",
+                (int) strcspn (line + n + 1, "\n"), line + n + 1);
       return value;
     }
   }
@@ -111,7 +82,7 @@ gpu_of_dump (struct gpu *g, const char *dump)
   char one[1024];
   const char *next, *value;
 
-  *g = (struct gpu){ .total = -1, .used = -1, .free = -1 };
+  gpu_init (g);
   for (dump = strstr (dump, first); dump; dump = next) {
     int64_t bytes_free;
 
@@ -144,15 +115,33 @@ gpu_preserves (void)
   static const char key[] = "PreserveVideoMemoryAllocations:";
   char text[16384], *at;
 
-  if (read_text (root_path ("/proc/driver/nvidia/params"), text, sizeof text) <=
-      0)
+  if (read_text (root_path ("/proc/driver/nvidia/params"), text,
+                 sizeof text) <= 0)
     return -1;
   at = strstr (text, key);
   return at && atoi (at + sizeof key - 1) != 0;
 }
 
 bool
-gpu_power_state (const char *pci, char *buf, size_t size)
+gpu_driver_can_rest (const char *version)
+{
+  unsigned major = 0, minor = 0, patch = 0;
+
+  sscanf (version, "%u.%u.%u", &major, &minor, &patch);
+  return major > 580 ||
+         (major == 580 && (minor > 105 || (minor == 105 && patch >= 8)));
+}
+
+bool
+gpu_is_wsl (void)
+{
+  return file_exists (root_path ("/dev/dxg"));
+}
+
+/* The path of FILE of the device at PCI, whose letters /sys has in lower case.
+ */
+static const char *
+device_path (const char *pci, const char *file)
 {
   char name[24];
   size_t i;
@@ -160,9 +149,92 @@ gpu_power_state (const char *pci, char *buf, size_t size)
   snprintf (name, sizeof name, "%s", pci);
   for (i = 0; name[i]; i++)
     name[i] = tolower ((unsigned char) name[i]);
-  return read_text (
-             root_path ("/sys/bus/pci/devices/%s/power/runtime_status", name),
-             buf, size) > 0;
+  return root_path (DEVICES "/%s/%s", name, file);
+}
+
+bool
+gpu_power_state (const char *pci, char *buf, size_t size)
+{
+  return read_text (device_path (pci, "power/runtime_status"), buf, size) > 0;
+}
+
+bool
+gpu_is_awake (const char *pci)
+{
+  char state[24];
+
+  return !gpu_power_state (pci, state, sizeof state) ||
+         strcmp (state, "active") == 0 || strcmp (state, "unsupported") == 0;
+}
+
+static bool
+is_nvidia_gpu (const char *pci)
+{
+  char vendor[16], class[16];
+
+  return read_text (device_path (pci, "vendor"), vendor, sizeof vendor) > 0 &&
+         strcmp (vendor, "0x10de") == 0 &&
+         read_text (device_path (pci, "class"), class, sizeof class) > 0 &&
+         strncmp (class, "0x03", 4) == 0;
+}
+
+bool
+gpu_find_asleep (char *pci, size_t size)
+{
+  const struct dirent *entry;
+  bool found = false;
+  DIR *dir = opendir (root_path (DEVICES));
+
+  while (dir && !found && (entry = readdir (dir)) != NULL)
+    if (entry->d_name[0] != '.' && is_nvidia_gpu (entry->d_name) &&
+        !gpu_is_awake (entry->d_name)) {
+      snprintf (pci, size, "%s", entry->d_name);
+      found = true;
+    }
+  if (dir)
+    closedir (dir);
+  return found;
+}
+
+/* Is a display connected to one of the connectors of card CARD of that GPU? */
+static bool
+card_drives_display (const char *pci, const char *card, char *connector,
+                     size_t size)
+{
+  const struct dirent *entry;
+  char status[24], name[300];
+  bool found = false;
+  DIR *dir;
+
+  snprintf (name, sizeof name, "drm/%s", card);
+  dir = opendir (device_path (pci, name));
+  while (dir && !found && (entry = readdir (dir)) != NULL) {
+    snprintf (name, sizeof name, "drm/%s/%.200s/status", card, entry->d_name);
+    if (strncmp (entry->d_name, "card", 4) == 0 &&
+        read_text (device_path (pci, name), status, sizeof status) > 0 &&
+        strcmp (status, "connected") == 0) {
+      snprintf (connector, size, "%s", entry->d_name);
+      found = true;
+    }
+  }
+  if (dir)
+    closedir (dir);
+  return found;
+}
+
+bool
+gpu_drives_display (const char *pci, char *connector, size_t size)
+{
+  const struct dirent *entry;
+  bool found = false;
+  DIR *dir = opendir (device_path (pci, "drm"));
+
+  while (dir && !found && (entry = readdir (dir)) != NULL)
+    if (strncmp (entry->d_name, "card", 4) == 0)
+      found = card_drives_display (pci, entry->d_name, connector, size);
+  if (dir)
+    closedir (dir);
+  return found;
 }
 
 bool
@@ -188,13 +260,9 @@ int64_t
 gpu_largest_bar (const char *pci)
 {
   uint64_t start, end, flags, largest = 0;
-  char text[4096], name[24], *line, *lines = text;
+  char text[4096], *line, *lines = text;
 
-  snprintf (name, sizeof name, "%s", pci);
-  for (size_t i = 0; name[i]; i++)
-    name[i] = tolower ((unsigned char) name[i]);
-  if (read_text (root_path ("/sys/bus/pci/devices/%s/resource", name), text,
-                 sizeof text) <= 0)
+  if (read_text (device_path (pci, "resource"), text, sizeof text) <= 0)
     return -1;
   while ((line = strsep (&lines, "\n")) != NULL)
     if (sscanf (line, "%" SCNx64 " %" SCNx64 " %" SCNx64, &start, &end,

@@ -62,8 +62,9 @@ void json_free (struct json_t *object);
  * The string lives as long as the object.
  */
 const char *json_get_string (const struct json_t *object, const char *name);
+bool json_get_number (const struct json_t *object, const char *name,
+                      int64_t *value);
 bool
-json_get_number (const struct json_t *object, const char *name, int64_t *value);
-bool json_get_bool (const struct json_t *object, const char *name, bool *value);
+json_get_bool (const struct json_t *object, const char *name, bool *value);
 
 #endif

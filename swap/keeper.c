@@ -181,7 +181,8 @@ take_notice (struct keeper *k)
   }
   if (!notify_value (&notice, "FDNAME", name, sizeof name))
     goto out;
-  if (notify_value (&notice, "FDSTORE", value, sizeof value) && notice.n == 1) {
+  if (notify_value (&notice, "FDSTORE", value, sizeof value) &&
+      notice.n == 1) {
     descriptors_add (&k->kept, name, notice.fds[0]);
     descriptors_tell (&k->kept, k->ending);
     notice.n = 0;
@@ -226,10 +227,11 @@ static void
 say_end (int status, const char *what)
 {
   if (WIFSIGNALED (status))
-    warning ("the server was killed by %s; %s", sigdescr_np (WTERMSIG (status)),
-             what);
+    warning ("the server was killed by %s; %s",
+             sigdescr_np (WTERMSIG (status)), what);
   else
-    warning ("the server ended with status %d; %s", WEXITSTATUS (status), what);
+    warning ("the server ended with status %d; %s", WEXITSTATUS (status),
+             what);
 }
 
 /* All that lies in the socket, which is not much: others' senders wait then. */

@@ -75,7 +75,8 @@ nbd_attached (unsigned n)
 int
 nbd_find_free (unsigned first)
 {
-  for (unsigned n = first; file_exists (root_path ("/sys/block/nbd%u", n)); n++)
+  for (unsigned n = first; file_exists (root_path ("/sys/block/nbd%u", n));
+       n++)
     if (!nbd_attached (n))
       return n;
   return -1;
@@ -145,7 +146,8 @@ nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size)
 }
 
 /* In a child: reads the device's first block, past the page cache, on CPU. */
-static void __attribute__ ((noreturn)) read_on_cpu (const char *device, int cpu)
+static void __attribute__ ((noreturn))
+read_on_cpu (const char *device, int cpu)
 {
   /* O_DIRECT wants memory that is aligned as the device's blocks are. */
   static char block[4096] __attribute__ ((aligned (4096)));

@@ -48,7 +48,8 @@ struct nbd_attach {
 };
 
 /* Returns 0, or -1 with a message in WHY. */
-int nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size);
+int
+nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size);
 
 /* Reads a block from every CPU, so over every connection, since each serves
  * some of the CPUs.  The kernel may have left a connection without a receiver

@@ -241,7 +241,8 @@ tells_of (const struct nbd_netlink *nl, const struct message *m, size_t n,
   uint32_t told;
 
   if (n < NLMSG_LENGTH (GENL_HDRLEN) || m->header.nlmsg_len > n ||
-      m->header.nlmsg_type != nl->family || m->generic.cmd != NBD_CMD_LINK_DEAD)
+      m->header.nlmsg_type != nl->family ||
+      m->generic.cmd != NBD_CMD_LINK_DEAD)
     return false;
   a = find ((const char *) m + NLMSG_LENGTH (GENL_HDRLEN),
             (const char *) m + m->header.nlmsg_len, NBD_ATTR_INDEX);

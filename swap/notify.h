@@ -31,8 +31,8 @@ int notify_receive (int fd, struct notice *n);
 /* The value of NAME, up to the end of its line, into BUF; NULL when there is no
  * such line.
  */
-const char *
-notify_value (const struct notice *n, const char *name, char *buf, size_t size);
+const char *notify_value (const struct notice *n, const char *name, char *buf,
+                          size_t size);
 
 /* Sends it to ADDRESS, as NOTIFY_SOCKET has it.  Returns 0, or -1. */
 int notify_send (const char *address, const struct notice *n);

@@ -12,7 +12,7 @@
 #include "root.h"
 
 #define OUTAGES "/run/vram-swap.outages"
-#define FORMAT(n)                                                              \
+#define FORMAT(n)                                                             \
   "count=%" n "\nlast_ms=%" n "\nlongest_ms=%" n "\nlast_at=%" n "\n"
 
 bool

@@ -146,7 +146,8 @@ hibernates (const struct options *o)
   if (!file_exists (root_path ("/run/systemd/system")))
     return false;
   if (run (&r, argv, NULL, NULL) == -1) {
-    warning ("systemctl list-jobs: %s; taken for hibernation", run_reason (&r));
+    warning ("systemctl list-jobs: %s; taken for hibernation",
+             run_reason (&r));
     return true;
   }
   return strstr (r.output, "hibernate.target") ||

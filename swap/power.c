@@ -17,7 +17,8 @@
 static bool
 supply_text (const char *supply, const char *file, char *buf, size_t size)
 {
-  return read_text (root_path (SUPPLIES "/%s/%s", supply, file), buf, size) > 0;
+  return read_text (root_path (SUPPLIES "/%s/%s", supply, file), buf, size) >
+         0;
 }
 
 void
@@ -49,7 +50,8 @@ power_read (struct power *p)
           (p->charge == -1 || n < p->charge))
         p->charge = n;
     }
-    else if (read_number (root_path (SUPPLIES "/%s/online", name), &n) && n > 0)
+    else if (read_number (root_path (SUPPLIES "/%s/online", name), &n) &&
+             n > 0)
       online = true;
   }
   closedir (dir);

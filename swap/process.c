@@ -24,8 +24,8 @@ process_started (pid_t pid)
   const char *at;
   int64_t ticks;
 
-  if (read_text (root_path ("/proc/%ld/stat", (long) pid), text, sizeof text) <=
-      0)
+  if (read_text (root_path ("/proc/%ld/stat", (long) pid), text,
+                 sizeof text) <= 0)
     return -1;
   at = strrchr (text, ')'); /* the name may hold anything */
   if (!at ||
@@ -39,7 +39,8 @@ process_started (pid_t pid)
 }
 
 static void __attribute__ ((noreturn))
-be_detached (pid_t between, int log, void (*start) (void *opaque), void *opaque)
+be_detached (pid_t between, int log, void (*start) (void *opaque),
+             void *opaque)
 {
   int null = open ("/dev/null", O_RDONLY);
   sigset_t none;

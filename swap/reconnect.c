@@ -183,10 +183,11 @@ complain (const struct watch *w, enum result result, int why,
 
   if (result == WRONG_SERVER && !c->wrong) {
     c->wrong = true;
-    error ("the server on %s has another disk than /dev/nbd%u, without what is "
-           "swapped out: it is not connected, and everything waits for the "
-           "right one",
-           w->socket, w->device);
+    error (
+        "the server on %s has another disk than /dev/nbd%u, without what is "
+        "swapped out: it is not connected, and everything waits for the "
+        "right one",
+        w->socket, w->device);
   }
   if (now - c->began >= w->patience && !c->over) {
     c->over = true;

@@ -19,7 +19,13 @@ struct server {
   pid_t pid;              /* the peer of the socket, 0 when unknown */
 };
 
-enum probe { PROBE_OK, PROBE_ABSENT, PROBE_SILENT, PROBE_BAD, PROBE_FORBIDDEN };
+enum probe {
+  PROBE_OK,
+  PROBE_ABSENT,
+  PROBE_SILENT,
+  PROBE_BAD,
+  PROBE_FORBIDDEN
+};
 
 /* Connects to SOCKET and shakes hands.  A server that has not finished its
  * start-up accepts nobody yet, so an answer means that VRAM is allocated.

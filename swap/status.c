@@ -16,6 +16,7 @@
 #include "meminfo.h"
 #include "msg.h"
 #include "nbd-device.h"
+#include "nvml.h"
 #include "options.h"
 #include "outage.h"
 #include "power.h"
@@ -74,6 +75,20 @@ look_at_way (struct picture *p)
     p->why_way = "the server does not say";
 }
 
+/* A GPU is asked when the server keeps it awake, and only then. */
+static void
+gpu_look (struct picture *p)
+{
+  gpu_init (&p->gpu);
+  if (!p->answers)
+    gpu_find_asleep (p->pci, sizeof p->pci);
+  else if (gpu_find_pci (p->server.description, p->pci, sizeof p->pci) &&
+           gpu_is_awake (p->pci))
+    nvml_ask (&p->gpu, p->pci);
+  if (p->pci[0])
+    gpu_power_state (p->pci, p->power, sizeof p->power);
+}
+
 static int
 look (struct picture *p, const struct options *o)
 {
@@ -100,16 +115,7 @@ look (struct picture *p, const struct options *o)
 
   power_read (&p->mains);
   p->preserves = gpu_preserves ();
-  /* A GPU that may be asleep is left alone. */
-  if (p->answers) {
-    bool pci = gpu_find_pci (p->server.description, p->pci, sizeof p->pci);
-
-    gpu_ask (&p->gpu, pci ? p->pci : NULL);
-    if (p->gpu.known && !pci)
-      snprintf (p->pci, sizeof p->pci, "%s", p->gpu.pci);
-    if (p->pci[0])
-      gpu_power_state (p->pci, p->power, sizeof p->power);
-  }
+  gpu_look (p);
   return 0;
 }
 
@@ -194,10 +200,17 @@ print_server (const struct picture *p)
 static void
 print_gpu (const struct picture *p)
 {
+  char load[128];
+
   if (p->gpu.known)
     printf ("GPU:       %s, %s, driver %s: VRAM %s, %s used, %s free\n",
             p->gpu.name, p->gpu.pci, p->gpu.driver, human (p->gpu.total),
             human (p->gpu.used), human (p->gpu.free));
+  else if (p->pci[0] && !p->answers)
+    printf ("GPU:       %s is asleep\n", p->pci);
+  gpu_load_text (&p->gpu, load, sizeof load);
+  if (load[0])
+    printf ("           %s\n", load);
   if (p->power[0] || p->preserves >= 0)
     printf ("power:     GPU %s; VRAM is %spreserved over suspend\n",
             p->power[0] ? p->power : "not known",
@@ -223,7 +236,8 @@ print_log (const struct picture *p)
 static void
 print_policy (const struct picture *p, const struct options *o)
 {
-  printf ("policy:    power %s (on %s", conf_text (&o->conf, CONF_POWER_POLICY),
+  printf ("policy:    power %s (on %s",
+          conf_text (&o->conf, CONF_POWER_POLICY),
           p->mains.on_battery ? "battery" : "mains");
   if (p->mains.charge >= 0)
     printf (", charge %d %%", p->mains.charge);
@@ -333,6 +347,10 @@ json_gpu (struct json *j, const struct picture *p)
   json_known (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
   json_known (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
   json_text (j, "power", p->power);
+  json_known (j, "power_mw", p->gpu.power_mw);
+  json_known (j, "sm_mhz", p->gpu.sm_mhz);
+  json_known (j, "memory_mhz", p->gpu.memory_mhz);
+  json_known (j, "performance_state", p->gpu.performance_state);
   if (p->preserves < 0)
     json_add_null (j, "preserves_vram");
   else

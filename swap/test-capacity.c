@@ -146,8 +146,9 @@ test_strict_overcommit (void)
   capacity_compute (&r, &m, &s, "/dev/nbd0", 200);
   CHECK (!r.fits && r.overcommit == GIB);
   capacity_explain (&r, "/dev/nbd0", text, sizeof text);
-  CHECK (strstr (text, "vm.overcommit_memory is 2, and programs have reserved "
-                       "1.0 GiB more than they may without /dev/nbd0") == text);
+  CHECK (strstr (text,
+                 "vm.overcommit_memory is 2, and programs have reserved "
+                 "1.0 GiB more than they may without /dev/nbd0") == text);
   /* RAM comes first when both are short. */
   m.available = 0;
   capacity_compute (&r, &m, &s, "/dev/nbd0", 200);

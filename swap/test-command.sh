@@ -143,14 +143,33 @@ wait $unit
 wait $patient
 
 # check: a machine where all is well, and then one thing after the other that is not. Programs are made up as well.
-mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/vm} \
-  "$root"/sys/{module/{nbd,nvidia,zswap/parameters},bus/pci/devices/0000:02:00.0,fs/cgroup/system.slice}
+mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
+  "$root"/sys/{module/{nbd,nvidia,module/parameters,zswap/parameters},kernel/security,power,class/block/sda3} \
+  "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/system.slice,firmware/efi/efivars}
+# nbdkit with a plugin that knows these parameters; asked by its version, by a parameter that no plugin has, and for
+# what --dump-plugin says.
 cat >"$root/bin/nbdkit" <<EOF
 #!/bin/sh
-echo "\$*" >"$root/asked"
+case "\$*" in
+  *--version) cat "$root/refusal"; exec test ! -e "$root/nbdkit-fails" ;;
+esac
+for word; do
+  case \$word in
+    size=* | device=*) continue ;;
+    min-size=* | headroom=* | window=* | resident=* | scrub=* | gpu-timeout=*) test -e "$root/another" || continue ;;
+    *=*) ;;
+    *) continue ;;
+  esac
+  echo "nbdkit: error: vram: unknown parameter '\${word%%=*}'"
+  exit 1
+done
+echo "\$(id -u) \$*" >"$root/asked"
 cat "$root/dump"
-exec test ! -e "$root/nbdkit-fails"
+exec test ! -e "$root/dump-fails"
 EOF
+: >"$root/refusal"
+: >"$root/asked"
+chmod 666 "$root/asked"
 cat >"$root/bin/systemctl" <<EOF
 #!/bin/sh
 case \$1 in
@@ -158,17 +177,21 @@ case \$1 in
   show) cat "$root/unit" ;;
 esac
 EOF
-printf '#!/bin/sh\nexit 1\n' >"$root/bin/modinfo"
+cat >"$root/bin/modinfo" <<EOF
+#!/bin/sh
+for name; do :; done
+cat "$root/modinfo-\$name"
+EOF
 for program in nbd-client mkswap modprobe nvidia-modprobe; do
   ln -s /bin/true "$root/bin/$program"
 done
-chmod +x "$root"/bin/*
+chmod +x "$root"/bin/{modinfo,nbdkit,systemctl}
 
 # Two GPUs, the second with more that is free. This is what nbdkit-vram-plugin says.
 well ()
 {
   printf '%s\n' "socket = $root/no.sock" "$@" >"$root/conf"
-  printf '%s\n' vram_driver_version=580.1 vram_cuda_version=13.0 vram_num_devices=2 vram_device_index=0 \
+  printf '%s\n' vram_driver_version=580.159.04 vram_cuda_version=13.0 vram_num_devices=2 vram_device_index=0 \
     "vram_device_name=Small GPU" vram_device_pci=0000:01:00.0 vram_device_memory_total=4294967296 \
     vram_device_memory_free=1073741824 vram_device_index=1 "vram_device_name=Large GPU" vram_device_pci=0000:02:00.0 \
     vram_device_memory_total=8589934592 vram_device_memory_free=6442450944 >"$root/dump"
@@ -179,11 +202,28 @@ well ()
   echo 0 >"$root/proc/sys/vm/page-cluster"
   echo 100 >"$root/proc/sys/vm/swappiness"
   echo N >"$root/sys/module/zswap/parameters/enabled"
-  echo 580.1 >"$root/sys/module/nvidia/version"
+  echo 580.159.04 >"$root/sys/module/nvidia/version"
   echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
   echo max | tee "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
   touch "$root"/dev/nvidia{ctl,-uvm}
   mkdir -p "$root/sys/module/nbd"
+  echo 0x10de | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/vendor >/dev/null
+  echo 0x030000 | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/class >/dev/null
+  echo active | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power/runtime_status >/dev/null
+  echo "freeze mem disk" >"$root/sys/power/state"
+  echo 8:3 >"$root/sys/power/resume"
+  echo 8:3 >"$root/sys/class/block/sda3/dev"
+  echo "/dev/sda3 partition 8388604 0 -2" >>"$root/proc/swaps"
+  echo "[none] integrity confidentiality" >"$root/sys/kernel/security/lockdown"
+  echo 0 >"$root/proc/sys/kernel/hung_task_panic"
+  echo 120 >"$root/proc/sys/kernel/hung_task_timeout_secs"
+}
+
+# expects FILE: all that check says, with @ROOT@ for where the made-up machine is.
+expects ()
+{
+  { PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1 || :; } | sed "s,$root,@ROOT@,g" |
+    diff -u "$srcdir/$1" - >&2 || fail "check: not what $1 expects"
 }
 
 # finds VERDICT LINE: check, with the made-up programs, has this line, and a fix just after it when it is not ok.
@@ -201,42 +241,43 @@ finds ()
 }
 
 well
-finds ok "configuration: $root/conf"
-finds ok "nbd driver: loaded"
-finds ok "nbdkit: $root/bin/nbdkit"
-finds ok "plugin: nbdkit loads"
-finds ok "NVIDIA driver: 580.1 is loaded"
-finds ok "/dev/nvidia-uvm: there"
-finds ok "libcuda: starts, for CUDA 13.0"
-finds ok "device: Large GPU, 0000:02:00.0"
-finds ok "Resizable BAR: on: 8.0 GiB of 8.0 GiB"
-finds ok "VRAM: 6.0 GiB of 8.0 GiB are free on Large GPU"
-finds ok "capabilities: the server can lock memory and be an I/O flusher"
-finds ok "memory limit: none"
-finds ok "priorities: VRAM (1500) fills before 1 other swap"
-finds ok "zswap: off"
-finds ok "vm.page-cluster: 0"
-finds ok "vm.swappiness: 100"
-finds ok "suspend: the driver preserves VRAM"
-finds ok "init: systemd, and the units are installed"
+expects check-well.expected
 [[ $(<"$root/asked") != *device=* ]] || fail "device = auto is handed on: $(<"$root/asked")"
+# What the configuration names never runs as root.
+[[ $(<"$root/asked") != "0 "* ]] || fail "the plugin runs as root"
 
 rmdir "$root/sys/module/nbd"
 finds problem "nbd driver: the running kernel"
 well
 touch "$root/nbdkit-fails"
-echo "nbdkit: error: no such plugin" >"$root/dump"
+echo "nbdkit: error: no such plugin" >"$root/refusal"
 finds problem "plugin: nbdkit does not load 'vram': error: no such plugin"
 rm "$root/nbdkit-fails"
+: >"$root/refusal"
+# Settings that the plugin does not take, and a plugin that takes others; 'config' says so, too.
+well "plugin-args = lanes=2 foo=bar"
+finds problem "plugin: 'vram' refuses the settings: error: vram: unknown parameter 'lanes'"
+config=(env "PATH=$root/bin:$PATH" "${swap[@]}" --config "$root/conf" config)
+status 2 "plugin-args = lanes=2 foo=bar" "${config[@]}"
+status 2 "error: 'vram' refuses the settings: error: vram: unknown parameter 'lanes'" "${config[@]}"
+well
+status 0 "plugin = vram" "${config[@]}"
+touch "$root/another"
+finds problem "plugin: 'vram' is another plugin of that name: error: vram: unknown parameter 'min-size'"
+status 2 "'vram' is another plugin of that name" "${config[@]}"
+rm "$root/another"
+well "size = 40G"
+finds problem "VRAM: size is 40.0 GiB, and Large GPU has 8.0 GiB"
+well
 echo "name=memory" >"$root/dump"
 finds warning "libcuda: the plugin is not nbdkit-vram's"
 
 # libcuda is not what nvidia-smi is: only trying tells.
-printf '%s\n' vram_driver_version=580.1 vram_num_devices=0 \
+printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
   "vram_error=cannot load libcuda.so.1: no such file; install the driver's CUDA library" >"$root/dump"
 finds problem "libcuda: cannot load libcuda.so.1: no such file
          fix: install the driver's CUDA library"
-printf '%s\n' vram_driver_version=580.1 vram_num_devices=0 \
+printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
   "vram_error=the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
   >"$root/dump"
 finds problem "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
@@ -245,16 +286,64 @@ finds problem "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRI
 well "device = Small GPU"
 sed -i '/_index=1/,$d' "$root/dump"
 finds problem "VRAM: 1.0 GiB are free on Small GPU: less than"
-[[ $(<"$root/asked") == *" device=Small GPU" ]] || fail "device= is not handed on: $(<"$root/asked")"
+[[ $(<"$root/asked") == *" device=Small GPU "* ]] || fail "device= is not handed on: $(<"$root/asked")"
 printf '%s\n' "nbdkit: error: device=7 is no GPU" vram_cuda_version=13.0 vram_num_devices=2 >"$root/dump"
 finds problem "device: error: device=7 is no GPU"
 
+# No kernel module in sight: a driver that is missing, or not Linux's.
 well
-rm "$root/sys/module/nvidia/version"
+rm -r "$root/sys/module/nvidia"
+finds ok "NVIDIA driver: no kernel module here, but libcuda works"
+: >"$root/dev/dxg"
+rm "$root/dev/nvidiactl"
+finds ok "NVIDIA driver: that of Windows (WSL2)"
+cp "$root/dump" "$root/dump-well"
+printf '%s\n' vram_driver_version= vram_num_devices=0 "vram_error=no driver" >"$root/dump"
+finds problem "NVIDIA driver: libcuda does not work with Windows' driver (WSL2)"
+rm "$root/dev/dxg"
 finds problem "NVIDIA driver: its kernel module is not loaded"
+# Installed, but not signed by anyone that the firmware knows.
+echo "Some key" >"$root/modinfo-nvidia"
+echo "none [integrity] confidentiality" >"$root/sys/kernel/security/lockdown"
+finds warning "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and is signed by Some key"
+: >"$root/modinfo-nvidia"
+finds problem "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and not signed"
+rm "$root/sys/kernel/security/lockdown"
+finds ok "module signatures: not required"
+printf '\6\0\0\0\1' >"$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+finds problem "module signatures: Secure Boot: nvidia is not loaded, and not signed"
+rm "$root"/sys/firmware/efi/efivars/* "$root"/modinfo-nvidia
+echo Y >"$root/sys/module/module/parameters/sig_enforce"
+: >"$root/modinfo-nbd"
+rmdir "$root/sys/module/nbd"
+finds problem "module signatures: module.sig_enforce: nbd is not loaded, and not signed"
+echo "Debian" >"$root/modinfo-nbd"
+finds ok "module signatures: module.sig_enforce"
+rm "$root/modinfo-nbd" "$root/sys/module/module/parameters/sig_enforce"
+mkdir "$root/sys/module/nvidia"
+
+# A GPU that is asleep stays asleep: nothing starts the driver. What needs none is looked at all the same.
+well
+rm "$root/asked"
+echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"
+finds ok "GPU: 0000:02:00.0 is asleep and is left so"
+finds ok "plugin: nbdkit loads 'vram', with these settings"
+[[ ! -e $root/asked ]] || fail "the driver was started: $(<"$root/asked")"
+echo "plugin-args = foo=bar" >>"$root/conf"
+finds problem "plugin: 'vram' refuses the settings: error: vram: unknown parameter 'foo'"
+status 4 "GPU:       0000:02:00.0 is asleep" "${swap[@]}" --config "$root/conf" status
+status 4 '"power": "suspended"' "${swap[@]}" --config "$root/conf" status --json
+: >"$root/asked"
+chmod 666 "$root/asked"
+
 well
 rm "$root/dev/nvidia-uvm"
 finds ok "/dev/nvidia-uvm: made by nvidia-modprobe when needed"
+touch "$root/.dockerenv"
+finds problem "/dev/nvidia-uvm: missing in this container"
+rm "$root/.dockerenv" "$root/bin/nvidia-modprobe"
+command -v nvidia-modprobe >/dev/null || finds problem "/dev/nvidia-uvm: missing, and nvidia-modprobe is not installed"
+ln -s /bin/true "$root/bin/nvidia-modprobe"
 echo "0x0000000000000000 0x000000000fffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
 finds warning "Resizable BAR: only 256 MiB of 8.0 GiB"
 
@@ -285,7 +374,7 @@ mkdir -p "$root/sys/block/nbd3"
 echo 77 >"$root/sys/block/nbd3/pid"
 printf 'device=3\nattach_pid=77\n' >"$root/run/vram-swap.state"
 echo "/dev/nbd3 partition 4194304 0 1500" >>"$root/proc/swaps"
-finds ok "priorities: VRAM (1500) fills before 1 other swap"
+finds ok "priorities: VRAM (1500) fills before 2 other swaps"
 echo "/dev/nbd4 partition 4194304 0 2000" >>"$root/proc/swaps"
 finds warning "priorities: /dev/nbd4 has priority 2000"
 rm -r "$root/run/vram-swap.state" "$root/sys/block"
@@ -306,6 +395,71 @@ touch "$root/no-units"
 finds warning "init: systemd runs, but does not know vram-swap.service"
 rmdir "$root/run/systemd/system"
 finds ok "init: not systemd"
+
+# Drivers that keep the clocks up, and a GPU that the desktop needs.
+well
+sed -i 's/580.159.04/580.95.05/' "$root/dump"
+finds warning "quiet: driver 580.95.05 keeps the clocks up while the server is idle"
+sed -i 's/580.95.05/595.1/' "$root/dump"
+finds ok "quiet: driver 595.1 lets the clocks fall"
+card=$root/sys/bus/pci/devices/0000:02:00.0/drm/card1
+mkdir -p "$card/card1-DP-1" "$card/card1-HDMI-A-1"
+echo disconnected >"$card/card1-DP-1/status"
+echo connected >"$card/card1-HDMI-A-1/status"
+finds warning "display: Large GPU drives card1-HDMI-A-1, and headroom is 1.0 GiB"
+well "headroom = 2G"
+finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
+
+# Where hibernation would go.
+well
+echo 8:4 >"$root/sys/power/resume"
+finds warning "hibernation: resume= names the device 8:4, where no swap is on"
+echo 0:0 >"$root/sys/power/resume"
+finds warning "hibernation: systemd takes the swap with the highest priority: VRAM (1500) rather than /dev/sda3 (-2)"
+sed -i 's/^\(.dev.sda3.*\) -2$/\1 2000/' "$root/proc/swaps"
+finds ok "hibernation: goes to /dev/sda3, by its priority"
+sed -i '/sda3/d' "$root/proc/swaps"
+echo "/dev/nbd3 partition 4194304 0 1500" >>"$root/proc/swaps"
+finds warning "hibernation: no swap is on a disk"
+file=$root/swap\ file
+: >"$file"
+printf '%s\n' '/swap\040file file 4194304 0 -2' >>"$root/proc/swaps"
+echo "$((0x$(stat -c %D "$file") >> 8)):$((0x$(stat -c %D "$file") & 255))" >"$root/sys/power/resume"
+finds ok "hibernation: goes to /swap file, which resume= names"
+echo "freeze mem" >"$root/sys/power/state"
+finds ok "hibernation: this kernel does not offer it"
+
+# Others that act when memory is short, or when programs wait.
+well
+echo 1 >"$root/proc/sys/kernel/hung_task_panic"
+finds warning "hung_task_panic: on: while there is no server programs may wait for outage-timeout (600 s), and the kernel panics after 120 s"
+echo 900 >"$root/proc/sys/kernel/hung_task_timeout_secs"
+finds ok "hung_task_panic: on, but later than outage-timeout"
+mkdir -p "$root"/proc/{70,71}
+echo systemd-oomd >"$root/proc/70/comm"
+echo earlyoom >"$root/proc/71/comm"
+printf 'earlyoom\0-r\0003600\0' >"$root/proc/71/cmdline"
+finds ok "systemd-oomd: runs: VRAM counts as swap"
+finds ok "earlyoom: runs, and looks at how much swap there is each time"
+printf 'earlyoom\0-S\0400000\0' >"$root/proc/71/cmdline"
+finds warning "earlyoom: runs with -S, which it compares with the swap that was on when it started"
+
+# All of it at once.
+well "sleep-policy = keep"
+rm "$root"/dev/nvidia*
+touch "$root/.dockerenv"
+rm "$root/no-units"
+mkdir -p "$root/run/systemd/system"
+printf '%s\n' MemoryMax=104857600 >"$root/unit"
+printf 'Name:\tinit\nCapBnd:\t00000000a80425fb\n' >"$root/proc/1/status"
+echo "/dev/zram1 partition 4194304 0 2000" >>"$root/proc/swaps"
+echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
+echo 3 >"$root/proc/sys/vm/page-cluster"
+echo 10 >"$root/proc/sys/vm/swappiness"
+echo Y >"$root/sys/module/zswap/parameters/enabled"
+echo 0:0 >"$root/sys/power/resume"
+echo 1 >"$root/proc/sys/kernel/hung_task_panic"
+expects check-ill.expected
 
 lines=$(./vram-swap --help | wc -l)
 ((lines <= 24)) || fail "--help is $lines lines, more than a screen"

@@ -219,10 +219,12 @@ test_words (void)
   int fd = memfd_create ("test", 0);
   struct superblock_shared words = { .generation = 0 };
 
-#define READ_WORDS                                                             \
-  CHECK (pread (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) == sizeof words)
-#define WRITE_WORDS                                                            \
-  CHECK (pwrite (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) == sizeof words)
+#define READ_WORDS                                                            \
+  CHECK (pread (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) ==            \
+         sizeof words)
+#define WRITE_WORDS                                                           \
+  CHECK (pwrite (fd, &words, sizeof words, SUPERBLOCK_SHARED_AT) ==           \
+         sizeof words)
 
   CHECK (ftruncate (fd, 8192) == 0);
   CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);

@@ -41,7 +41,8 @@ static void
 test_strings (void)
 {
   check_string ("", "{\"s\":\"\"}");
-  check_string ("a \"b\" \\ \n\x01", "{\"s\":\"a \\\"b\\\" \\\\ \\n\\u0001\"}");
+  check_string ("a \"b\" \\ \n\x01",
+                "{\"s\":\"a \\\"b\\\" \\\\ \\n\\u0001\"}");
   check_string ("Größe €", "{\"s\":\"Größe €\"}");
   /* Bytes of no character, a character cut short, a surrogate, a '/' that takes
    * two bytes.

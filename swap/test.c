@@ -107,9 +107,9 @@ pass (int fd, int64_t length, uint64_t seed, bool out)
   }
   progress_end (&p, 0);
   ms = now_ms () - started;
-  note ("%s: %s in %lld ms%s%s%s", out ? "written" : "verified", human (length),
-        ms, ms > 0 ? ", " : "", ms > 0 ? human (length * 1000 / ms) : "",
-        ms > 0 ? "/s" : "");
+  note ("%s: %s in %lld ms%s%s%s", out ? "written" : "verified",
+        human (length), ms, ms > 0 ? ", " : "",
+        ms > 0 ? human (length * 1000 / ms) : "", ms > 0 ? "/s" : "");
   return 0;
 
 err:

@@ -13,12 +13,12 @@
 static unsigned failures;
 
 /* Goes on after a failure, so that one run shows all of them. */
-#define CHECK(what)                                                            \
-  do {                                                                         \
-    if (!(what)) {                                                             \
-      fprintf (stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what);    \
-      failures++;                                                              \
-    }                                                                          \
+#define CHECK(what)                                                           \
+  do {                                                                        \
+    if (!(what)) {                                                            \
+      fprintf (stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what);   \
+      failures++;                                                             \
+    }                                                                         \
   } while (0)
 
 #define FINISH return failures ? EXIT_FAILURE : EXIT_SUCCESS
