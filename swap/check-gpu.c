@@ -177,15 +177,18 @@ check_rest (struct report *r, const char *version)
 
 /* Do the clocks of the server's GPU stay up although it has nothing to do? */
 static void
-check_clocks (struct report *r, const struct gpu *g)
+check_clocks (struct report *r, const struct server *s)
 {
-  char load[128];
+  struct gpu g;
+  char pci[24], load[128];
 
-  if (!g->known || g->sm_mhz < 0 || g->sm_max_mhz <= 0 || g->busy_percent < 0)
+  if (!gpu_find_pci (s->description, pci, sizeof pci) || !gpu_is_awake (pci) ||
+      !nvml_ask (&g, pci) || g.sm_mhz < 0 || g.sm_max_mhz <= 0 ||
+      g.busy_percent < 0)
     return;
-  gpu_load_text (g, load, sizeof load);
-  if (g->busy_percent == 0 && g->sm_mhz >= g->sm_max_mhz / 3 * 2 &&
-      gpu_driver_can_rest (g->driver))
+  gpu_load_text (&g, load, sizeof load);
+  if (g.busy_percent == 0 && g.sm_mhz >= g.sm_max_mhz / 3 * 2 &&
+      gpu_driver_can_rest (g.driver))
     finding (r, WARNING, "clocks",
              "end other programs that use CUDA (nvidia-smi lists them), or "
              "nvidia-smi --reset-gpu-clocks",
@@ -193,7 +196,7 @@ check_clocks (struct report *r, const struct gpu *g)
              "keeps them up",
              load);
   else
-    finding (r, FINE, "clocks", NULL, "%s, %d %% busy", load, g->busy_percent);
+    finding (r, FINE, "clocks", NULL, "%s, %d %% busy", load, g.busy_percent);
 }
 
 static void
@@ -306,7 +309,6 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
   const char *version;
   struct run d;
   struct gpu g;
-  char pci[24];
 
   if (!plugin_dump (c, &d)) {
     finding (r, PROBLEM, "device",
@@ -329,9 +331,6 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
   version = gpu_dumped (d.output, "vram_driver_version");
   if (version && strchr (version, '.'))
     check_rest (r, version);
-  if (s && gpu_find_pci (s->description, pci, sizeof pci) &&
-      gpu_is_awake (pci) && nvml_ask (&g, pci))
-    check_clocks (r, &g);
   return true;
 }
 
@@ -351,6 +350,8 @@ check_gpu (struct report *r, const struct conf *c, const struct server *s)
   }
   else if (plugin)
     works = check_awake (r, c, s);
+  if (s)
+    check_clocks (r, s);
   check_module (r, works);
   check_signatures (r);
 }
