@@ -21,6 +21,7 @@ check_plugin (struct report *r, const struct conf *c)
 {
   const char *plugin = conf_text (c, CONF_PLUGIN);
   struct run d;
+  bool another;
 
   if (!plugin_loads (c, &d)) {
     finding (r, PROBLEM, "plugin",
@@ -28,16 +29,16 @@ check_plugin (struct report *r, const struct conf *c)
              "nbdkit does not load '%s': %s", plugin, run_reason (&d));
     return false;
   }
-  if (plugin_takes_settings (c, &d)) {
+  another = plugin_is_another (c, &d);
+  if (!another && plugin_takes_settings (c, &d)) {
     finding (r, FINE, "plugin", NULL, "nbdkit loads '%s', with these settings",
              plugin);
     return true;
   }
-  if (plugin_is_another (c, &d))
+  if (another)
     finding (r, PROBLEM, "plugin",
              "set plugin= to the file of nbdkit-vram's plugin",
-             "'%s' is another plugin of that name: %s", plugin,
-             run_reason (&d));
+             "nbdkit's '%s' is another plugin of that name", plugin);
   else
     finding (r, PROBLEM, "plugin",
              "mend that setting, see nbdkit-vram.conf(5) and nbdkit(1)",
@@ -62,7 +63,8 @@ check_libcuda (struct report *r, const struct run *d)
       *fix++ = '\0';
       fix += strspn (fix, " ");
     }
-    finding (r, PROBLEM, "libcuda",
+    /* Either the driver does not start, or a setting, "KEY=...", is wrong. */
+    finding (r, PROBLEM, text[strcspn (text, " =")] == '=' ? "GPU" : "libcuda",
              fix ? fix : "nvidia-smi and the kernel's log may say more", "%s",
              text);
     return false;
@@ -135,14 +137,9 @@ check_vram (struct report *r, const struct conf *c, const struct gpu *g,
             const struct server *s)
 {
   int64_t least = conf_number (c, CONF_MIN_SIZE),
-          keep = conf_number (c, CONF_HEADROOM), size;
+          keep = conf_number (c, CONF_HEADROOM);
 
-  if (conf_parse_bytes (conf_text (c, CONF_SIZE), &size) && g->total >= 0 &&
-      size > g->total)
-    finding (r, PROBLEM, "VRAM", "lower size=, or set a share such as 80%",
-             "size is %s, and %s has %s", human (size), g->name,
-             human (g->total));
-  else if (s)
+  if (s)
     finding (r, FINE, "VRAM", NULL, "the server has %s already",
              human (s->size));
   else if (g->free == -1)

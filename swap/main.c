@@ -113,11 +113,16 @@ settings_work (const struct conf *c)
   const char *plugin = conf_text (c, CONF_PLUGIN);
   struct run r;
 
-  if (!plugin_loads (c, &r) || plugin_takes_settings (c, &r))
+  if (!plugin_loads (c, &r))
     return true;
-  error (plugin_is_another (c, &r) ? "'%s' is another plugin of that name: %s"
-                                   : "'%s' refuses the settings: %s",
-         plugin, run_reason (&r));
+  if (plugin_is_another (c, &r))
+    error ("nbdkit's '%s' is another plugin of that name; set plugin= to the "
+           "file of nbdkit-vram's",
+           plugin);
+  else if (plugin_takes_settings (c, &r))
+    return true;
+  else
+    error ("'%s' refuses the settings: %s", plugin, run_reason (&r));
   return false;
 }
 

@@ -4,7 +4,6 @@
 
 #include <config.h>
 
-#include <stdio.h>
 #include <string.h>
 
 #include "plugin-check.h"
@@ -38,7 +37,7 @@ run_server (struct run *r, const struct conf *c, const char *option,
 bool
 plugin_loads (const struct conf *c, struct run *r)
 {
-  const char *argv[] = { "nbdkit", conf_text (c, CONF_PLUGIN), "--version",
+  const char *argv[] = { "nbdkit", conf_text (c, CONF_PLUGIN), "--help",
                          NULL };
 
   r->limit = 60;
@@ -47,26 +46,17 @@ plugin_loads (const struct conf *c, struct run *r)
 }
 
 bool
+plugin_is_another (const struct conf *c, const struct run *r)
+{
+  return service_is_our_plugin (conf_text (c, CONF_PLUGIN)) &&
+         !strstr (r->output, "gpu-timeout=");
+}
+
+bool
 plugin_takes_settings (const struct conf *c, struct run *r)
 {
   return run_server (r, c, "--dump-plugin", NO_PARAMETER "=1") == 0 ||
          strstr (r->output, NO_PARAMETER) != NULL;
-}
-
-bool
-plugin_is_another (const struct conf *c, const struct run *r)
-{
-  char word[64];
-
-  if (!service_is_our_plugin (conf_text (c, CONF_PLUGIN)) ||
-      !strstr (r->output, "unknown parameter"))
-    return false;
-  for (unsigned k = CONF_SIZE; k <= CONF_GPU_TIMEOUT; k++) {
-    snprintf (word, sizeof word, "'%s'", conf_name (k));
-    if (strstr (r->output, word))
-      return true;
-  }
-  return false;
 }
 
 bool

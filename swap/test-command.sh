@@ -146,17 +146,20 @@ wait $patient
 mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
   "$root"/sys/{module/{nbd,nvidia,module/parameters,zswap/parameters},kernel/security,power,class/block/sda3} \
   "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/system.slice,firmware/efi/efivars}
-# nbdkit with a plugin that knows these parameters; asked by its version, by a parameter that no plugin has, and for
+# nbdkit with a plugin that knows these parameters; asked by its help, by a parameter that no plugin has, and for
 # what --dump-plugin says.
 cat >"$root/bin/nbdkit" <<EOF
 #!/bin/sh
 case "\$*" in
-  *--version) cat "$root/refusal"; exec test ! -e "$root/nbdkit-fails" ;;
+  *--help)
+    cat "$root/refusal"
+    test -e "$root/another" || echo gpu-timeout=SECONDS
+    exec test ! -e "$root/nbdkit-fails" ;;
 esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | window=* | resident=* | scrub=* | gpu-timeout=*) test -e "$root/another" || continue ;;
+    min-size=* | headroom=* | window=* | resident=* | scrub=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
@@ -263,11 +266,12 @@ status 2 "error: 'vram' refuses the settings: error: vram: unknown parameter 'la
 well
 status 0 "plugin = vram" "${config[@]}"
 touch "$root/another"
-finds problem "plugin: 'vram' is another plugin of that name: error: vram: unknown parameter 'min-size'"
-status 2 "'vram' is another plugin of that name" "${config[@]}"
+finds problem "plugin: nbdkit's 'vram' is another plugin of that name"
+status 2 "nbdkit's 'vram' is another plugin of that name" "${config[@]}"
 rm "$root/another"
-well "size = 40G"
-finds problem "VRAM: size is 40.0 GiB, and Large GPU has 8.0 GiB"
+echo "vram_error=size=40 GiB is more than the 8 GiB of VRAM that the GPU has; lower it" >>"$root/dump"
+finds problem "GPU: size=40 GiB is more than the 8 GiB of VRAM that the GPU has
+         fix: lower it"
 well
 echo "name=memory" >"$root/dump"
 finds warning "libcuda: the plugin is not nbdkit-vram's"
