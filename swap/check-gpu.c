@@ -172,7 +172,7 @@ check_rest (struct report *r, const char *version)
              version);
 }
 
-/* Do the clocks of the server's GPU stay up although it has nothing to do? */
+/* Whether the clocks of the server's GPU stay up while the GPU is idle. */
 static void
 check_clocks (struct report *r, const struct server *s)
 {

@@ -21,7 +21,7 @@
 #include "state.h"
 #include "swaps.h"
 
-/* The capabilities that nobody here can have more than, root included. */
+/* The capabilities that a process here can have at most, even as root. */
 static bool
 bounding_set (const char *process, uint64_t *set)
 {

@@ -112,7 +112,7 @@ check_unit (struct report *r, bool unit)
   if (!file_exists (root_path ("/run/systemd/system")))
     finding (
         r, FINE, "init", NULL,
-        "not systemd: 'vram-swap up' and 'down' are to be called by yours");
+        "not systemd: have yours call 'vram-swap up' and 'vram-swap down'");
   else if (unit)
     finding (r, FINE, "init", NULL, "systemd, and the units are installed");
   else

@@ -61,7 +61,7 @@ check_seconds (const char *text)
              : "wanted a time such as 60, 90s, 10min or 1h";
 }
 
-/* How long to wait for a server: one that is there at once is there never. */
+/* No server starts in no time. */
 static const char *
 check_start_timeout (const char *text)
 {
@@ -395,7 +395,7 @@ blame (struct conf *c, const char *fmt, ...)
     return;
   if (old)
     errors[old - 1] = '\n';
-  strcpy (errors + old, line);
+  memcpy (errors + old, line, strlen (line) + 1);
   c->errors = errors;
 }
 
@@ -522,7 +522,7 @@ trusts_folder (struct conf *c)
   snprintf (path, sizeof path, "%s", c->file);
   slash = strrchr (path, '/');
   if (!slash)
-    strcpy (path, ".");
+    snprintf (path, sizeof path, ".");
   else
     slash[slash == path] = '\0';
   if (stat (path, &st) == -1) {

@@ -55,7 +55,7 @@ struct conf {
 };
 
 /* Reads FILE over the defaults.  A file that is not there is an error unless
- * MISSING_OK.  Root reads only what nobody else can write.  Everything that is
+ * MISSING_OK.  Root reads only what others cannot write.  Everything that is
  * wrong, each with file and line, is in C->errors.  Returns 0, or -1 when
  * something was.  The caller frees C either way.
  */

@@ -38,7 +38,7 @@ const char *gpu_dumped (const char *dump, const char *key);
  */
 bool gpu_of_dump (struct gpu *g, const char *dump);
 
-/* The version of the kernel's module, from /sys.  False without one. */
+/* The version of the kernel's module, from /sys.  False if there is none. */
 bool gpu_module_version (char *buf, size_t size);
 
 /* Whether the driver of that version heeds CUDA_DISABLE_PERF_BOOST, without

@@ -10,7 +10,7 @@
 
 #include "json.h"
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 /* --- Memory --- */
 
@@ -49,7 +49,7 @@ json_use_arena (void)
 
 /* --- Writing --- */
 
-/* VALUE, which may be NULL for want of memory, into the innermost container. */
+/* Adds VALUE, or NULL if memory ran out, to the innermost container. */
 static void
 add (struct json *j, const char *name, json_t *value)
 {
@@ -129,8 +129,8 @@ mend_string (const char *text)
       text += n;
     }
     else {
-      memcpy (mended + used, REPLACEMENT, strlen (REPLACEMENT));
-      used += strlen (REPLACEMENT);
+      memcpy (mended + used, replacement, sizeof replacement - 1);
+      used += sizeof replacement - 1;
       text++;
     }
   }

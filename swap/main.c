@@ -105,8 +105,7 @@ wrong_usage (void)
   return EXIT_USAGE;
 }
 
-/* Would the plugin take the settings?  Where there is no plugin, nobody knows.
- */
+/* Whether the plugin takes the settings, or cannot be asked. */
 static bool
 settings_work (const struct conf *c)
 {

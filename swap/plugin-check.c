@@ -25,7 +25,7 @@ run_server (struct run *r, const struct conf *c, const char *option,
   const char *argv[MAX_WORDS + 4] = { "nbdkit", option };
   size_t n = 2;
 
-  for (size_t i = 1; words[i] && i < MAX_WORDS; i++)
+  for (size_t i = 1; i < MAX_WORDS && words[i]; i++)
     argv[n++] = words[i];
   argv[n++] = last;
   argv[n] = NULL;

@@ -88,7 +88,7 @@ lines_close (struct lines *l)
   l->fd = -1;
 }
 
-/* Reads more behind what is there.  False at the end. */
+/* Reads more of the file.  False at its end. */
 static bool
 lines_fill (struct lines *l)
 {

@@ -68,7 +68,7 @@ run_find (const char *program, char *buf, size_t size)
 }
 
 #define SERVER_USER "vram-swap"
-#define NOBODY      65534
+#define OVERFLOW_ID 65534
 
 struct user {
   uid_t uid;
@@ -84,7 +84,7 @@ server_user (void)
   if (!entry)
     entry = getpwnam ("nobody");
   return entry ? (struct user){ entry->pw_uid, entry->pw_gid }
-               : (struct user){ NOBODY, NOBODY };
+               : (struct user){ OVERFLOW_ID, OVERFLOW_ID };
 }
 
 /* Becomes USER for good. */
@@ -179,7 +179,7 @@ run (struct run *r, const char *const *argv,
   char path[512];
   int out[2] = { -1, -1 }, go[2] = { -1, -1 }, status = 0;
   const bool drop = r->as_server && geteuid () == 0;
-  struct user user = { NOBODY, NOBODY };
+  struct user user = { OVERFLOW_ID, OVERFLOW_ID };
   bool reaped = false;
   pid_t pid;
   size_t n;

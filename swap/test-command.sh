@@ -122,7 +122,7 @@ done
 status 0 "it will not come back by itself" "${typo[@]}" uninstall
 [[ -z $(ls "$root/run") ]] || fail "uninstall has left $(ls "$root/run")"
 
-# What could not be written has failed, and who has read enough ends it.
+# A command fails when its output cannot be written, and ends when its reader has gone.
 for command in --help --version config "config --json" status "status --json" check down; do
   # shellcheck disable=SC2086 # words
   got=0 said=$("${swap[@]}" $command 2>&1 >/dev/full) || got=$?
@@ -326,7 +326,7 @@ finds ok "module signatures: module.sig_enforce"
 rm "$root/modinfo-nbd" "$root/sys/module/module/parameters/sig_enforce"
 mkdir "$root/sys/module/nvidia"
 
-# A GPU that is asleep stays asleep: nothing starts the driver. What needs none is looked at all the same.
+# A GPU that is asleep stays asleep: nothing starts the driver. Checks that need no driver go on.
 well
 rm "$root/asked"
 echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"

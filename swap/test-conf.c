@@ -207,7 +207,7 @@ test_what_is_no_text (void)
   conf_free (&c);
 }
 
-/* For root, nobody else may have written it. */
+/* Root reads no file that others can write. */
 static void
 test_trust (const char *folder)
 {
@@ -240,7 +240,7 @@ test_trust (const char *folder)
   CHECK (load_file (&c, file) == -1);
   CHECK (strstr (said, "others than root may write it"));
   conf_free (&c);
-  /* As in /tmp, where nobody can replace another user's file. */
+  /* As in /tmp, where users cannot replace files of others. */
   chmod (folder, 01777);
   CHECK (load_file (&c, file) == 0);
   conf_free (&c);
