@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "capacity.h"
 #include "check.h"
@@ -299,6 +300,20 @@ check_module (struct report *r, bool works)
              "its kernel module is not loaded");
 }
 
+/* Has the device nodes made, as the server's unit does.  libcuda does it where
+ * it may become root, which plugin_dump does not let it.
+ */
+static void
+make_nodes (void)
+{
+  const char *argv[] = { "nvidia-modprobe", "-c", "0", "-u", NULL };
+  struct run m = { .limit = 30 };
+
+  if (geteuid () == 0 && file_exists (root_path ("/sys/module/nvidia")) &&
+      !file_exists (root_path ("/dev/nvidia-uvm")))
+    run (&m, argv, NULL, NULL);
+}
+
 /* What only a GPU that is awake can tell.  S is the server, or NULL. */
 static bool
 check_awake (struct report *r, const struct conf *c, const struct server *s)
@@ -307,6 +322,7 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
   struct run d;
   struct gpu g;
 
+  make_nodes ();
   if (!plugin_dump (c, &d)) {
     finding (r, PROBLEM, "device",
              "set device= to one of those that nbdkit --dump-plugin lists",

@@ -341,8 +341,12 @@ status 4 '"power": "suspended"' "${swap[@]}" --config "$root/conf" status --json
 chmod 666 "$root/asked"
 
 well
-rm "$root/dev/nvidia-uvm"
+rm "$root/dev/nvidia-uvm" "$root/bin/nvidia-modprobe"
+printf '#!/bin/sh\necho "$*" >"%s/made"\n' "$root" >"$root/bin/nvidia-modprobe"
+chmod +x "$root/bin/nvidia-modprobe"
 finds ok "/dev/nvidia-uvm: made by nvidia-modprobe when needed"
+# The plugin runs without the right to make it.
+[[ $(id -u) != 0 || $(<"$root/made") == "-c 0 -u" ]] || fail "the device nodes were not made for libcuda"
 touch "$root/.dockerenv"
 finds problem "/dev/nvidia-uvm: missing in this container"
 rm "$root/.dockerenv" "$root/bin/nvidia-modprobe"
