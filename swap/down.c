@@ -73,7 +73,10 @@ make_room (const struct options *o, const char *device, long long started)
       return EXIT_REFUSED;
     }
     if (!o->wait) {
-      error ("refused; close something, add swap, or say --wait or --force");
+      error (r.overcommit > 0
+                 ? "refused; end programs, or set vm.overcommit_memory to 0"
+                 : "refused; close something, add swap, or say --wait or "
+                   "--force");
       return EXIT_REFUSED;
     }
     if (!told && r.need > capacity_total (&r))

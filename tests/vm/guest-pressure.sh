@@ -119,6 +119,35 @@ expect 0 vram-swap down
 swap_is_off
 release
 swapoff /swapfile
+
+step "files in memory come back in one go, and count as that"
+expect 0 vram-swap up
+dd if=/dev/urandom of=/dev/shm/file bs=1M count=$((part * 2)) status=none
+sum=$(sha256sum </dev/shm/file)
+hold $part $part $part $part
+echo "$((part * 2)) MiB in /dev/shm, 4 x $part MiB filled, $(swapped) MiB swapped"
+expect 3 vram-swap down --force
+said "of files in memory (tmpfs) in one go"
+swap_is_on
+release
+[ "$(sha256sum </dev/shm/file)" = "$sum" ] || fail "the file in /dev/shm has changed"
+rm /dev/shm/file
+
+step "strict overcommit: down refuses what the kernel would refuse, and says why"
+# Enough for what runs, but not without these 256 MiB.
+committed=$(awk '$1 == "Committed_AS:" { print $2 }' /proc/meminfo)
+sysctl -q vm.overcommit_kbytes=$((committed > 100000 ? committed - 100000 : 1)) vm.overcommit_memory=2
+expect 3 vram-swap down
+said "vm.overcommit_memory is 2, and programs have reserved"
+expect 3 vram-swap down --force
+expect 0 vram-swap status
+said "would be refused: vm.overcommit_memory is 2"
+if swapoff /dev/nbd0 >/run/out 2>&1; then fail "the kernel does not refuse"; fi
+grep -q "Cannot allocate memory" /run/out || fail "$(cat /run/out)"
+swap_is_on
+sysctl -q vm.overcommit_memory=0
+expect 0 vram-swap down
+swap_is_off
 kill $server
 wait $server
 all_is_off
