@@ -159,7 +159,7 @@ esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | window=* | resident=* | scrub=* | gpu-timeout=*) continue ;;
+    min-size=* | headroom=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
