@@ -69,7 +69,7 @@ static bool client_is_parent;
 void
 peer_load (void)
 {
-  struct sockaddr_un addr;
+  struct sockaddr_un addr = { .sun_family = AF_UNSPEC };
   socklen_t len = sizeof addr;
 
   if (nbdkit_stdio_safe ())

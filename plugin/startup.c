@@ -96,7 +96,7 @@ is_same_socket (const struct sockaddr_un *addr, socklen_t size, int fd)
 static void
 withdraw_socket (int fd)
 {
-  struct sockaddr_un addr;
+  struct sockaddr_un addr = { .sun_family = AF_UNSPEC };
   socklen_t size = sizeof addr;
   int client;
 
