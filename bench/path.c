@@ -9,28 +9,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
+#include "disk/slots.h"
+#include "extra.h"
 #include "gpu/cuda/chunk.h"
 #include "gpu/cuda/context.h"
-#include "extra.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/dma.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
 #include "gpu/vulkan/libvulkan.h"
-#include "path.h"
-#include "gpu/vram.h"
-#include "gpu/wccopy.h"
 #include "gpu/vulkan/mapping.h"
+#include "gpu/wccopy.h"
+#include "path.h"
+
+#define STAGING ((size_t) 512 << 10)
 
 struct machine machine;
 
 static struct cuda cuda;
 static struct devices gpus;
-static struct chunks chunks;
-static struct dma_queues *lanes;
-static struct mapping *window;
-static char window_reason[MAPPING_REASON];
-static struct vram *vram; /* the plugin's own, beside CHUNKS */
+static struct cuda_chunk chunk;
+static struct dma_queues *queues;
+static struct mapping *mapping;
+static char no_mapping[PROVIDER_REASON];
+
+/* The plugin's own, beside CHUNK. */
+static struct provider *provider;
+static struct slots slots;
 
 void
 die (const char *format, ...)
@@ -62,14 +70,14 @@ check (CUresult result, const char *what)
 static void
 blocking_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  check (extra.memcpy_htod (chunks.base + offset, kit->buffer, bytes),
+  check (extra.memcpy_htod (chunk.address + offset, kit->buffer, bytes),
          "cuMemcpyHtoD");
 }
 
 static void
 blocking_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  check (extra.memcpy_dtoh (kit->buffer, chunks.base + offset, bytes),
+  check (extra.memcpy_dtoh (kit->buffer, chunk.address + offset, bytes),
          "cuMemcpyDtoH");
 }
 
@@ -78,16 +86,16 @@ blocking_read (struct kit *kit, size_t offset, size_t bytes)
 static void
 start_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  check (libcuda.memcpy_htod_async (chunks.base + offset, kit->staging, bytes,
-                                    kit->stream),
+  check (libcuda.memcpy_htod_async (chunk.address + offset, kit->staging,
+                                    bytes, kit->stream),
          "cuMemcpyHtoDAsync");
 }
 
 static void
 start_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  check (libcuda.memcpy_dtoh_async (kit->staging, chunks.base + offset, bytes,
-                                    kit->stream),
+  check (libcuda.memcpy_dtoh_async (kit->staging, chunk.address + offset,
+                                    bytes, kit->stream),
          "cuMemcpyDtoHAsync");
 }
 
@@ -164,43 +172,44 @@ flag_missing (struct kit *kit)
   return NULL;
 }
 
-/* The plugin's lanes. */
+/* The plugin's DMA queues. */
 
 static void
-lane_write (struct kit *kit, size_t offset, size_t bytes)
+queue_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (dma_write (lanes, chunks.base + offset, kit->buffer, bytes) == -1)
-    die ("a lane could not write");
+  if (dma_write (queues, chunk.address + offset, kit->buffer, bytes) == -1)
+    die ("a DMA queue could not write");
 }
 
 static void
-lane_read (struct kit *kit, size_t offset, size_t bytes)
+queue_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (dma_read (lanes, kit->buffer, chunks.base + offset, bytes) == -1)
-    die ("a lane could not read");
+  if (dma_read (queues, kit->buffer, chunk.address + offset, bytes) == -1)
+    die ("a DMA queue could not read");
 }
 
-/* The plugin's window. */
+/* The plugin's mapping. */
 
 static void
-window_path_write (struct kit *kit, size_t offset, size_t bytes)
+mapping_path_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (mapping_write (window, offset, kit->buffer, bytes) == -1)
-    die ("the window has been shut");
+  if (mapping_write (mapping, &chunk.mapping, offset, kit->buffer, bytes) ==
+      -1)
+    die ("the mapping has failed");
 }
 
 static void
-window_path_read (struct kit *kit, size_t offset, size_t bytes)
+mapping_path_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (mapping_read (window, kit->buffer, offset, bytes) == -1)
-    die ("the window has been shut");
+  if (mapping_read (mapping, &chunk.mapping, kit->buffer, offset, bytes) == -1)
+    die ("the mapping has failed");
 }
 
 static const char *
-window_missing (struct kit *kit)
+mapping_missing (struct kit *kit)
 {
   (void) kit;
-  return window ? NULL : window_reason;
+  return chunk.mapping.address ? NULL : no_mapping;
 }
 
 /* What the plugin does for a request: one of the last two. */
@@ -208,14 +217,14 @@ window_missing (struct kit *kit)
 static void
 plugin_write (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (vram_write (vram, kit->buffer, bytes, offset) == -1)
+  if (slots_write (&slots, kit->buffer, bytes, offset) == -1)
     die ("the plugin could not write");
 }
 
 static void
 plugin_read (struct kit *kit, size_t offset, size_t bytes)
 {
-  if (vram_read (vram, kit->buffer, bytes, offset) == -1)
+  if (slots_read (&slots, kit->buffer, bytes, offset) == -1)
     die ("the plugin could not read");
 }
 
@@ -223,7 +232,7 @@ static const char *
 plugin_missing (struct kit *kit)
 {
   (void) kit;
-  return vram ? NULL : "the plugin cannot use this GPU";
+  return provider ? NULL : "the plugin cannot use this GPU";
 }
 
 const struct path paths[] = {
@@ -231,35 +240,46 @@ const struct path paths[] = {
   { "pinned", pinned_write, pinned_read, NULL, true },
   { "staged", staged_write, staged_read, NULL, false },
   { "staged-flag", flag_write, flag_read, flag_missing, false },
-  { "lane", lane_write, lane_read, NULL, false },
-  { "window", window_path_write, window_path_read, window_missing, false },
+  { "lane", queue_write, queue_read, NULL, false },
+  { "window", mapping_path_write, mapping_path_read, mapping_missing, false },
   { "plugin", plugin_write, plugin_read, plugin_missing, false },
 };
 const size_t nr_paths = sizeof paths / sizeof paths[0];
 
 static void
-open_vram (unsigned index)
+open_plugin (const struct device *gpu)
 {
-  char device[16];
-  const struct vram_options options = {
-    .device = device,
-    .size = { .kind = SIZE_BYTES, .bytes = PATH_REGION },
-    .staging = VRAM_STAGING_DEFAULT,
-    .window = VRAM_MAPPING_AUTO,
-    .scrub = true,
+  const struct provider_options options = {
+    .staging = STAGING,
+    .mapping = MAPPING_AUTO,
   };
 
-  snprintf (device, sizeof device, "%u", index);
-  vram = vram_open (&options);
-  if (vram && vram_size (vram) < PATH_REGION)
+  provider = cuda_provider.open (gpu, &options, PATH_REGION, NULL);
+  if (provider == NULL)
+    return;
+  if (slots_allocate (&slots, provider, PATH_REGION, PATH_REGION, 0) == -1)
     die ("there is too little free VRAM");
+}
+
+static void
+open_mapping (const struct device *gpu)
+{
+  int fd;
+
+  mapping = mapping_open (gpu->uuid_bytes, PATH_REGION, no_mapping);
+  if (mapping == NULL)
+    return;
+  check (chunk_export (&chunk, &fd), "cuMemExportToShareableHandle");
+  mapping_add (mapping, &chunk.mapping, fd, PATH_REGION, no_mapping);
+  close (fd);
 }
 
 void
 paths_open (unsigned index, unsigned threads, const char *instructions)
 {
-  const char *missing;
+  const char *missing, *what = "cuMemAlloc";
   const struct device *gpu;
+  bool exportable;
 
   libvulkan_prepare ();
   machine.instructions = wccopy_choose (instructions);
@@ -280,14 +300,18 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
   snprintf (machine.gpu, sizeof machine.gpu, "%s", gpu->name);
   check (libcuda.driver_get_version (&machine.cuda), "cuDriverGetVersion");
 
-  if (cuda_open (&cuda, gpu->device) == -1 ||
-      chunks_allocate (&chunks, &cuda, PATH_REGION, PATH_REGION, 0) == -1)
-    die ("there is no VRAM to copy to");
-  lanes = dma_create (&cuda, threads, VRAM_STAGING_DEFAULT);
-  if (lanes == NULL)
-    die ("there are no lanes");
-  window = mapping_open (&chunks, gpu->uuid_bytes, window_reason);
-  open_vram (index);
+  if (device_open (gpu, &cuda) == -1)
+    die ("the GPU cannot be opened");
+  exportable = chunk_granularity (&cuda) > 0;
+  check (chunk_allocate (&cuda, &chunk, PATH_REGION, exportable, &what), what);
+  queues = dma_create (&cuda, threads, STAGING);
+  if (queues == NULL)
+    die ("there are no DMA queues");
+  if (exportable)
+    open_mapping (gpu);
+  else
+    snprintf (no_mapping, sizeof no_mapping, "VRAM cannot be exported");
+  open_plugin (gpu);
 }
 
 void
@@ -295,10 +319,14 @@ paths_close (void)
 {
   if (cuda_enter (&cuda) == -1)
     die ("the context is lost");
-  vram_close (vram, false);
-  mapping_free (window, false);
-  dma_free (lanes);
-  chunks_free (&chunks);
+  slots_free (&slots);
+  if (provider)
+    provider->f->close (provider);
+  if (mapping)
+    mapping_remove (mapping, &chunk.mapping);
+  mapping_close (mapping, false);
+  dma_free (queues);
+  chunk_free (&cuda, &chunk);
   cuda_close (&cuda);
   devices_free (&gpus);
 }

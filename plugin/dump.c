@@ -13,6 +13,8 @@
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/libcuda.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
 #include "gpu/vulkan/libvulkan.h"
 #include "gpu/vulkan/mapping.h"
 #include "logging.h"
@@ -30,28 +32,20 @@ keep_error (enum log_level level, const char *format, va_list args)
     logging_sink (level, format, args);
 }
 
-/* Whether the CPU can map as much of this GPU's VRAM as size= asks for, or
- * half of all for size=max and without size=: a mapping that is too small
- * shows only a fraction of VRAM.
- */
+/* Whether the CPU can map enough of this GPU's VRAM. */
 static void
 dump_window (const struct device *gpu)
 {
-  const struct size *size = &parameters.vram.size;
-  char reason[MAPPING_REASON];
-  uint64_t bytes = gpu->total / 2;
+  uint64_t bytes = size_estimate (&parameters.size, gpu->total);
+  char reason[PROVIDER_REASON];
 
-  if (size->kind == SIZE_BYTES)
-    bytes = size->bytes;
-  else if (size->kind == SIZE_PERCENT)
-    bytes = (uint64_t) ((double) gpu->total / 100 * size->percent);
-  if (parameters.vram.window == VRAM_MAPPING_NO)
+  if (parameters.copies.mapping == MAPPING_NO)
     printf ("vram_window=no\nvram_window_reason=window=no\n");
   else if (mapping_probe (gpu->uuid_bytes, bytes, reason))
     printf ("vram_window=yes\n");
   else {
     printf ("vram_window=no\nvram_window_reason=%s\n", reason);
-    if (parameters.vram.window == VRAM_MAPPING_YES)
+    if (parameters.copies.mapping == MAPPING_YES)
       log_error ("window=yes: %s", reason);
   }
 }
@@ -75,22 +69,22 @@ dump_gpu (const struct device *gpu)
 static void
 check_size (const struct device *gpu)
 {
-  const struct vram_options *vram = &parameters.vram;
+  const struct parameters *p = &parameters;
   uint64_t bytes;
 
-  if (vram->size.kind != SIZE_UNSET &&
-      size_resolve (&vram->size, gpu->total, gpu->total, vram->headroom,
-                    &bytes) == -1)
+  if (p->size.kind != SIZE_UNSET &&
+      size_resolve (&p->size, gpu->total, gpu->total, p->headroom, &bytes) ==
+          -1)
     return;
-  if (vram->min_size_set && vram->min_size > gpu->total)
+  if (p->min_size_set && p->min_size > gpu->total)
     log_error ("min-size=%s is more than the %s of VRAM that the GPU has",
-               SIZE_STR (vram->min_size), SIZE_STR (gpu->total));
+               SIZE_STR (p->min_size), SIZE_STR (gpu->total));
 }
 
 static void
 dump_gpus (void)
 {
-  const char *device = parameters.vram.device;
+  const char *device = parameters.device;
   struct devices gpus;
   const struct device *chosen;
 
@@ -100,7 +94,8 @@ dump_gpus (void)
     return;
   }
   printf ("vram_num_devices=%zu\n", gpus.count);
-  chosen = device ? devices_find (&gpus, device) : devices_most_free (&gpus);
+  chosen = device ? devices_find (&gpus, device)
+                  : devices_most_free (&cuda_provider, &gpus);
   if (chosen)
     check_size (chosen);
   if (device && chosen)
@@ -121,9 +116,9 @@ dump_driver (void)
     printf ("vram_num_devices=0\n");
     return;
   }
-  if (!parameters.vram.boost)
+  if (!parameters.copies.boost)
     boost_disable ();
-  printf ("vram_boost=%s\n", parameters.vram.boost ? "yes" : "no");
+  printf ("vram_boost=%s\n", parameters.copies.boost ? "yes" : "no");
   printf ("vram_quiet=%s\n", boost_text (boost_state ()));
   if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
     printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
@@ -141,13 +136,12 @@ dump_plugin (void)
   char text[CUDA_DRIVER_VERSION];
 
   log_to = keep_error;
-  if (parameters.vram.size.kind != SIZE_UNSET)
+  if (parameters.size.kind != SIZE_UNSET)
     parameters_check ();
   libvulkan_prepare ();
   printf ("vram_driver_version=%s\n", cuda_driver_version (text));
-  if (parameters.vram.window_read_max_set)
-    printf ("vram_window_read_max=%" PRIu64 "\n",
-            parameters.vram.window_read_max);
+  if (parameters.copies.read_max_set)
+    printf ("vram_window_read_max=%" PRIu64 "\n", parameters.copies.read_max);
   dump_driver ();
   if (error[0])
     printf ("vram_error=%s\n", error);

@@ -21,12 +21,10 @@
 #include "parameters.h"
 
 struct parameters parameters = {
-  .vram = {
-    .staging = VRAM_STAGING_DEFAULT,
-    .scrub = true,
-    .init_wait_ms = 5000,
-    .gpu_timeout_ms = 20000,
-  },
+  .scrub = true,
+  .init_wait_ms = 5000,
+  .gpu_timeout_ms = 20000,
+  .copies = { .staging = STAGING_DEFAULT },
   .resident = MEMLOCK_AUTO,
   .store = HANDOVER_AUTO,
 };
@@ -252,47 +250,47 @@ parse_adopt (const struct parameter *parameter, const char *value)
 static const struct parameter table[] = {
   { "size", "SIZE|PERCENT%|max",
     "(required) How much VRAM to serve at most",
-    parse_size, .target = &parameters.vram.size },
+    parse_size, .target = &parameters.size },
   { "min-size", "SIZE",
     "Do not start with less, default 512M",
-    parse_bytes, .target = &parameters.vram.min_size,
+    parse_bytes, .target = &parameters.min_size,
     .min = BLOCK_SIZE, .max = UINT64_MAX,
-    .is_set = &parameters.vram.min_size_set },
+    .is_set = &parameters.min_size_set },
   { "headroom", "SIZE",
     "VRAM to leave free for other programs, default 0",
-    parse_bytes, .target = &parameters.vram.headroom,
+    parse_bytes, .target = &parameters.headroom,
     .min = 0, .max = UINT64_MAX },
   { "device", "N|NAME|UUID|PCI",
     "Which GPU, default the one with most free VRAM",
-    parse_text, .target = &parameters.vram.device },
+    parse_text, .target = &parameters.device },
   { "lanes", "N",
     "DMA queues, default from the number of CPUs",
-    parse_number, .target = &parameters.vram.lanes,
+    parse_number, .target = &parameters.copies.queues,
     .min = 1, .max = DMA_QUEUES_MAX },
   { "staging", "SIZE",
     "Pinned memory of each DMA queue, default 512K",
-    parse_staging, .target = &parameters.vram.staging,
+    parse_staging, .target = &parameters.copies.staging,
     .min = STAGING_MIN, .max = STAGING_MAX },
   { "window", "auto|yes|no",
     "Let the CPU copy to VRAM itself, default auto",
-    parse_enum, .target = &parameters.vram.window },
+    parse_enum, .target = &parameters.copies.mapping },
   { "window-read-max", "SIZE",
     "Larger reads go by DMA, default as measured",
-    parse_bytes, .target = &parameters.vram.window_read_max,
+    parse_bytes, .target = &parameters.copies.read_max,
     .min = 0, .max = UINT64_MAX,
-    .is_set = &parameters.vram.window_read_max_set },
+    .is_set = &parameters.copies.read_max_set },
   { "resident", "no|auto|yes|required",
     "Stay in RAM when memory is short, default auto",
     parse_enum, .target = &parameters.resident },
   { "scrub", "no|yes",
     "Overwrite VRAM at the end, default yes",
-    parse_bool, .target = &parameters.vram.scrub },
+    parse_bool, .target = &parameters.scrub },
   { "boost", "no|yes",
     "Keep the GPU's clocks up while idle, default no",
-    parse_bool, .target = &parameters.vram.boost },
+    parse_bool, .target = &parameters.copies.boost },
   { "gpu-timeout", "SECONDS",
     "The GPU is lost if it answers later, default 20",
-    parse_seconds, .target = &parameters.vram.gpu_timeout_ms,
+    parse_seconds, .target = &parameters.gpu_timeout_ms,
     .min = 1, .max = 3600 },
   { "allow", "owner|any",
     "Who may connect, default root and the owner",
@@ -354,18 +352,18 @@ parameters_parse (const char *key, const char *value)
 int
 parameters_check (void)
 {
-  const struct vram_options *vram = &parameters.vram;
+  const struct parameters *p = &parameters;
 
-  if (vram->size.kind == SIZE_UNSET) {
+  if (p->size.kind == SIZE_UNSET) {
     log_error ("size= is missing: how much VRAM to serve, such as size=7G, "
                "size=80%% or size=max");
     return -1;
   }
   /* A disk that is taken over keeps its size. */
-  if (!parameters.adopt.wanted && vram->size.kind == SIZE_BYTES &&
-      vram->min_size_set && vram->min_size > vram->size.bytes) {
-    log_error ("min-size=%s is more than size=%s", SIZE_STR (vram->min_size),
-               SIZE_STR (vram->size.bytes));
+  if (!parameters.adopt.wanted && p->size.kind == SIZE_BYTES &&
+      p->min_size_set && p->min_size > p->size.bytes) {
+    log_error ("min-size=%s is more than size=%s", SIZE_STR (p->min_size),
+               SIZE_STR (p->size.bytes));
     return -1;
   }
   return 0;

@@ -9,20 +9,31 @@
 #include <stdint.h>
 
 #include "common/memlock.h"
-#include "gpu/vram.h"
+#include "disk/provider.h"
 #include "handover/adopt.h"
 #include "handover/handover.h"
 #include "size.h"
 
 /* What the command line asks for.  Written before nbdkit forks, read later. */
 struct parameters {
-  struct vram_options vram;
+  struct size size;
+  bool min_size_set;  /* else MIN_SIZE_DEFAULT, or the size if that is less */
+  uint64_t min_size;  /* bytes */
+  uint64_t headroom;  /* bytes to leave to other programs */
+  const char *device; /* as for devices_find; NULL: the one with most free */
+  bool scrub;         /* overwrite VRAM when it is given back */
+  unsigned init_wait_ms;   /* how long the driver may take to come up */
+  unsigned gpu_timeout_ms; /* for watchdog_start */
+  struct provider_options copies;
   enum memlock resident;
   enum handover store;
   bool allow_any; /* allow=any: serve clients of any user and any address */
   struct adopt adopt;
 };
 extern struct parameters parameters;
+
+#define STAGING_DEFAULT  (512 * KiB)
+#define MIN_SIZE_DEFAULT (512 * MiB)
 
 /* One line for each parameter, for nbdkit --help. */
 extern char parameters_help[];

@@ -4,8 +4,6 @@
 
 #include <config.h>
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,26 +11,17 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "common/clock.h"
 #include "common/log.h"
-#include "handover/adopt.h"
-#include "handover/handover.h"
-#include "logging.h"
-#include "dump.h"
-#include "parameters.h"
+#include "common/memlock.h"
 #include "disk/blockmap.h"
-#include "gpu/cuda/boost.h"
 #include "disk/disk.h"
-#include "gpu/cuda/device.h"
-#include "gpu/cuda/libcuda.h"
-#include "gpu/vulkan/libvulkan.h"
+#include "dump.h"
+#include "handover/handover.h"
+#include "lifecycle.h"
+#include "logging.h"
+#include "parameters.h"
 #include "peer.h"
 #include "startup.h"
-#include "common/memlock.h"
-#include "disk/superblock.h"
-#include "handover/fdstore.h"
-#include "gpu/vram.h"
-#include "watchdog.h"
 
 /* `make install` knows by this string that a file is this project's. */
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
@@ -42,16 +31,8 @@ static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
  */
 #define MAXIMUM_BLOCK_SIZE (32 * MiB)
 
-static struct vram *vram;
+/* Made after the fork. */
 static struct disk *disk;
-
-/* What a later server has to know of the disk, where it may outlive this one. */
-static struct superblock superblock = SUPERBLOCK_NONE;
-
-/* Whether the disk has been left to a later server, by this one or the one
- * before.
- */
-static bool left;
 
 /* How many clients are connected. */
 static atomic_uint clients;
@@ -61,61 +42,6 @@ static atomic_uint clients;
  */
 static _Thread_local bool thread_ready
     __attribute__ ((tls_model ("initial-exec")));
-
-/* The server is ending, and has told the next one what becomes of the disk. */
-static atomic_bool ending;
-
-/* The GPU is lost, on any thread. */
-static void
-gpu_lost (void *arg)
-{
-  (void) arg;
-  if (superblock.fd != -1)
-    atomic_store (&superblock.shared->lost, clock_boottime_ms ());
-  disk_fail (disk);
-}
-
-/* The watchdog is going to end the process. */
-static void
-give_up (void)
-{
-  startup_end (false);
-  if (left && !atomic_load (&ending) && handover_may_end (&superblock))
-    handover_revoke (&superblock);
-}
-
-/* Give the VRAM back.  The data is gone, unless KEEP. */
-static void
-close_disk (bool keep)
-{
-  atomic_store (&ending, true);
-  watchdog_forget (gpu_lost, NULL);
-  disk_free (disk);
-  disk = NULL;
-  if (vram && !keep)
-    vram_overwrite (vram);
-  vram_close (vram, true);
-  vram = NULL;
-  watchdog_stop ();
-  superblock_close (&superblock);
-  adopt_close (&parameters.adopt);
-}
-
-/* The server ends because it was told to, and so does the disk, if that was who
- * may say so: first of all for those who would take it over.
- */
-static void
-vram_cleanup (void)
-{
-  const bool keep = left && !handover_may_end (&superblock);
-
-  if (keep)
-    log_warning ("told to end, but not by what keeps the disk, which "
-                 "is left to the next server");
-  else if (left)
-    handover_revoke (&superblock);
-  close_disk (keep);
-}
 
 /* Before the first parameter. */
 static void
@@ -146,162 +72,31 @@ vram_config_complete (void)
 /* Requests run in parallel, on one connection and on many. */
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* Before nbdkit forks: find the driver, but do not start it. */
+/* Before nbdkit forks. */
 static int
 vram_get_ready (void)
 {
-  if (libcuda_load () == -1) {
-    log_error ("%s", libcuda_load_error ());
+  if (lifecycle_prepare () == -1)
     return -1;
-  }
-  if (parameters.vram.window != VRAM_MAPPING_NO)
-    libvulkan_prepare ();
   startup_prepare ();
   return 0;
-}
-
-/* Look at the disk that is to be taken over. */
-static int
-find_disk (void)
-{
-  if (!parameters.adopt.wanted)
-    return 0;
-  if (adopt_open (&parameters.adopt, &superblock) == -1)
-    return -1;
-  if (atomic_load (&superblock.shared->ended) != 0) {
-    log_warning ("adopt: the server before this one had given the "
-                 "disk up; starting with a new one");
-    handover_revoke (&superblock);
-    superblock_close (&superblock);
-    adopt_close (&parameters.adopt);
-    return 0;
-  }
-  parameters.vram.adopt = &parameters.adopt;
-  parameters.vram.superblock = &superblock;
-  return 0;
-}
-
-/* Whether the disk is to outlive this process.  Returns -1 after log_error.
- */
-static int
-may_leave (void)
-{
-  const char *reason = NULL;
-
-  if (parameters.store == HANDOVER_NO)
-    return 0;
-  if (!fdstore_exists ())
-    reason = "there is no service manager that keeps descriptors "
-             "(NOTIFY_SOCKET)";
-  else if (vram_chunks (vram)->count == 0)
-    reason = "the driver has no memory that servers can pass on";
-  if (reason == NULL)
-    return 1;
-  if (parameters.store == HANDOVER_YES) {
-    log_error ("store=yes: %s", reason);
-    return -1;
-  }
-  log_debug ("the disk ends with this server: %s", reason);
-  return 0;
-}
-
-/* In VRAM: the disk as it was, or a new one. */
-static int
-make_disk (bool leave)
-{
-  struct superblock_header header;
-
-  if (leave) {
-    vram_describe (vram, &header);
-    if (superblock_create (&superblock, &header) == -1)
-      return -1;
-    vram_save_limits (vram, &superblock);
-  }
-  if (superblock.fd != -1)
-    atomic_store (&superblock.shared->quiet, boost_state ());
-  disk = disk_create (vram, superblock.bits);
-  if (disk == NULL || disk_warm_up (disk) == -1 ||
-      memlock_all (parameters.resident) == -1)
-    return -1;
-  if (leave && handover_begin (vram_chunks (vram), &superblock) == -1) {
-    if (parameters.store == HANDOVER_YES)
-      return -1;
-    log_warning ("the disk ends with this server");
-    leave = false;
-  }
-  left = left || leave;
-  return 0;
-}
-
-/* What the log and the service manager are told of the disk. */
-static void
-tell_disk (bool adopted)
-{
-  char status[256];
-  uint64_t number;
-  int n;
-
-  n = snprintf (status, sizeof status, "serving %s of %s",
-                SIZE_STR (vram_size (vram)), vram_gpu (vram)->name);
-  if (adopted) {
-    number = atomic_fetch_add (&superblock.shared->generation, 1) + 1;
-    snprintf (status + n, sizeof status - (size_t) n,
-              ", server number %" PRIu64 " of this disk", number);
-    log_info ("took over a disk of %s, %s of it in use, as its server "
-              "number %" PRIu64,
-              SIZE_STR (vram_size (vram)), SIZE_STR (disk_used (disk)),
-              number);
-  }
-  fdstore_ready (status);
-}
-
-/* Open the disk.  Returns 0, or -1 after log_error. */
-static int
-start_disk (void)
-{
-  bool adopted;
-  int leave;
-
-  if (memlock_prepare (parameters.resident) == -1 ||
-      watchdog_start (parameters.vram.gpu_timeout_ms, give_up) == -1 ||
-      find_disk () == -1)
-    goto err;
-  adopted = left = parameters.vram.superblock != NULL;
-  vram = vram_open (&parameters.vram);
-  if (vram == NULL)
-    goto err;
-  /* A disk that was taken over is left already. */
-  leave = adopted ? 0 : may_leave ();
-  if (leave == -1 || make_disk (leave) == -1)
-    goto err;
-  adopt_close (&parameters.adopt);
-  /* A disk that is new: if the parent has ended, so does this. */
-  if (left && !adopted && handover_outlive_parent () == -1) {
-    handover_revoke (&superblock);
-    goto err;
-  }
-  peer_no_core_dumps ();
-  if (superblock.fd != -1)
-    atomic_store (&superblock.shared->lost, 0);
-  watchdog_on_lost (gpu_lost, NULL);
-  tell_disk (adopted);
-  return 0;
-
-err:
-  close_disk (parameters.vram.superblock != NULL);
-  return -1;
 }
 
 /* In the process that will serve, before the first client. */
 static int
 vram_after_fork (void)
 {
-  int r;
-
   startup_begin ();
-  r = start_disk ();
-  startup_end (r == 0);
-  return r;
+  disk = lifecycle_start ();
+  startup_end (disk != NULL);
+  return disk ? 0 : -1;
+}
+
+/* After the last request. */
+static void
+vram_cleanup (void)
+{
+  lifecycle_end ();
 }
 
 /* A client is connecting. */
@@ -335,7 +130,7 @@ static int64_t
 vram_get_size (void *handle)
 {
   (void) handle;
-  return (int64_t) vram_size (vram);
+  return (int64_t) disk_size (disk);
 }
 
 /* Any request is served; whole blocks are served best. */
@@ -350,22 +145,15 @@ vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
-/* Which GPU a client got, which of the disk's servers this is where there may be
- * more, and how copies go at this moment; vram-swap status looks for both.
- */
+/* Which GPU a client got, and how copies go; vram-swap status looks for both. */
 static const char *
 vram_export_description (void *handle)
 {
-  char way[VRAM_WAY], number[48] = "";
+  char text[LIFECYCLE_TEXT];
 
   (void) handle;
-  vram_say_way (vram, way);
-  if (superblock.fd != -1)
-    snprintf (number, sizeof number, ", server number %" PRIu64,
-              atomic_load (&superblock.shared->generation));
-  return nbdkit_printf_intern ("VRAM of %s, %s%s, copies %s",
-                               vram_gpu (vram)->name, vram_gpu (vram)->pci,
-                               number, way);
+  lifecycle_describe (text);
+  return nbdkit_printf_intern ("%s", text);
 }
 
 /* VRAM does not turn. */
@@ -412,16 +200,12 @@ vram_can_fast_zero (void *handle)
 
 /* Before anything else in each request.  Returns -1 with errno = EIO when the
  * GPU is lost: also requests that would not touch it must fail then, so that
- * nobody takes the disk for one that still has some of its data.
+ * clients do not rely on what seems to be left.
  */
 static int
 begin_request (void)
 {
-  if (vram_is_lost (vram)) {
-    errno = EIO;
-    return -1;
-  }
-  if (vram_check (vram) == -1)
+  if (disk_check (disk) == -1)
     return -1;
   if (!thread_ready) {
     if (parameters.resident != MEMLOCK_NO) {
@@ -443,7 +227,7 @@ vram_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   if (begin_request () == -1 || disk_read (disk, buf, count, offset) == -1)
     return -1;
   /* The machine may have slept, and VRAM been lost, before it was read. */
-  return vram_check (vram);
+  return disk_check (disk);
 }
 
 /* Write.  FUA needs nothing more. */

@@ -10,24 +10,31 @@
 #include "disk/blockmap.h"
 #include "size.h"
 
+uint64_t
+size_estimate (const struct size *size, uint64_t total)
+{
+  switch (size->kind) {
+  case SIZE_PERCENT:
+    return (uint64_t) ((double) total * size->percent / 100);
+  case SIZE_BYTES:
+    return size->bytes;
+  case SIZE_MAX_FREE:
+  case SIZE_UNSET:
+    break;
+  }
+  return total;
+}
+
 int
 size_resolve (const struct size *size, uint64_t total, uint64_t free,
               uint64_t headroom, uint64_t *bytes)
 {
   uint64_t available = free > headroom ? free - headroom : 0, unit;
 
-  switch (size->kind) {
-  case SIZE_PERCENT:
-    *bytes = (uint64_t) ((double) total * size->percent / 100);
-    break;
-  case SIZE_BYTES:
-    *bytes = size->bytes;
-    break;
-  case SIZE_MAX_FREE:
-  case SIZE_UNSET:
+  if (size->kind == SIZE_PERCENT || size->kind == SIZE_BYTES)
+    *bytes = size_estimate (size, total);
+  else
     *bytes = available > SIZE_RESERVE ? available - SIZE_RESERVE : 0;
-    break;
-  }
   if (*bytes > total) {
     log_error ("size=%s is more than the %s of VRAM that the GPU has; "
                "size=max takes all that is free, size=80%% a share",

@@ -10,17 +10,17 @@
 
 #include "common/units.h"
 
-/* What VRAM is allocated in, when the driver does not ask for more. */
+/* VRAM is allocated in multiples of this, or of more where a driver asks so. */
 #define GRANULARITY (2 * MiB)
 
-/* What size=max leaves of free VRAM beside the disk and the headroom: streams,
- * events and the window take some when the disk has theirs already.
+/* What size=max leaves of free VRAM beside the disk and the headroom: mappings
+ * take some when the disk has its VRAM already.
  */
 #define SIZE_RESERVE (32 * MiB)
 
 /* A size before the GPU is known. */
 struct size {
-  enum { SIZE_UNSET, SIZE_BYTES, SIZE_PERCENT, SIZE_MAX_FREE } kind;
+  enum size_kind { SIZE_UNSET, SIZE_BYTES, SIZE_PERCENT, SIZE_MAX_FREE } kind;
   uint64_t bytes; /* SIZE_BYTES */
   double percent; /* SIZE_PERCENT: of all VRAM that the GPU has; (0, 100] */
 };
@@ -33,5 +33,10 @@ struct size {
  */
 extern int size_resolve (const struct size *size, uint64_t total,
                          uint64_t free, uint64_t headroom, uint64_t *bytes);
+
+/* How many bytes SIZE means, about and at most, before it is known how many are
+ * free.
+ */
+extern uint64_t size_estimate (const struct size *size, uint64_t total);
 
 #endif /* VRAM_SIZE_H */

@@ -25,22 +25,22 @@
 #define WARM_UP_BLOCKS 8
 
 struct disk {
-  struct vram *vram;
+  const struct slots *slots;
   struct blockmap *map;
 };
 
 static const char zeros[BLOCK_SIZE];
 
 struct disk *
-disk_create (struct vram *vram, void *map_bits)
+disk_create (const struct slots *slots, void *map_bits)
 {
   struct disk *disk;
 
   disk = calloc (1, sizeof *disk);
   if (disk == NULL)
     goto err;
-  disk->vram = vram;
-  disk->map = blockmap_create (vram_size (vram) / BLOCK_SIZE, map_bits);
+  disk->slots = slots;
+  disk->map = blockmap_create (slots->size / BLOCK_SIZE, map_bits);
   if (disk->map == NULL)
     goto err;
   return disk;
@@ -131,7 +131,7 @@ copy_blocks (struct disk *disk, const char *buf, uint64_t first,
 
   if (claim_blocks (disk, first, count, &claim) == -1)
     return -1;
-  r = vram_write (disk->vram, buf, count * BLOCK_SIZE, first * BLOCK_SIZE);
+  r = slots_write (disk->slots, buf, count * BLOCK_SIZE, first * BLOCK_SIZE);
   if (r == 0)
     blockmap_publish (disk->map, &claim);
   else
@@ -175,7 +175,7 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
   if (claim_blocks (disk, block, 1, &claim) == -1)
     return -1;
   if (blockmap_has_data (disk->map, block)) {
-    r = vram_write (disk->vram, buf, count, offset);
+    r = slots_write (disk->slots, buf, count, offset);
     blockmap_release (disk->map, &claim);
     return r;
   }
@@ -183,7 +183,7 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
   /* What VRAM holds around the part is not this disk's data. */
   memset (whole, 0, sizeof whole);
   memcpy (whole + offset % BLOCK_SIZE, buf, count);
-  r = vram_write (disk->vram, whole, sizeof whole, block * BLOCK_SIZE);
+  r = slots_write (disk->slots, whole, sizeof whole, block * BLOCK_SIZE);
   if (r == 0)
     blockmap_publish (disk->map, &claim);
   else
@@ -276,8 +276,8 @@ read_span (struct disk *disk, struct span *span, char *buf, uint64_t offset)
 {
   if (span->start == span->end)
     return 0;
-  if (vram_read (disk->vram, buf + (span->start - offset),
-                 span->end - span->start, span->start) == -1)
+  if (slots_read (disk->slots, buf + (span->start - offset),
+                  span->end - span->start, span->start) == -1)
     return -1;
   for (unsigned i = 0; i < span->gaps; ++i)
     memset (buf + (span->gap[i].start - offset), 0,
@@ -335,6 +335,20 @@ disk_extent (const struct disk *disk, uint64_t offset, uint64_t end,
 }
 
 uint64_t
+disk_size (const struct disk *disk)
+{
+  return disk->slots->size;
+}
+
+int
+disk_check (const struct disk *disk)
+{
+  struct provider *p = disk->slots->provider;
+
+  return p->f->check (p);
+}
+
+uint64_t
 disk_used (const struct disk *disk)
 {
   return blockmap_count (disk->map) * BLOCK_SIZE;
@@ -344,7 +358,7 @@ disk_used (const struct disk *disk)
 static uint64_t
 find_free_blocks (const struct disk *disk, uint64_t wanted, uint64_t *first)
 {
-  const uint64_t blocks = vram_size (disk->vram) / BLOCK_SIZE;
+  const uint64_t blocks = disk->slots->size / BLOCK_SIZE;
   uint64_t best = 0, n;
   bool data;
 
@@ -363,11 +377,12 @@ find_free_blocks (const struct disk *disk, uint64_t wanted, uint64_t *first)
  * this process dies.
  */
 static int
-try_requests (struct vram *vram, char *buf, uint64_t first, uint64_t count)
+try_requests (const struct slots *slots, char *buf, uint64_t first,
+              uint64_t count)
 {
   const uint64_t offset = first * BLOCK_SIZE;
   uint32_t bytes = (uint32_t) (count * BLOCK_SIZE);
-  struct disk *disk = disk_create (vram, NULL);
+  struct disk *disk = disk_create (slots, NULL);
   int r = -1;
 
   if (disk == NULL)
@@ -398,7 +413,7 @@ disk_warm_up (struct disk *disk)
     return -1;
   }
   count = find_free_blocks (disk, WARM_UP_BLOCKS, &first);
-  r = count > 0 ? try_requests (disk->vram, buf, first, count)
+  r = count > 0 ? try_requests (disk->slots, buf, first, count)
                 : disk_read (disk, buf, BLOCK_SIZE, 0);
   free (buf);
   return r;

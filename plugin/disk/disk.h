@@ -8,15 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/vram.h"
+#include "disk/slots.h"
 
-/* A disk of vram_size bytes that reads as zeros until written. */
+/* A disk that reads as zeros until written. */
 struct disk;
 
-/* Make a disk in VRAM, which stays the caller's.  MAP_BITS is memory for the
+/* Make a disk in SLOTS, which stay the caller's.  MAP_BITS is memory for the
  * block map as for blockmap_create.  Returns NULL after log_error.
  */
-extern struct disk *disk_create (struct vram *vram, void *map_bits);
+extern struct disk *disk_create (const struct slots *slots, void *map_bits);
 
 /* Send requests of every kind to VRAM where the disk holds no data, so that all
  * that they need is there before they are in a hurry; a full disk is only read.
@@ -33,7 +33,7 @@ extern void disk_free (struct disk *disk);
 
 /* Everything below: COUNT bytes at OFFSET, both unaligned if need be, within
  * the disk; any thread.  Requests that overlap while both are under way happen
- * in some order, block by block.  Return 0, or -1 with errno = EIO after the
+ * in any order, byte by byte.  Return 0, or -1 with errno = EIO after the
  * log has been told.
  */
 extern int
@@ -55,7 +55,11 @@ extern void disk_trim (struct disk *disk, uint32_t count, uint64_t offset);
 extern uint64_t disk_extent (const struct disk *disk, uint64_t offset,
                              uint64_t end, bool *hole);
 
-/* How many bytes hold data. */
+/* How many bytes there are, and how many of them hold data. */
+extern uint64_t disk_size (const struct disk *disk);
 extern uint64_t disk_used (const struct disk *disk);
+
+/* Whether the GPU still holds the data; as the provider's check. */
+extern int disk_check (const struct disk *disk);
 
 #endif /* VRAM_DISK_H */

@@ -111,6 +111,7 @@ find_fault (const struct superblock_header *header, uint64_t size)
       header->disk_size > header->allocated || header->chunk_count == 0 ||
       header->chunk_count > CHUNKS_MAX || header->chunk_size == 0 ||
       header->chunk_size % BLOCK_SIZE != 0 ||
+      (header->chunk_size & (header->chunk_size - 1)) != 0 ||
       (header->allocated - 1) / header->chunk_size + 1 != header->chunk_count)
     return "its sizes do not fit each other";
   if (size != superblock_size (header->disk_size))

@@ -28,7 +28,7 @@ struct superblock_header {
   uint64_t disk_size;  /* bytes */
   uint64_t asked;      /* bytes that size= asked for, 0 unless it said bytes */
   uint64_t allocated;  /* bytes of all chunks, which are in order */
-  uint64_t chunk_size; /* bytes of each chunk but the last */
+  uint64_t chunk_size; /* bytes of each chunk but the last, a power of two */
   uint32_t chunk_count;
   uint32_t reserved;
   uint8_t gpu[16];   /* UUID */

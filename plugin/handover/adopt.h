@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "gpu/cuda/chunk.h"
 #include "disk/superblock.h"
 
 /* What the descriptors are called while somebody keeps them: the superblock, and

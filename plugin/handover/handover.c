@@ -14,7 +14,6 @@
 #include "common/log.h"
 #include "handover/adopt.h"
 #include "handover/handover.h"
-#include "gpu/cuda/context.h"
 #include "handover/fdstore.h"
 
 static pid_t parent;
@@ -29,16 +28,15 @@ handover_load (void)
 }
 
 static int
-put_chunk (const struct chunks *chunks, size_t i)
+put_chunk (const struct slots *slots, size_t i)
 {
-  char name[ADOPT_NAME_MAX];
-  CUresult error;
+  struct provider *p = slots->provider;
+  char name[ADOPT_NAME_MAX], reason[PROVIDER_REASON];
   int fd, r;
 
-  fd = chunk_export (chunks, i, &error);
+  fd = p->f->export(p, slots->chunk[i], reason);
   if (fd == -1) {
-    log_error ("VRAM cannot be exported: " CUDA_WORDS,
-               CUDA_WORDS_ARGS (error));
+    log_error ("cannot export chunk %zu of %u: %s", i, slots->count, reason);
     return -1;
   }
   snprintf (name, sizeof name, ADOPT_CHUNK_NAME, i);
@@ -48,11 +46,10 @@ put_chunk (const struct chunks *chunks, size_t i)
 }
 
 int
-handover_begin (const struct chunks *chunks,
-                const struct superblock *superblock)
+handover_begin (const struct slots *slots, const struct superblock *superblock)
 {
-  for (size_t i = 0; i < chunks->count; ++i)
-    if (put_chunk (chunks, i) == -1)
+  for (size_t i = 0; i < slots->count; ++i)
+    if (put_chunk (slots, i) == -1)
       goto err;
   /* Last: with this one the disk is complete. */
   if (fdstore_put (ADOPT_SUPERBLOCK_NAME, superblock->fd) == -1 ||

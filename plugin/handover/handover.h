@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "gpu/cuda/chunk.h"
+#include "disk/slots.h"
 #include "disk/superblock.h"
 
 /* store=auto|yes|no: whether the service manager is handed the disk. */
@@ -17,11 +17,11 @@ enum handover {
   HANDOVER_NO,
 };
 
-/* Hand STATE and all CHUNKS to the store, and wait until it has them: from then
- * on the disk outlives this process.  Returns 0, or -1 after log_error; the
+/* Hand SUPERBLOCK and all chunks of SLOTS to the store, and wait until it has
+ * them: from then on the disk outlives this process.  Returns 0, or -1 after log_error; the
  * store then has nothing.
  */
-extern int handover_begin (const struct chunks *chunks,
+extern int handover_begin (const struct slots *slots,
                            const struct superblock *superblock);
 
 /* To be called when the plugin is loaded, for handover_outlive_parent: who has

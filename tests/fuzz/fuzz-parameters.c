@@ -7,7 +7,7 @@
 #include "../../plugin/parameters.c"
 
 #include "../unit/nbdkit-stubs.h"
-#include "gpu/cuda/device.h"
+#include "gpu/devices.h"
 #include "fuzz.h"
 
 static const char *const keys[] = {
@@ -36,20 +36,22 @@ take_line (struct input *input, char *buf, size_t size)
 static void
 check_options (void)
 {
-  const struct vram_options *options = &parameters.vram;
+  const struct provider_options *copies = &parameters.copies;
   uint64_t bytes;
 
-  MUST (options->lanes <= DMA_QUEUES_MAX);
-  MUST (options->staging >= STAGING_MIN && options->staging <= STAGING_MAX);
-  MUST (options->staging % STAGING_MIN == 0);
-  MUST (options->gpu_timeout_ms >= 1000 && options->gpu_timeout_ms <= 3600000);
-  MUST (options->window <= VRAM_MAPPING_NO &&
+  MUST (copies->queues <= DMA_QUEUES_MAX);
+  MUST (copies->staging >= STAGING_MIN && copies->staging <= STAGING_MAX);
+  MUST (copies->staging % STAGING_MIN == 0);
+  MUST (parameters.gpu_timeout_ms >= 1000 &&
+        parameters.gpu_timeout_ms <= 3600000);
+  MUST (copies->mapping <= MAPPING_NO &&
         parameters.resident <= MEMLOCK_REQUIRED);
-  MUST (!options->min_size_set || options->min_size >= BLOCK_SIZE);
-  MUST (options->size.kind != SIZE_BYTES || options->size.bytes >= BLOCK_SIZE);
-  MUST (options->size.kind != SIZE_PERCENT ||
-        (options->size.percent > 0 && options->size.percent <= 100));
-  if (size_resolve (&options->size, 8 * GiB, 6 * GiB, options->headroom,
+  MUST (!parameters.min_size_set || parameters.min_size >= BLOCK_SIZE);
+  MUST (parameters.size.kind != SIZE_BYTES ||
+        parameters.size.bytes >= BLOCK_SIZE);
+  MUST (parameters.size.kind != SIZE_PERCENT ||
+        (parameters.size.percent > 0 && parameters.size.percent <= 100));
+  if (size_resolve (&parameters.size, 8 * GiB, 6 * GiB, parameters.headroom,
                     &bytes) == 0)
     MUST (bytes <= 8 * GiB && bytes % BLOCK_SIZE == 0);
 }
@@ -87,10 +89,8 @@ static void
 forget_parameters (void)
 {
   parameters = (struct parameters){
-    .vram = {
-      .staging = VRAM_STAGING_DEFAULT,
-      .gpu_timeout_ms = 20000,
-    },
+    .gpu_timeout_ms = 20000,
+    .copies = { .staging = STAGING_DEFAULT },
     .resident = MEMLOCK_AUTO,
   };
   memset (given, 0, sizeof given);

@@ -5,12 +5,15 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "disk/blockmap.h"
 #include "disk/disk.h"
+#include "disk/slots.h"
 #include "fuzz.h"
+#include "memory-provider.h"
 
 /* More than a claim can cover. */
 #define BLOCKS_MAX (CLAIM_BLOCKS + 40)
@@ -19,54 +22,24 @@
 /* Longest request: crosses a claim's length and goes on. */
 #define LONGEST ((CLAIM_BLOCKS + 8) * BLOCK_SIZE)
 
-/* VRAM that is memory, in place of vram.c.  What was there before the disk is
- * not zeros, and a copy that fails has moved a part of its bytes.
- */
-struct vram {
-  uint64_t size;
-  unsigned reads, writes;
-  unsigned fail_after; /* copies that go well until one fails; 0: none fails */
-  size_t fail_part;    /* how many bytes that one moves */
-  unsigned char bytes[BYTES_MAX];
-};
+/* A copy that fails has moved a part of its bytes. */
+static struct memory_provider vram;
+static struct slots slots;
+static uint64_t size;
+static unsigned fail_after; /* copies that go well until one fails; 0: none */
+static size_t fail_part;    /* how many bytes that one moves */
 
-static struct vram vram;
 static unsigned char model[BYTES_MAX];
 static unsigned char buffer[LONGEST], before[LONGEST];
 static uint64_t map_bits[BLOCKS_MAX / 64 + 1];
 
-uint64_t
-vram_size (const struct vram *v)
+static size_t
+before_copy (bool write, size_t count)
 {
-  return v->size;
-}
-
-static int
-copy (struct vram *v, void *to, const void *from, size_t count)
-{
-  if (v->fail_after > 0 && --v->fail_after == 0) {
-    memcpy (to, from, v->fail_part < count ? v->fail_part : count);
-    errno = EIO;
-    return -1;
-  }
-  memcpy (to, from, count);
-  return 0;
-}
-
-int
-vram_read (struct vram *v, void *buf, size_t count, uint64_t offset)
-{
-  MUST (count > 0 && offset <= v->size && count <= v->size - offset);
-  v->reads++;
-  return copy (v, buf, v->bytes + offset, count);
-}
-
-int
-vram_write (struct vram *v, const void *buf, size_t count, uint64_t offset)
-{
-  MUST (count > 0 && offset <= v->size && count <= v->size - offset);
-  v->writes++;
-  return copy (v, v->bytes + offset, buf, count);
+  (void) write;
+  if (fail_after > 0 && --fail_after == 0)
+    return fail_part < count ? fail_part : count - 1;
+  return count;
 }
 
 /* ---- */
@@ -76,7 +49,7 @@ static struct disk *disk;
 static void
 create (bool own_bits)
 {
-  disk = disk_create (&vram, own_bits ? NULL : map_bits);
+  disk = disk_create (&slots, own_bits ? NULL : map_bits);
   MUST (disk != NULL);
 }
 
@@ -95,8 +68,8 @@ check_all (void)
 {
   uint64_t n;
 
-  for (uint64_t at = 0; at < vram.size; at += n) {
-    n = vram.size - at < LONGEST ? vram.size - at : LONGEST;
+  for (uint64_t at = 0; at < size; at += n) {
+    n = size - at < LONGEST ? size - at : LONGEST;
     memset (buffer, 0xee, n);
     MUST (disk_read (disk, buffer, (uint32_t) n, at) == 0);
     MUST (memcmp (buffer, model + at, n) == 0);
@@ -119,12 +92,12 @@ check_extents (uint64_t offset, uint64_t end)
       continue;
     }
     MUST (is_zeros (at, n));
-    reads = vram.reads;
+    reads = atomic_load (&vram.reads);
     MUST (disk_read (disk, buffer, (uint32_t) (n < LONGEST ? n : LONGEST),
                      at) == 0);
-    MUST (vram.reads == reads);
+    MUST (atomic_load (&vram.reads) == reads);
   }
-  if (offset == 0 && end == vram.size)
+  if (offset == 0 && end == size)
     MUST (disk_used (disk) == used);
 }
 
@@ -181,7 +154,7 @@ choose_range (struct input *input, uint64_t *offset, uint32_t *count)
 
   *offset = (how & 1 ? take_number (input, 3)
                      : (uint64_t) take_number (input, 2) * BLOCK_SIZE) %
-            vram.size;
+            size;
   if (how & 2)
     *count = take_byte (input);
   else if (how & 4)
@@ -194,10 +167,10 @@ choose_range (struct input *input, uint64_t *offset, uint32_t *count)
     *offset ^= 1;
   if (*count == 0)
     *count = 1;
-  if (*offset >= vram.size)
-    *offset = vram.size - 1;
-  if (*count > vram.size - *offset)
-    *count = (uint32_t) (vram.size - *offset);
+  if (*offset >= size)
+    *offset = size - 1;
+  if (*count > size - *offset)
+    *count = (uint32_t) (size - *offset);
   if (*count > LONGEST)
     *count = LONGEST;
 }
@@ -208,7 +181,7 @@ do_write (struct input *input, uint64_t offset, uint32_t count)
   fill_buffer (input, count, offset);
   memcpy (before, model + offset, count);
   if (disk_write (disk, buffer, count, offset) == -1) {
-    MUST (errno == EIO && vram.fail_after == 0);
+    MUST (errno == EIO && fail_after == 0);
     accept_either (offset, count);
   }
   else
@@ -224,7 +197,7 @@ do_zero (uint64_t offset, uint32_t count)
   memcpy (before, model + offset, count);
   memset (buffer, 0, count);
   if (disk_zero (disk, count, offset) == -1) {
-    MUST (errno == EIO && vram.fail_after == 0);
+    MUST (errno == EIO && fail_after == 0);
     accept_either (offset, count);
     return;
   }
@@ -241,10 +214,10 @@ do_trim (uint64_t offset, uint32_t count)
 {
   uint64_t first = (offset + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
   uint64_t end = (offset + count) / BLOCK_SIZE * BLOCK_SIZE;
-  unsigned copies = vram.reads + vram.writes;
+  unsigned copies = atomic_load (&vram.reads) + atomic_load (&vram.writes);
 
   disk_trim (disk, count, offset);
-  MUST (vram.reads + vram.writes == copies);
+  MUST (atomic_load (&vram.reads) + atomic_load (&vram.writes) == copies);
   if (first < end) {
     bool hole;
 
@@ -258,7 +231,7 @@ do_read (uint64_t offset, uint32_t count)
 {
   memset (buffer, 0xee, count);
   if (disk_read (disk, buffer, count, offset) == -1)
-    MUST (errno == EIO && vram.fail_after == 0);
+    MUST (errno == EIO && fail_after == 0);
   else
     MUST (memcmp (buffer, model + offset, count) == 0);
 }
@@ -292,13 +265,13 @@ step (struct input *input)
     check_extents (offset, offset + count);
     break;
   case 11: /* one of the next requests fails on the way */
-    vram.fail_after = 1 + take_byte (input) % 3;
-    vram.fail_part = take_number (input, 2);
+    fail_after = 1 + take_byte (input) % 3;
+    fail_part = take_number (input, 2);
     return;
   default:
     do_read (offset, count);
   }
-  vram.fail_after = what % 16 == 11 ? vram.fail_after : 0;
+  fail_after = what % 16 == 11 ? fail_after : 0;
 }
 
 /* The next process takes up the bits that the last one left. */
@@ -310,18 +283,20 @@ restart (void)
 }
 
 int
-LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+LLVMFuzzerTestOneInput (const uint8_t *data, size_t data_size)
 {
   static const uint32_t sizes[] = { 1, 3, 64, 70, 130, 70, 20 };
-  struct input input = { data, size };
+  struct input input = { data, data_size };
   uint8_t how = take_byte (&input);
   bool own_bits = how & 8;
 
   /* The large one takes as long as a hundred others. */
-  vram.size = how >= 0xf0 ? BYTES_MAX : sizes[how % 7] * (uint64_t) BLOCK_SIZE;
-  vram.reads = vram.writes = vram.fail_after = 0;
-  memset (vram.bytes, 0xa5, vram.size);
-  memset (model, 0, vram.size);
+  size = how >= 0xf0 ? BYTES_MAX : sizes[how % 7] * (uint64_t) BLOCK_SIZE;
+  fail_after = 0;
+  memory_provider_begin (&vram, 16 * BLOCK_SIZE, BYTES_MAX);
+  vram.before = before_copy;
+  MUST (slots_allocate (&slots, &vram.provider, size, size, 0) == 0);
+  memset (model, 0, size);
   memset (map_bits, 0, sizeof map_bits);
   create (own_bits);
   for (unsigned i = 0; input.left > 0 && i < 200; ++i) {
@@ -329,9 +304,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     if (!own_bits && i % 16 == 15)
       restart ();
   }
-  vram.fail_after = 0;
+  fail_after = 0;
   check_all ();
-  check_extents (0, vram.size);
+  check_extents (0, size);
   disk_free (disk);
+  slots_free (&slots);
   return 0;
 }

@@ -19,6 +19,8 @@
 #include "gpu/cuda/context.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/libcuda.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
 #include "common/units.h"
 
 #define MARKER     16
@@ -135,8 +137,9 @@ main (int argc, char *argv[])
     return 77;
   if (devices_list (&gpus) == -1)
     return 2;
-  gpu = argc > 2 ? devices_find (&gpus, argv[2]) : devices_most_free (&gpus);
-  if (gpu && cuda_open (&cuda, gpu->device) == 0) {
+  gpu = argc > 2 ? devices_find (&gpus, argv[2])
+                 : devices_most_free (&cuda_provider, &gpus);
+  if (gpu && device_open (gpu, &cuda) == 0) {
     status = look (argv[1]);
     cuda_close (&cuda);
   }

@@ -1,15 +1,15 @@
-/* nbdkit-vram: tries whether the window and the lanes agree on what VRAM holds
+/* nbdkit-vram: tries whether the mapping and DMA agree on what VRAM holds
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Threads in pairs hand pieces of VRAM to and fro: one writes by the window or
- * by a lane, tells the other, and that one reads by the window or by a lane
- * what it has to find there.  Every mix, with sizes and alignments of all
- * kinds, on two CPUs or on one.  route.h says why they must agree; this program
- * tries it on the GPU that is there.
+/* Threads in pairs hand pieces of VRAM to and fro: one writes through the CPU's
+ * mapping or by DMA, tells the other, and that one reads by either path what it
+ * must find there.  Every mix, with sizes and alignments of all kinds, on two
+ * CPUs or on one.  copy.h says why they must agree; this program tries it on
+ * the machine's GPU.
  *
  * Exit status: 0 they agreed, 1 they did not or something failed, 77 there is
- * no GPU or no window.
+ * no GPU or no mapping.
  */
 
 #include <config.h>
@@ -31,27 +31,30 @@
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/dma.h"
 #include "gpu/vulkan/libvulkan.h"
+#include "gpu/calibrate.h"
 #include "gpu/copy.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
 #include "common/units.h"
 #include "gpu/wccopy.h"
 #include "gpu/vulkan/mapping.h"
 
 #define PAIRS_MAX   32
+#define CHUNK       (64 * MiB)
 #define AREA        (512 * KiB) /* of VRAM, each pair's own */
 #define LARGEST     (128 * KiB) /* of one copy */
 #define SKIP        77
 #define RESTS       10
 #define REST_PROBES 5
 
-enum way { WINDOW, LANE };
-static const char *const way_names[] = { "window", "lane" };
+enum path { MAPPING, DMA };
+static const char *const path_names[] = { "mapping", "dma" };
 
 static struct devices gpus;
 static struct cuda cuda;
-static struct chunks chunks;
-static struct dma_queues *lanes;
-static struct mapping *window;
-static struct copier route;
+static struct cuda_chunk *chunks;
+static size_t chunk_count;
+static struct copier copier;
 
 /* Results: copies written by one way and read by another, [writer][reader]. */
 static _Atomic uint64_t rounds[2][2], mismatches[2][2], refused;
@@ -73,7 +76,7 @@ struct piece {
   uint64_t offset;
   uint32_t count;
   uint32_t serial; /* what was written follows from it */
-  enum way writer;
+  enum path writer;
 };
 
 struct pair {
@@ -112,23 +115,28 @@ fill (unsigned char *buf, const struct piece *piece)
   }
 }
 
-/* Returns whether it was done by WAY: the window may refuse. */
+/* Copy within one chunk.  Returns whether it was done by PATH: the mapping may
+ * refuse.
+ */
 static bool
-copy (enum way way, bool write, void *buf, uint64_t offset, size_t count)
+copy (enum path path, bool write, void *buf, uint64_t offset, size_t count)
 {
+  const struct cuda_chunk *chunk = &chunks[offset / CHUNK];
+  const struct chunk_mapping *mapping = &chunk->mapping;
   int r;
 
-  if (way == WINDOW) {
-    r = write ? mapping_write (window, offset, buf, count)
-              : mapping_read (window, buf, offset, count);
+  offset %= CHUNK;
+  if (path == MAPPING) {
+    r = write ? mapping_write (copier.mapping, mapping, offset, buf, count)
+              : mapping_read (copier.mapping, mapping, buf, offset, count);
     if (r == -1)
       atomic_fetch_add (&refused, 1);
     return r == 0;
   }
-  r = write ? dma_write (lanes, chunks.base + offset, buf, count)
-            : dma_read (lanes, buf, chunks.base + offset, count);
+  r = write ? dma_write (copier.queues, chunk->address + offset, buf, count)
+            : dma_read (copier.queues, buf, chunk->address + offset, count);
   if (r == -1)
-    give_up (1, "a lane failed");
+    give_up (1, "DMA failed");
   return true;
 }
 
@@ -150,11 +158,11 @@ choose_piece (const struct pair *pair, struct piece *piece, uint64_t *state)
         pair->base + next_random (state) % (AREA - piece->count + 1);
   }
   piece->serial++;
-  piece->writer = next_random (state) & 1 ? WINDOW : LANE;
+  piece->writer = next_random (state) & 1 ? MAPPING : DMA;
 }
 
 static void
-check_piece (const struct piece *piece, enum way reader, unsigned char *seen,
+check_piece (const struct piece *piece, enum path reader, unsigned char *seen,
              unsigned char *expected)
 {
   uint32_t i = 0;
@@ -170,9 +178,9 @@ check_piece (const struct piece *piece, enum way reader, unsigned char *seen,
     return;
   if (atomic_fetch_add (&mismatches[piece->writer][reader], 1) < 10)
     fprintf (stderr,
-             "written by the %s, read by the %s: %u bytes at 0x%llx differ "
+             "written by %s, read by %s: %u bytes at 0x%llx differ "
              "from byte %u on: 0x%02x instead of 0x%02x\n",
-             way_names[piece->writer], way_names[reader], piece->count,
+             path_names[piece->writer], path_names[reader], piece->count,
              (unsigned long long) piece->offset, i, seen[i], expected[i]);
 }
 
@@ -216,7 +224,7 @@ write_pieces (void *arg)
       break;
     /* By the thread that wrote, or by the other. */
     if (next_random (&state) % 4 == 0)
-      check_piece (&pair->piece, next_random (&state) & 1 ? WINDOW : LANE,
+      check_piece (&pair->piece, next_random (&state) & 1 ? MAPPING : DMA,
                    seen, buf);
     else
       atomic_fetch_add_explicit (&pair->turn, 1, memory_order_release);
@@ -235,7 +243,7 @@ read_pieces (void *arg)
   unsigned char *buf = buffer (), *seen = buffer ();
 
   while (wait_turn (pair, 1)) {
-    check_piece (&pair->piece, next_random (&state) & 1 ? WINDOW : LANE, seen,
+    check_piece (&pair->piece, next_random (&state) & 1 ? MAPPING : DMA, seen,
                  buf);
     atomic_fetch_add_explicit (&pair->turn, 1, memory_order_release);
   }
@@ -255,10 +263,8 @@ try_coherence (double seconds, unsigned count)
   for (unsigned i = 0; i < count; ++i) {
     pairs[i].number = i;
     pairs[i].until = until;
-    /* Spread over the chunks; every other area lies across two chunks. */
-    pairs[i].base = i * chunks.chunk_size / 2;
-    if (i % 2 == 0 && i > 0)
-      pairs[i].base -= AREA / 2;
+    /* Spread over the chunks. */
+    pairs[i].base = i * CHUNK / 2;
     if (pthread_create (&pairs[i].threads[0], NULL, write_pieces, &pairs[i]) ||
         pthread_create (&pairs[i].threads[1], NULL, read_pieces, &pairs[i]))
       give_up (1, "pthread_create failed");
@@ -267,10 +273,10 @@ try_coherence (double seconds, unsigned count)
     pthread_join (pairs[i].threads[0], NULL);
     pthread_join (pairs[i].threads[1], NULL);
   }
-  for (enum way writer = WINDOW; writer <= LANE; ++writer)
-    for (enum way reader = WINDOW; reader <= LANE; ++reader) {
+  for (enum path writer = MAPPING; writer <= DMA; ++writer)
+    for (enum path reader = MAPPING; reader <= DMA; ++reader) {
       printf ("coherence write=%s read=%s rounds=%llu mismatches=%llu\n",
-              way_names[writer], way_names[reader],
+              path_names[writer], path_names[reader],
               (unsigned long long) rounds[writer][reader],
               (unsigned long long) mismatches[writer][reader]);
       if (mismatches[writer][reader] > 0 || rounds[writer][reader] == 0)
@@ -280,12 +286,12 @@ try_coherence (double seconds, unsigned count)
   return agreed && refused == 0;
 }
 
-/* How long one copy takes after a rest of MS; with KEEP the window is read
+/* How long one copy takes after a rest of MS; with KEEP the mapping is read
  * every millisecond meanwhile, by which one sees whether that keeps the GPU
  * from resting.
  */
 static double
-time_after_rest (unsigned ms, bool keep, enum way way, bool write,
+time_after_rest (unsigned ms, bool keep, enum path path, bool write,
                  size_t count, unsigned char *buf)
 {
   double took[REST_PROBES], t;
@@ -293,15 +299,15 @@ time_after_rest (unsigned ms, bool keep, enum way way, bool write,
   unsigned i, j;
 
   for (i = 0; i < REST_PROBES; ++i) {
-    copy (LANE, false, buf, 0, 4 * KiB);
-    copy (way, write, buf, 0, count);
+    copy (DMA, false, buf, 0, 4 * KiB);
+    copy (path, write, buf, 0, count);
     for (j = 0; j < ms; ++j) {
       if (keep)
-        copy (WINDOW, false, buf, AREA, 4 * KiB);
+        copy (MAPPING, false, buf, AREA, 4 * KiB);
       clock_sleep_us (1000);
     }
     start = clock_ns ();
-    copy (way, write, buf, 0, count);
+    copy (path, write, buf, 0, count);
     t = (double) (clock_ns () - start) / 1000;
     /* cppcheck-suppress uninitvar */
     for (j = i; j > 0 && took[j - 1] > t; --j)
@@ -319,24 +325,24 @@ try_rests (void)
   };
   static const struct {
     const char *name;
-    enum way way;
+    enum path path;
     bool write, keep;
     size_t count;
   } columns[] = {
-    { "w-read-4K", WINDOW, false, false, 4 * KiB },
-    { "l-read-4K", LANE, false, false, 4 * KiB },
-    { "w-read-32K", WINDOW, false, false, 32 * KiB },
-    { "l-read-32K", LANE, false, false, 32 * KiB },
-    { "w-write-4K", WINDOW, true, false, 4 * KiB },
-    { "l-write-4K", LANE, true, false, 4 * KiB },
-    { "l-read-4K/kept", LANE, false, true, 4 * KiB },
+    { "m-read-4K", MAPPING, false, false, 4 * KiB },
+    { "d-read-4K", DMA, false, false, 4 * KiB },
+    { "m-read-32K", MAPPING, false, false, 32 * KiB },
+    { "d-read-32K", DMA, false, false, 32 * KiB },
+    { "m-write-4K", MAPPING, true, false, 4 * KiB },
+    { "d-write-4K", DMA, true, false, 4 * KiB },
+    { "d-read-4K/kept", DMA, false, true, 4 * KiB },
   };
   unsigned char *buf = buffer ();
 
   memset (buf, 1, LARGEST);
-  copy (LANE, true, buf, 0, LARGEST);
-  copy (LANE, true, buf, AREA, LARGEST);
-  printf ("median us after a rest; /kept: the window was read meanwhile\n");
+  copy (DMA, true, buf, 0, LARGEST);
+  copy (DMA, true, buf, AREA, LARGEST);
+  printf ("median us after a rest; /kept: the mapping was read meanwhile\n");
   printf ("%8s", "rest-ms");
   for (size_t c = 0; c < sizeof columns / sizeof columns[0]; ++c)
     printf (" %14s", columns[c].name);
@@ -345,7 +351,7 @@ try_rests (void)
     printf ("%8u", rests[i]);
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; ++c)
       printf (" %14.1f",
-              time_after_rest (rests[i], columns[c].keep, columns[c].way,
+              time_after_rest (rests[i], columns[c].keep, columns[c].path,
                                columns[c].write, columns[c].count, buf));
     printf ("\n");
     fflush (stdout);
@@ -357,7 +363,7 @@ static void
 usage (FILE *stream)
 {
   fprintf (stream,
-           "Try whether the window and the lanes agree on what VRAM holds.\n"
+           "Try whether the mapping and DMA agree on what VRAM holds.\n"
            "usage: window-coherence [OPTION]...\n"
            "  -d SECONDS  how long (10)\n"
            "  -p PAIRS    pairs of threads (4)\n"
@@ -384,9 +390,10 @@ parse (const char *text, unsigned long least, unsigned long most)
 static void
 open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
 {
-  char reason[MAPPING_REASON];
+  char reason[PROVIDER_REASON];
   const struct device *gpu;
-  int r;
+  const char *what;
+  int r = 0, fd;
 
   libvulkan_prepare ();
   if (libcuda_load () == -1)
@@ -395,36 +402,56 @@ open_all (const char *spec, uint64_t size, unsigned pairs, const char *name)
     give_up (SKIP, "%s", cuda_init_error ());
   if (devices_list (&gpus) == -1)
     exit (1);
-  gpu = spec ? devices_find (&gpus, spec) : devices_most_free (&gpus);
-  if (gpu == NULL || cuda_open (&cuda, gpu->device) == -1 ||
-      chunks_allocate (&chunks, &cuda, size, size, 0) == -1)
+  gpu = spec ? devices_find (&gpus, spec)
+             : devices_most_free (&cuda_provider, &gpus);
+  chunk_count = size / CHUNK;
+  chunks = calloc (chunk_count, sizeof *chunks);
+  if (gpu == NULL || chunks == NULL || device_open (gpu, &cuda) == -1)
     exit (1);
-  lanes = dma_create (&cuda, pairs * 2, 256 * KiB);
-  if (lanes == NULL || dma_warm_up (lanes, chunks.base) == -1)
+  for (size_t i = 0; i < chunk_count; ++i)
+    if (chunk_allocate (&cuda, &chunks[i], CHUNK, true, &what) != CUDA_SUCCESS)
+      give_up (1, "%s failed", what);
+  copier.cuda = &cuda;
+  copier.queues = dma_create (&cuda, pairs * 2, 256 * KiB);
+  if (copier.queues == NULL ||
+      dma_warm_up (copier.queues, chunks[0].address) == -1)
     exit (1);
-  window = mapping_open (&chunks, gpu->uuid_bytes, reason);
-  if (window == NULL)
-    give_up (SKIP, "no window: %s", reason);
-  printf ("gpu=%s chunks=%zu copies=%s\n", gpu->name, chunks.count,
+  copier.mapping = mapping_open (gpu->uuid_bytes, size, reason);
+  if (copier.mapping == NULL)
+    give_up (SKIP, "no mapping: %s", reason);
+  for (size_t i = 0; r == 0 && i < chunk_count; ++i) {
+    if (chunk_export (&chunks[i], &fd) != CUDA_SUCCESS)
+      give_up (SKIP, "no mapping: chunks cannot be exported");
+    r = mapping_add (copier.mapping, &chunks[i].mapping, fd, CHUNK, reason);
+    close (fd);
+    if (r == -1)
+      give_up (SKIP, "no mapping: %s", reason);
+    r = prove_mapping (&copier, &chunks[i], SPARE_ALL, reason);
+  }
+  printf ("gpu=%s chunks=%zu copies=%s\n", gpu->name, chunk_count,
           wccopy_choose (name));
-  copy_init (&route, lanes, &chunks);
-  r = copy_add_mapping (&route, window, &chunks, NULL, reason);
+  if (r == 0)
+    r = calibrate (&copier, &chunks[0], &copier.limits, reason);
   if (r == -1)
     exit (1);
   if (r == 1)
     give_up (1, "%s", reason);
   printf ("write-max=%llu read-max=%llu read-max-rested=%llu\n",
-          (unsigned long long) route.limits.write_max,
-          (unsigned long long) route.limits.read_max,
-          (unsigned long long) route.limits.read_max_rested);
+          (unsigned long long) copier.limits.write_max,
+          (unsigned long long) copier.limits.read_max,
+          (unsigned long long) copier.limits.read_max_rested);
 }
 
 static void
 close_all (void)
 {
-  mapping_free (window, false);
-  dma_free (lanes);
-  chunks_free (&chunks);
+  for (size_t i = 0; i < chunk_count; ++i)
+    mapping_remove (copier.mapping, &chunks[i].mapping);
+  mapping_close (copier.mapping, false);
+  dma_free (copier.queues);
+  for (size_t i = 0; i < chunk_count; ++i)
+    chunk_free (&cuda, &chunks[i]);
+  free (chunks);
   cuda_close (&cuda);
   devices_free (&gpus);
 }
@@ -449,7 +476,7 @@ main (int argc, char *argv[])
       gpu = optarg;
       break;
     case 's':
-      mib = parse (optarg, 16, 1UL << 20);
+      mib = parse (optarg, 64, 1UL << 20);
       break;
     case 'w':
       name = optarg;
@@ -472,9 +499,9 @@ main (int argc, char *argv[])
   /* A driver that does not return ends the program. */
   alarm ((unsigned) seconds + 120);
   open_all (gpu, mib * MiB, (unsigned) pairs, name);
-  if (pairs * chunks.chunk_size / 2 + AREA > chunks.size)
+  if (pairs > 2 * chunk_count)
     give_up (1, "%lu pairs need more VRAM: -s %llu", pairs,
-             (unsigned long long) ((pairs + 2) * chunks.chunk_size / 2 / MiB));
+             (unsigned long long) ((pairs + 1) / 2 * CHUNK / MiB));
   if (rests)
     try_rests ();
   else

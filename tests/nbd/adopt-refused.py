@@ -75,9 +75,9 @@ with without (vram_chunk_3 = os.dup (fds["vram-chunk-0"])):
 with without ("vram-state"):
     store.refuses ("its state, vram-state, is missing")
 with without (vram_chunk_0 = fds["vram-chunk-2"], vram_chunk_2 = fds["vram-chunk-0"]):
-    store.refuses ("chunk 0 of 3 is not to be had")
+    store.refuses ("cannot import chunk 0 of 3")
 with without (vram_chunk_1 = os.open ("/dev/null", os.O_RDWR)):
-    store.refuses ("chunk 1 of 3 is not to be had")
+    store.refuses ("cannot import chunk 1 of 3")
 with without (vram_state = os.open ("/dev/zero", os.O_RDWR)):
     store.refuses ("not memory that a server of this plugin has made")
 with changed (0):
@@ -89,7 +89,7 @@ for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
         store.refuses ("its header is damaged")
 if not real_gpu:
     os.environ["STANDIN_CUDA_UUIDS"] = "12345678-0000-4000-8000-000000000000"
-    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, which is not there")
+    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, which is missing")
     del os.environ["STANDIN_CUDA_UUIDS"]
     os.environ["STANDIN_CUDA_DEVICES"] = "2"
     store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, than device=1", "device=1")

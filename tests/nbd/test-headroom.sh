@@ -7,8 +7,8 @@ set -e -x -u
 
 requires_standin
 
-# 1000 MiB are free; another 200 MiB are to stay free.
-export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=24M STANDIN_CUDA_GARBAGE=1M
+# 1000 MiB are free beside the canary; another 200 MiB must stay free.
+export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=22M STANDIN_CUDA_GARBAGE=1M
 start_vram size=max headroom=200M
 [ "$(nbdinfo --size "$uri")" -eq $((768 << 20)) ]
 stop_vram
@@ -19,7 +19,7 @@ start_vram size=900M headroom=200M min-size=256M
 expect_log_times 1 "warning: VRAM is short: asked for 900 MiB of Stand-in GPU 0, got 388 MiB"
 stop_vram
 
-refuses_to_start "VRAM is short: 1000 MiB are free, headroom=600 MiB are to stay free, and min-size=512 MiB is the least" \
+refuses_to_start "VRAM is short: 1000 MiB are free, headroom=600 MiB must stay free, and min-size=512 MiB is the minimum" \
   size=900M headroom=600M
 clean_report
 

@@ -10,7 +10,7 @@ requires_standin
 
 driver=old
 start_vram -v size=16M
-expect_log "one allocation instead of chunks: the driver has no virtual memory management"
+expect_log "VRAM cannot be exported: the driver has no virtual memory management"
 nbdsh -u "$uri" -c '
 h.pwrite (b"old" * 1000000, 999)
 assert h.pread (3000000, 999) == b"old" * 1000000
@@ -21,10 +21,10 @@ stop_vram
 driver=full
 export STANDIN_CUDA_NO_VMM=1
 start_vram -v size=16M
-expect_log "one allocation instead of chunks: the GPU has no virtual memory management with exportable memory"
+expect_log "VRAM cannot be exported: the GPU has no virtual memory management with exportable memory"
 stop_vram
 unset STANDIN_CUDA_NO_VMM
 export STANDIN_CUDA_NO_EXPORT=1
 start_vram -v size=16M
-expect_log "one allocation instead of chunks: the GPU has no virtual memory management with exportable memory"
+expect_log "VRAM cannot be exported: the GPU has no virtual memory management with exportable memory"
 stop_vram

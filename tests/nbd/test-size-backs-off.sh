@@ -7,8 +7,8 @@ set -e -x -u
 
 requires_standin
 
-# 2400 MiB are free: 3 GiB and 2.5 GiB are too much, 2 GiB are not.
-export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=1696M STANDIN_CUDA_GARBAGE=1M
+# 2400 MiB are free beside the canary: 3 GiB and 2.5 GiB are too much, 2 GiB are not.
+export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=1694M STANDIN_CUDA_GARBAGE=1M
 start_vram size=3G
 [ "$(nbdinfo --size "$uri")" -eq $((2 << 30)) ]
 expect_log_times 1 "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2 GiB"

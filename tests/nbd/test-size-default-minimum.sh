@@ -7,15 +7,15 @@ set -e -x -u
 
 requires_standin
 
-export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=3500M STANDIN_CUDA_GARBAGE=1M
-# 596 MiB are free: the last step goes to the minimum itself.
+export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=3498M STANDIN_CUDA_GARBAGE=1M
+# 596 MiB are free beside the canary: the last step goes to the minimum itself.
 start_vram size=1300M
 [ "$(nbdinfo --size "$uri")" -eq $((512 << 20)) ]
 stop_vram
 
 # 496 MiB are free.
-export STANDIN_CUDA_USED=3600M
-refuses_to_start "VRAM is short: 496 MiB are free, headroom=0 bytes are to stay free, and min-size=512 MiB is the least" \
+export STANDIN_CUDA_USED=3598M
+refuses_to_start "VRAM is short: 496 MiB are free, headroom=0 bytes must stay free, and min-size=512 MiB is the minimum" \
   size=1300M
 clean_report
 

@@ -23,8 +23,8 @@ start_vram size=33.3%
 stop_vram
 
 export STANDIN_CUDA_USED=0
-start_vram size=100%
-[ "$(nbdinfo --size "$uri")" -eq $((62 << 20)) ]
+start_vram size=90%
+[ "$(nbdinfo --size "$uri")" -eq $((54 << 20)) ]
 stop_vram
 
 # So small a share that there is nothing to serve is a mistake, whatever else is said.

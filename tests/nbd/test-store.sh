@@ -75,5 +75,5 @@ if [ -z "$VRAM_REAL_GPU" ]; then
   export STANDIN_CUDA_NO_EXPORT=1
   start_vram size=16M
   stop_vram
-  refuses_to_start "store=yes: the driver has no memory that servers can pass on" size=16M store=yes
+  refuses_to_start "store=yes: this driver cannot export VRAM" size=16M store=yes
 fi

@@ -16,9 +16,15 @@ assert h.pread (4096, 0) == b"a" * 4096
 h.pwrite (ones, 4096)
 assert h.pread (16384, 0) == b"a" * 4096 + ones + b"a" * 8192
 assert h.pread (1, 4097) == b"\xff"
+page = b"b" * 640 + b"\xff" * 64 + b"b" * 3392
+h.pwrite (page, 8192)
+assert h.pread (4096, 8192) == page
 '
-expect_log "lane [0-9]+: read 16384 bytes"
-expect_log "lane [0-9]+: read 1 bytes"
-# The window is still used.
+# These lines only.
+expect_log "queue [0-9]+: read 4096 bytes"
+expect_log "queue [0-9]+: read 64 bytes"
+expect_log "queue [0-9]+: read 1 bytes"
+expect_no_log "vram\.[0-9]+: debug: queue [0-9]+: read 16384 bytes"
+# The mapping is still used.
 expect_no_log "SIGBUS"
 stop_vram

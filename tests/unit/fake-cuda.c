@@ -26,7 +26,8 @@ static struct {
   bool used;
   uint64_t size, mapped_at;
 } handle[HANDLES];
-static uint64_t reserved_size;
+/* Addresses are reserved one behind the other, and begin anew when none is. */
+static uint64_t reserved_end;
 
 /* Guards all of the above and what streams have to do. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -225,29 +226,37 @@ f_mem_get_info (size_t *free_bytes, size_t *total)
   return CUDA_SUCCESS;
 }
 
-static uint64_t plain_size;
+/* What cuMemAlloc has allocated: the size of what lies at each of these places. */
+#define PLAIN 8
+static uint64_t plain_size[PLAIN];
 
 static CUresult
 f_mem_alloc (CUdeviceptr *pointer, size_t bytes)
 {
+  uint64_t i = 0;
+
   CALLED (mem_alloc);
   CHECK (bytes > 0);
-  CHECK_EQ (atomic_load (&fake.allocations), 0);
   if (bytes > bytes_free ())
     return CUDA_ERROR_OUT_OF_MEMORY;
+  while (plain_size[i])
+    CHECK (++i < PLAIN);
   fake.vram_used += bytes;
-  plain_size = bytes;
+  plain_size[i] = bytes;
   atomic_fetch_add (&fake.allocations, 1);
-  *pointer = FAKE_BASE;
+  *pointer = FAKE_BASE + (i << 32);
   return CUDA_SUCCESS;
 }
 
 static CUresult
 f_mem_free (CUdeviceptr pointer)
 {
+  uint64_t i = (pointer - FAKE_BASE) >> 32;
+
   CALLED (mem_free);
-  CHECK_EQ (pointer, FAKE_BASE);
-  fake.vram_used -= plain_size;
+  CHECK (i < PLAIN && plain_size[i] && pointer == FAKE_BASE + (i << 32));
+  fake.vram_used -= plain_size[i];
+  plain_size[i] = 0;
   atomic_fetch_sub (&fake.allocations, 1);
   return CUDA_SUCCESS;
 }
@@ -308,9 +317,10 @@ f_mem_address_reserve (CUdeviceptr *pointer, size_t bytes, size_t alignment,
   (void) alignment;
   CHECK (address == 0 && flags == 0 && bytes > 0);
   CHECK_EQ (bytes % fake.granularity, 0);
-  CHECK_EQ (atomic_fetch_add (&fake.reservations, 1), 0);
-  reserved_size = bytes;
-  *pointer = FAKE_BASE;
+  if (atomic_fetch_add (&fake.reservations, 1) == 0)
+    reserved_end = FAKE_BASE;
+  *pointer = reserved_end;
+  reserved_end += bytes;
   return CUDA_SUCCESS;
 }
 
@@ -318,9 +328,9 @@ static CUresult
 f_mem_address_free (CUdeviceptr pointer, size_t bytes)
 {
   CALLED (mem_address_free);
-  CHECK_EQ (pointer, FAKE_BASE);
-  CHECK_EQ (bytes, reserved_size);
-  CHECK_EQ (atomic_load (&fake.mappings), 0);
+  CHECK (pointer >= FAKE_BASE && pointer + bytes <= reserved_end);
+  for (unsigned i = 0; i < HANDLES; ++i)
+    CHECK (!handle[i].used || handle[i].mapped_at != pointer);
   atomic_fetch_sub (&fake.reservations, 1);
   return CUDA_SUCCESS;
 }
@@ -333,7 +343,7 @@ f_mem_map (CUdeviceptr pointer, size_t bytes, size_t offset,
   CHECK (offset == 0 && flags == 0);
   CHECK (h >= 1000 && h < 1000 + HANDLES && handle[h - 1000].used);
   CHECK_EQ (bytes, handle[h - 1000].size);
-  CHECK (pointer >= FAKE_BASE && pointer + bytes <= FAKE_BASE + reserved_size);
+  CHECK (pointer >= FAKE_BASE && pointer + bytes <= reserved_end);
   for (unsigned i = 0; i < HANDLES; ++i)
     if (handle[i].used && handle[i].mapped_at)
       CHECK (pointer >= handle[i].mapped_at + handle[i].size ||
@@ -379,6 +389,20 @@ f_mem_export (void *shareable, CUmemGenericAllocationHandle h,
   /* Without close-on-exec, as the driver gives it. */
   *(int *) shareable = open ("/dev/null", O_RDONLY);
   return CUDA_SUCCESS;
+}
+
+static CUresult
+f_mem_import (CUmemGenericAllocationHandle *h, void *shareable,
+              CUmemAllocationHandleType type)
+{
+  const CUmemAllocationProp prop = {
+    .requested_handle_types = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+  };
+
+  CALLED (mem_import);
+  CHECK (fcntl ((int) (intptr_t) shareable, F_GETFD) != -1);
+  CHECK_EQ (type, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+  return f_mem_create (h, fake.granularity, &prop, 0);
 }
 
 /* ---- Host memory, streams, events ---- */
@@ -670,6 +694,7 @@ fake_begin (void)
   memset (events, 0, sizeof events);
   memset (&fake, 0, sizeof fake);
   memset (handle, 0, sizeof handle);
+  memset (plain_size, 0, sizeof plain_size);
   fake.gpus = 1;
   fake.granularity = 2 << 20;
   fake.gpu[0] = (struct fake_gpu){ .name = "Fake GPU",
@@ -711,6 +736,7 @@ fake_begin (void)
     .mem_unmap = f_mem_unmap,
     .mem_set_access = f_mem_set_access,
     .mem_export = f_mem_export,
+    .mem_import = f_mem_import,
   };
 }
 

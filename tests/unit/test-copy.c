@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of which way copies go, on ways that are arrays
+/* nbdkit-vram: tests of the path that copies take, on paths that are arrays
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "debug.h"
 #include "nbdkit-stubs.h"
+#include "gpu/calibrate.h"
 #include "gpu/copy.h"
 #include "common/units.h"
 
@@ -21,25 +22,25 @@
 #define BASE       UINT64_C (0x700000000)
 
 static unsigned char vram[CHUNKS * CHUNK_SIZE];
-static struct chunk chunk_list[CHUNKS];
+static struct cuda_chunk chunks[CHUNKS];
 static struct cuda cuda;
-static struct chunks chunks;
-static struct copier route;
+static struct copier copier;
 
 /* What goes wrong. */
 static struct {
-  bool lanes;         /* they fail */
-  bool window;        /* it is shut */
-  bool ones;          /* reads by it are refused */
-  unsigned elsewhere; /* a chunk that the window shows instead of the next */
+  bool dma;           /* it fails */
+  bool mapping;       /* it is shut */
+  bool ones;          /* reads by it show a GPU that is gone */
+  unsigned elsewhere; /* a chunk whose mapping shows the one before */
   bool deaf;          /* it loses what is written */
-  unsigned lane_ns_per_kib, window_ns_per_kib, lane_ns; /* how long it takes */
+  unsigned dma_ns_per_kib, mapping_ns_per_kib, dma_ns; /* how long it takes */
 } config;
 
 /* Copies since the last reset. */
-static unsigned by_lane, by_window;
+static unsigned by_dma, by_mapping;
+static size_t last_dma_bytes;
 
-static int window_object, lanes_object;
+static int mapping_object, queues_object;
 
 static void
 take (uint64_t ns)
@@ -51,231 +52,258 @@ take (uint64_t ns)
 }
 
 static int
-lane (void *dst, const void *src, size_t count)
+dma (void *dst, const void *src, size_t count)
 {
-  by_lane++;
-  if (config.lanes) {
+  by_dma++;
+  last_dma_bytes = count;
+  if (config.dma) {
     errno = EIO;
     return -1;
   }
   memcpy (dst, src, count);
-  take (config.lane_ns + config.lane_ns_per_kib * count / 1024);
+  take (config.dma_ns + config.dma_ns_per_kib * count / 1024);
   return 0;
 }
 
 int
-dma_write (struct dma_queues *lanes, CUdeviceptr dst, const void *src,
+dma_write (struct dma_queues *queues, CUdeviceptr dst, const void *src,
            size_t count)
 {
-  CHECK (lanes == (struct dma_queues *) &lanes_object);
-  return lane (vram + (dst - BASE), src, count);
+  CHECK (queues == (struct dma_queues *) &queues_object);
+  return dma (vram + (dst - BASE), src, count);
 }
 
 int
-dma_read (struct dma_queues *lanes, void *dst, CUdeviceptr src, size_t count)
+dma_read (struct dma_queues *queues, void *dst, CUdeviceptr src, size_t count)
 {
-  CHECK (lanes == (struct dma_queues *) &lanes_object);
-  return lane (dst, vram + (src - BASE), count);
+  CHECK (queues == (struct dma_queues *) &queues_object);
+  return dma (dst, vram + (src - BASE), count);
 }
 
 bool
-mapping_is_open (const struct mapping *window)
+mapping_is_open (const struct mapping *mapping)
 {
-  CHECK (window == (struct mapping *) &window_object);
-  return !config.window;
+  CHECK (mapping == (struct mapping *) &mapping_object);
+  return !config.mapping;
 }
 
-/* Where the window shows OFFSET. */
+/* What the mapping of CHUNK shows at OFFSET. */
 static unsigned char *
-shown (uint64_t offset)
+shown (const struct chunk_mapping *chunk, uint64_t offset)
 {
-  if (config.elsewhere > 0 && offset / CHUNK_SIZE == config.elsewhere)
-    return vram + (offset - CHUNK_SIZE);
-  return vram + offset;
+  if (config.elsewhere > 0 && chunk == &chunks[config.elsewhere].mapping)
+    chunk = &chunks[config.elsewhere - 1].mapping;
+  return (unsigned char *) chunk->address + offset;
 }
 
 int
-mapping_write (struct mapping *window, uint64_t offset, const void *src,
-               size_t count)
+mapping_write (struct mapping *mapping, const struct chunk_mapping *chunk,
+               uint64_t offset, const void *src, size_t count)
 {
-  CHECK (window == (struct mapping *) &window_object);
-  by_window++;
-  if (config.window)
+  CHECK (mapping == (struct mapping *) &mapping_object);
+  by_mapping++;
+  if (config.mapping)
     return -1;
   if (!config.deaf)
-    memcpy (shown (offset), src, count);
-  take (config.window_ns_per_kib * count / 1024);
+    memcpy (shown (chunk, offset), src, count);
+  take (config.mapping_ns_per_kib * count / 1024);
   return 0;
 }
 
 int
-mapping_read (struct mapping *window, void *dst, uint64_t offset, size_t count)
+mapping_read (struct mapping *mapping, const struct chunk_mapping *chunk,
+              void *dst, uint64_t offset, size_t count)
 {
-  CHECK (window == (struct mapping *) &window_object);
-  by_window++;
-  if (config.window || config.ones)
+  CHECK (mapping == (struct mapping *) &mapping_object);
+  by_mapping++;
+  if (config.mapping)
     return -1;
-  memcpy (dst, shown (offset), count);
-  take (config.window_ns_per_kib * count / 1024);
+  if (config.ones)
+    memset (dst, 0xff, count);
+  else
+    memcpy (dst, shown (chunk, offset), count);
+  take (config.mapping_ns_per_kib * count / 1024);
   return 0;
 }
 
-/* All in order, and no window yet. */
 static void
 begin (void)
 {
   memset (&config, 0, sizeof config);
   atomic_init (&cuda.lost, false);
-  chunks = (struct chunks){
-    .cuda = &cuda,
-    .base = BASE,
-    .size = sizeof vram - 4096,
-    .count = CHUNKS,
-    .chunk = chunk_list,
-    .mapped = true,
-    .chunk_size = CHUNK_SIZE,
-  };
-  for (unsigned i = 0; i < CHUNKS; ++i) {
-    chunk_list[i].offset = i * CHUNK_SIZE;
-    chunk_list[i].size = CHUNK_SIZE;
-  }
+  for (unsigned i = 0; i < CHUNKS; ++i)
+    chunks[i] = (struct cuda_chunk){
+      .chunk.size = CHUNK_SIZE,
+      .address = BASE + i * CHUNK_SIZE,
+      .mapping = { .address = (char *) vram + i * CHUNK_SIZE,
+                   .size = CHUNK_SIZE },
+    };
   memset (vram, 0xa5, sizeof vram);
   stub_messages_clear ();
-  vram_debug_random_path = vram_debug_window_write_max = 0;
-  copy_init (&route, (struct dma_queues *) &lanes_object, &chunks);
-  by_lane = by_window = 0;
+  vram_debug_random_path = 0;
+  memset (&copier, 0, sizeof copier);
+  copier.cuda = &cuda;
+  copier.queues = (struct dma_queues *) &queues_object;
+  copier.mapping = (struct mapping *) &mapping_object;
+  by_dma = by_mapping = 0;
 }
 
-static int
-add_window (const uint64_t *read_max, char reason[MAPPING_REASON])
-{
-  int r = copy_add_mapping (&route, (struct mapping *) &window_object, &chunks,
-                            read_max, reason);
-
-  CHECK_EQ (stub_errors_count (), 0);
-  return r;
-}
-
-/* As BEGIN, with a window for what is up to these sizes. */
+/* As BEGIN, with a mapping for what is up to these sizes. */
 static void
 begin_with (uint64_t read_max, uint64_t read_max_rested, uint64_t write_max)
 {
-  char reason[MAPPING_REASON];
-
   begin ();
-  CHECK_EQ (add_window (&read_max, reason), 0);
-  route.limits.read_max_rested = read_max_rested;
-  route.limits.write_max = write_max;
-  by_lane = by_window = 0;
+  copier.limits.read_max = read_max;
+  copier.limits.read_max_rested = read_max_rested;
+  copier.limits.write_max = write_max;
 }
 
-/* Send COUNT bytes to and fro and say by which way they went. */
+/* Send COUNT bytes to and fro and say by which path they went. */
 
 static char
-write_way (size_t count)
+write_path (size_t count)
 {
   static unsigned char buf[CHUNK_SIZE];
   static unsigned char serial;
 
-  by_lane = by_window = 0;
-  memset (buf, ++serial, count);
-  CHECK_EQ (copy_write (&route, buf, count, 1000), 0);
+  by_dma = by_mapping = 0;
+  memset (buf, ++serial % 200, count);
+  CHECK_EQ (copy_write (&copier, &chunks[0], 1000, buf, count), 0);
   CHECK (memcmp (vram + 1000, buf, count) == 0);
-  CHECK_EQ (by_lane + by_window, 1);
-  return by_lane ? 'l' : 'w';
+  CHECK_EQ (by_dma + by_mapping, 1);
+  return by_dma ? 'd' : 'm';
 }
 
 static char
-read_way (size_t count)
+read_path (size_t count)
 {
   static unsigned char buf[CHUNK_SIZE];
 
-  by_lane = by_window = 0;
-  CHECK_EQ (copy_read (&route, buf, count, 1000), 0);
+  by_dma = by_mapping = 0;
+  CHECK_EQ (copy_read (&copier, &chunks[0], 1000, buf, count), 0);
   CHECK (memcmp (vram + 1000, buf, count) == 0);
-  CHECK_EQ (by_lane + by_window, 1);
-  return by_lane ? 'l' : 'w';
+  CHECK_EQ (by_dma + by_mapping, 1);
+  return by_dma ? 'd' : 'm';
 }
 
+/* A chunk without a mapping goes by DMA; the others do not. */
 static void
-test_no_window (void)
+test_no_mapping (void)
 {
-  begin ();
-  CHECK_EQ (write_way (1), 'l');
-  CHECK_EQ (read_way (1), 'l');
+  unsigned char buf[100] = { 0 };
+
+  begin_with (8192, 8192, 100000);
+  chunks[0].mapping.address = NULL;
+  CHECK_EQ (write_path (1), 'd');
+  CHECK_EQ (read_path (1), 'd');
+  CHECK_EQ (copy_read (&copier, &chunks[1], 0, buf, sizeof buf), 0);
+  CHECK_EQ (by_mapping, 1);
   vram_debug_random_path = 1;
   for (unsigned i = 0; i < 20; ++i)
-    CHECK_EQ (read_way (1), 'l');
+    CHECK_EQ (read_path (1), 'd');
 }
 
 static void
 test_limits (void)
 {
   begin_with (8192, 8192, 100000);
-  CHECK_EQ (write_way (1), 'w');
-  CHECK_EQ (write_way (100000), 'w');
-  CHECK_EQ (write_way (100001), 'l');
-  CHECK_EQ (read_way (1), 'w');
-  CHECK_EQ (read_way (8192), 'w');
-  CHECK_EQ (read_way (8193), 'l');
+  CHECK_EQ (write_path (1), 'm');
+  CHECK_EQ (write_path (100000), 'm');
+  CHECK_EQ (write_path (100001), 'd');
+  CHECK_EQ (read_path (1), 'm');
+  CHECK_EQ (read_path (8192), 'm');
+  CHECK_EQ (read_path (8193), 'd');
   begin_with (0, 0, 0);
-  CHECK_EQ (write_way (1), 'l');
-  CHECK_EQ (read_way (1), 'l');
+  CHECK_EQ (write_path (1), 'd');
+  CHECK_EQ (read_path (1), 'd');
 }
 
-/* After a rest larger reads go by the window, but only the first of a row. */
+/* After a rest larger reads go through the mapping, but only the first of a row. */
 static void
 test_rest (void)
 {
   begin_with (8192, 32768, 100000);
-  atomic_store (&route.last_large, 0);
-  CHECK_EQ (read_way (32769), 'l');
-  CHECK (atomic_load (&route.last_large) > 0);
-  atomic_store (&route.last_large, 0);
-  CHECK_EQ (read_way (32768), 'w');
-  CHECK (atomic_load (&route.last_large) > 0);
+  atomic_store (&copier.last_dma, 0);
+  CHECK_EQ (read_path (32769), 'd');
+  CHECK (atomic_load (&copier.last_dma) > 0);
+  atomic_store (&copier.last_dma, 0);
+  CHECK_EQ (read_path (32768), 'm');
+  CHECK (atomic_load (&copier.last_dma) > 0);
   /* Used a moment ago, however long this program is stopped here. */
-  atomic_store (&route.last_large, clock_ns () + UINT64_C (3600000000000));
-  CHECK_EQ (read_way (32768), 'l');
-  CHECK_EQ (read_way (8192), 'w');
+  atomic_store (&copier.last_dma, clock_ns () + UINT64_C (3600000000000));
+  CHECK_EQ (read_path (32768), 'd');
+  CHECK_EQ (read_path (8192), 'm');
   /* Small reads are no reason to take the GPU for awake. */
-  atomic_store (&route.last_large, 0);
-  CHECK_EQ (read_way (8192), 'w');
-  CHECK_EQ (atomic_load (&route.last_large), 0);
-  CHECK_EQ (write_way (100001), 'l');
-  CHECK (atomic_load (&route.last_large) > 0);
+  atomic_store (&copier.last_dma, 0);
+  CHECK_EQ (read_path (8192), 'm');
+  CHECK_EQ (atomic_load (&copier.last_dma), 0);
+  CHECK_EQ (write_path (100001), 'd');
+  CHECK (atomic_load (&copier.last_dma) > 0);
 }
 
-/* What the window cannot do, a lane does, with the right bytes. */
+/* Ones that the mapping shows are read again by DMA, and only those lines. */
+static void
+test_ones (void)
+{
+  unsigned char buf[4096], seen[4096];
+
+  begin_with (8192, 8192, 8192);
+  memset (buf, 0x77, sizeof buf);
+  memset (buf + 640, 0xff, 64);
+  CHECK_EQ (copy_write (&copier, &chunks[1], 4096, buf, 4096), 0);
+  memset (seen, 0, sizeof seen);
+  CHECK_EQ (copy_read (&copier, &chunks[1], 4096, seen, 4096), 0);
+  CHECK (memcmp (seen, buf, sizeof buf) == 0);
+  CHECK_EQ (by_dma, 1);
+  CHECK_EQ (last_dma_bytes, 64);
+
+  /* Of the lines at the ends only a part is read; the first to the last. */
+  by_dma = 0;
+  memset (vram, 0xff, 8192);
+  CHECK_EQ (copy_read (&copier, &chunks[0], 60, seen, 300), 0);
+  CHECK_EQ (by_dma, 1);
+  CHECK_EQ (last_dma_bytes, 300);
+  vram[40] = vram[64 * 3] = vram[64 * 6 + 63] = 0;
+  CHECK_EQ (copy_read (&copier, &chunks[0], 50, seen, 7 * 64), 0);
+  CHECK_EQ (by_dma, 2);
+  CHECK_EQ (last_dma_bytes, 7 * 64);
+  vram[63] = vram[64 * 7] = 0;
+  CHECK_EQ (copy_read (&copier, &chunks[0], 50, seen, 7 * 64), 0);
+  CHECK_EQ (last_dma_bytes, 5 * 64);
+  CHECK (memcmp (seen, vram + 50, 7 * 64) == 0);
+  /* Lines of which a part is not ones are right as they are. */
+  by_dma = 0;
+  for (unsigned i = 0; i < 8192; i += 64)
+    vram[i + 63] = 0;
+  CHECK_EQ (copy_read (&copier, &chunks[0], 0, seen, 4096), 0);
+  CHECK_EQ (by_dma, 0);
+
+  /* A GPU that is gone: the request fails. */
+  config.ones = config.dma = true;
+  CHECK_EQ (copy_read (&copier, &chunks[0], 0, seen, 4096), -1);
+  CHECK_EQ (errno, EIO);
+}
+
+/* What the mapping cannot do, DMA does, with the right bytes. */
 static void
 test_falls_back (void)
 {
   unsigned char buf[100], seen[100];
 
   begin_with (8192, 8192, 8192);
-  memset (buf, 0x77, sizeof buf);
-  config.ones = true;
-  CHECK_EQ (copy_write (&route, buf, sizeof buf, 50), 0);
-  CHECK_EQ (by_lane, 0);
-  memset (seen, 0, sizeof seen);
-  CHECK_EQ (copy_read (&route, seen, sizeof seen, 50), 0);
-  CHECK (memcmp (seen, buf, sizeof buf) == 0);
-  CHECK_EQ (by_lane, 1);
-
-  config.window = true;
   memset (buf, 0x78, sizeof buf);
-  CHECK_EQ (copy_write (&route, buf, sizeof buf, 50), 0);
+  config.mapping = true;
+  CHECK_EQ (copy_write (&copier, &chunks[0], 50, buf, sizeof buf), 0);
   CHECK (memcmp (vram + 50, buf, sizeof buf) == 0);
-  CHECK_EQ (by_lane, 2);
-
+  CHECK_EQ (by_dma, 1);
   /* If that fails too, it fails. */
-  config.lanes = true;
-  CHECK_EQ (copy_write (&route, buf, sizeof buf, 50), -1);
+  config.dma = true;
+  CHECK_EQ (copy_write (&copier, &chunks[0], 50, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
-  CHECK_EQ (copy_read (&route, seen, sizeof seen, 50), -1);
+  CHECK_EQ (copy_read (&copier, &chunks[0], 50, seen, sizeof seen), -1);
 }
 
-/* When the context is lost, the window is not asked either. */
+/* When the context is lost, the mapping is not asked either. */
 static void
 test_lost (void)
 {
@@ -283,235 +311,165 @@ test_lost (void)
 
   begin_with (8192, 8192, 8192);
   atomic_store (&cuda.lost, true);
-  config.lanes = true;
+  config.dma = true;
   for (int random = 0; random < 2; ++random) {
     vram_debug_random_path = random;
-    CHECK_EQ (copy_write (&route, buf, sizeof buf, 0), -1);
-    CHECK_EQ (copy_read (&route, buf, sizeof buf, 0), -1);
+    CHECK_EQ (copy_write (&copier, &chunks[0], 0, buf, sizeof buf), -1);
+    CHECK_EQ (copy_read (&copier, &chunks[0], 0, buf, sizeof buf), -1);
   }
-  CHECK_EQ (by_window, 0);
+  CHECK_EQ (by_mapping, 0);
 }
 
-/* Left to chance, both ways are taken, whatever the size. */
+/* Left to chance, both paths are taken, whatever the size. */
 static void
 test_random (void)
 {
-  unsigned lanes = 0;
+  unsigned by_dma_in_all = 0;
 
   begin_with (0, 0, 0);
   vram_debug_random_path = 1;
   for (unsigned i = 0; i < 200; ++i)
-    lanes += (write_way (10) == 'l') + (read_way (100000) == 'l');
-  CHECK (lanes > 50 && lanes < 350);
+    by_dma_in_all += (write_path (10) == 'd') + (read_path (100000) == 'd');
+  CHECK (by_dma_in_all > 50 && by_dma_in_all < 350);
 }
 
-static void
-test_parameters_win (void)
-{
-  char reason[MAPPING_REASON];
-  uint64_t read_max = 12345;
-
-  begin ();
-  CHECK_EQ (add_window (&read_max, reason), 0);
-  CHECK_EQ (route.limits.read_max, 12345);
-  CHECK_EQ (route.limits.read_max_rested, 12345);
-
-  begin ();
-  vram_debug_window_write_max = 777;
-  CHECK_EQ (add_window (NULL, reason), 0);
-  CHECK_EQ (route.limits.write_max, 777);
-  begin ();
-  vram_debug_window_write_max = -1;
-  CHECK_EQ (add_window (NULL, reason), 0);
-  CHECK_EQ (route.limits.write_max, 0);
-}
-
-/* Trying finds which way is faster, where the difference is beyond doubt: how
+/* Measuring finds which path is faster, where the difference is beyond doubt: how
  * loaded the machine is changes where exactly one overtakes the other, and
  * nothing here depends on that.
  */
 static void
 test_finds_the_faster (void)
 {
-  char reason[MAPPING_REASON];
+  char reason[PROVIDER_REASON];
+  struct copy_limits limits;
 
   begin ();
-  config.lane_ns = 2000000;
-  CHECK_EQ (add_window (NULL, reason), 0);
-  CHECK (route.limits.read_max >= 4 * KiB);
-  CHECK (route.limits.write_max >= 4 * KiB);
+  config.dma_ns = 2000000;
+  CHECK_EQ (calibrate (&copier, &chunks[0], &limits, reason), 0);
+  CHECK (limits.read_max >= 4 * KiB && limits.read_max <= 128 * KiB);
+  CHECK (limits.read_max_rested >= limits.read_max);
+  CHECK (limits.write_max >= 4 * KiB && limits.write_max <= MiB);
 
   begin ();
-  config.window_ns_per_kib = 500000;
-  CHECK_EQ (add_window (NULL, reason), 0);
-  CHECK_EQ (route.limits.read_max, 0);
-  CHECK_EQ (route.limits.write_max, 0);
-
-  /* A disk of one block. */
-  begin ();
-  chunks.size = 4 * KiB;
-  CHECK_EQ (add_window (NULL, reason), 0);
-}
-
-/* A window that shows something else is found out. */
-static void
-test_proof (void)
-{
-  char reason[MAPPING_REASON] = "";
+  config.mapping_ns_per_kib = 500000;
+  CHECK_EQ (calibrate (&copier, &chunks[0], &limits, reason), 0);
+  CHECK_EQ (limits.read_max, 0);
+  CHECK_EQ (limits.write_max, 0);
 
   begin ();
-  config.elsewhere = 1;
-  CHECK_EQ (add_window (NULL, reason), 1);
-  CHECK_HOLDS (reason, "does not show what the GPU sees");
-  CHECK (route.window == NULL);
-  CHECK_EQ (write_way (1), 'l');
-
-  begin ();
-  config.elsewhere = CHUNKS - 1;
-  CHECK_EQ (add_window (NULL, reason), 1);
-
-  begin ();
-  config.deaf = true;
-  CHECK_EQ (add_window (NULL, reason), 1);
-  CHECK_HOLDS (reason, "does not show what the GPU sees");
-
-  begin ();
-  config.window = true;
-  CHECK_EQ (add_window (NULL, reason), 1);
+  config.mapping = true;
+  CHECK_EQ (calibrate (&copier, &chunks[0], &limits, reason), 1);
   CHECK_HOLDS (reason, "SIGBUS");
 
   begin ();
-  config.lanes = true;
-  CHECK_EQ (add_window (NULL, reason), -1);
-  CHECK (route.window == NULL);
+  config.dma = true;
+  CHECK_EQ (calibrate (&copier, &chunks[0], &limits, reason), -1);
 }
 
-static int
-adopt_mapping (const struct copy_limits *limits, const uint64_t *read_max,
-               char reason[MAPPING_REASON])
-{
-  /* The second chunk has data wherever one looks. */
-  const uint64_t free_places[] = { 4096, CHUNK_SIZE - 8192, 2 * CHUNK_SIZE };
-
-  return copy_adopt_mapping (&route, (struct mapping *) &window_object,
-                             &chunks, free_places, 3, limits, read_max,
-                             reason);
-}
-
-/* What data is there stays, but for the places that hold none. */
+/* A mapping that shows something else is found out. */
 static void
-check_data_stays (void)
+test_proof (void)
 {
-  for (size_t i = 0; i < sizeof vram; ++i)
-    if (!(i >= 4096 && i < 4096 + 64) &&
-        !(i >= CHUNK_SIZE - 8192 && i < CHUNK_SIZE - 8192 + 64) &&
-        !(i >= 2 * CHUNK_SIZE && i < 2 * CHUNK_SIZE + 64))
-      CHECK_EQ (vram[i], (unsigned char) (i / 64 * 7));
+  char reason[PROVIDER_REASON] = "";
+
+  begin ();
+  for (unsigned i = 0; i < CHUNKS; ++i)
+    CHECK_EQ (prove_mapping (&copier, &chunks[i], SPARE_ALL, reason), 0);
+  for (unsigned i = 1; i < CHUNKS; ++i) {
+    config.elsewhere = i;
+    CHECK_EQ (prove_mapping (&copier, &chunks[i], SPARE_ALL, reason), 1);
+    CHECK_HOLDS (reason, "does not show what the GPU sees");
+    CHECK_EQ (prove_mapping (&copier, &chunks[i - 1], SPARE_ALL, reason), 0);
+  }
+
+  begin ();
+  config.deaf = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_ALL, reason), 1);
+  CHECK_HOLDS (reason, "does not show what the GPU sees");
+
+  begin ();
+  config.mapping = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_ALL, reason), 1);
+  CHECK_HOLDS (reason, "SIGBUS");
+
+  begin ();
+  config.dma = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_ALL, reason), -1);
 }
 
+#define SPARE (CHUNK_SIZE - 8192)
+
 static void
-begin_adopting (void)
+begin_imported (void)
 {
   begin ();
   for (size_t i = 0; i < sizeof vram; ++i)
     vram[i] = (unsigned char) (i / 64 * 7);
 }
 
-/* A window for a disk with data is proved without touching any of it. */
+/* What data there is stays, but for the place that holds none. */
 static void
-test_adopt (void)
+check_data_stays (bool spare)
 {
-  const struct copy_limits limits = { 12 * KiB, 40 * KiB, 80 * KiB };
-  const uint64_t read_max = 0;
-  char reason[MAPPING_REASON] = "";
-
-  begin_adopting ();
-  CHECK_EQ (adopt_mapping (&limits, NULL, reason), 0);
-  check_data_stays ();
-  CHECK_EQ (route.limits.read_max, 12 * KiB);
-  CHECK_EQ (route.limits.read_max_rested, 40 * KiB);
-  CHECK_EQ (route.limits.write_max, 80 * KiB);
-
-  /* What a parameter says is in force, and is not what the next one is told. */
-  begin_adopting ();
-  CHECK_EQ (adopt_mapping (&limits, &read_max, reason), 0);
-  CHECK_EQ (route.limits.read_max, 0);
-  CHECK_EQ (route.limits.read_max_rested, 0);
-  CHECK_EQ (route.found.read_max, 12 * KiB);
-  CHECK_EQ (route.found.read_max_rested, 40 * KiB);
-
-  /* Of a server that had no window. */
-  begin_adopting ();
-  CHECK_EQ (adopt_mapping (NULL, NULL, reason), 0);
-  CHECK (route.limits.read_max > 0 && route.limits.write_max > 0);
-  check_data_stays ();
-
-  /* It shows one chunk in another's place. */
-  for (unsigned i = 1; i < CHUNKS; ++i) {
-    begin_adopting ();
-    config.elsewhere = i;
-    /* As if both had the same content, where nothing was free. */
-    memcpy (vram + i * CHUNK_SIZE, vram + (i - 1) * CHUNK_SIZE, CHUNK_SIZE);
-    memset (vram + i * CHUNK_SIZE, 0x11, 64);
-    CHECK_EQ (adopt_mapping (&limits, NULL, reason), 1);
-    CHECK_HOLDS (reason, "does not show what the GPU sees");
-    CHECK (route.window == NULL);
-  }
-
-  /* It loses what is written, which only the places without data can tell. */
-  begin_adopting ();
-  config.deaf = true;
-  CHECK_EQ (adopt_mapping (&limits, NULL, reason), 1);
-  CHECK (route.window == NULL);
-  check_data_stays ();
-
-  begin_adopting ();
-  config.window = true;
-  CHECK_EQ (adopt_mapping (&limits, NULL, reason), 1);
-  CHECK_HOLDS (reason, "SIGBUS");
-
-  begin_adopting ();
-  config.lanes = true;
-  CHECK_EQ (adopt_mapping (&limits, NULL, reason), -1);
-  CHECK (route.window == NULL);
+  for (size_t i = 0; i < sizeof vram; ++i)
+    if (!spare || i < SPARE || i >= SPARE + 64)
+      CHECK_EQ (vram[i], (unsigned char) (i / 64 * 7));
 }
 
-/* A window that is the faster one at each size that is tried is not taken for
- * the faster one at any size when its time grows faster.  Where that ends is
- * for the clock to say, so only that it ends is looked at, and a machine that
- * is too busy to tell may try again.
- */
+/* The mapping of a chunk with data is proved without touching any of it. */
 static void
-test_goes_on (void)
+test_imported (void)
 {
-  char reason[MAPPING_REASON];
-  unsigned tries = 0;
+  char reason[PROVIDER_REASON] = "";
 
-  do {
-    begin ();
-    config.lane_ns = 60000;
-    config.window_ns_per_kib = 300;
-    CHECK_EQ (add_window (NULL, reason), 0);
-  } while ((route.limits.read_max <= 128 * KiB ||
-            route.limits.read_max == UINT64_MAX) &&
-           ++tries < 200);
-  CHECK (tries < 200);
+  begin_imported ();
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE, reason), 0);
+  check_data_stays (true);
+  begin_imported ();
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_NONE, reason), 0);
+  check_data_stays (false);
+
+  /* It shows one chunk in another's place, which has the same content other than
+   * in one line.
+   */
+  begin_imported ();
+  config.elsewhere = 1;
+  memcpy (vram + CHUNK_SIZE, vram, CHUNK_SIZE);
+  memset (vram + CHUNK_SIZE, 0x11, 64);
+  CHECK_EQ (prove_mapping (&copier, &chunks[1], SPARE_NONE, reason), 1);
+  CHECK_HOLDS (reason, "does not show what the GPU sees");
+  /* Or all of it: only a place without data can tell. */
+  memcpy (vram + CHUNK_SIZE, vram, CHUNK_SIZE);
+  CHECK_EQ (prove_mapping (&copier, &chunks[1], SPARE, reason), 1);
+
+  begin_imported ();
+  config.deaf = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE, reason), 1);
+  check_data_stays (true);
+
+  begin_imported ();
+  config.mapping = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE, reason), 1);
+  CHECK_HOLDS (reason, "SIGBUS");
+
+  begin_imported ();
+  config.dma = true;
+  CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE, reason), -1);
 }
 
 int
 main (int argc, char *argv[])
 {
   check_begin (argc, argv);
-  RUN (test_adopt);
-  RUN (test_goes_on);
-  RUN (test_no_window);
+  RUN (test_no_mapping);
   RUN (test_limits);
   RUN (test_rest);
+  RUN (test_ones);
   RUN (test_falls_back);
   RUN (test_lost);
   RUN (test_random);
-  RUN (test_parameters_win);
   RUN (test_finds_the_faster);
   RUN (test_proof);
+  RUN (test_imported);
   return check_end ();
 }

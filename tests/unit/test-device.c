@@ -14,6 +14,8 @@
 #include "fake-cuda.h"
 #include "gpu/cuda/boost.h"
 #include "gpu/cuda/device.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
 #include "nbdkit-stubs.h"
 #include "peer.h"
 #include "common/memlock.h"
@@ -204,11 +206,11 @@ test_most_free (void)
 
   begin ();
   CHECK_EQ (devices_list (&gpus), 0);
-  gpu = devices_most_free (&gpus);
+  gpu = devices_most_free (&cuda_provider, &gpus);
   CHECK (gpu != NULL);
   CHECK_EQ (gpu->index, 1);
   fake.gpu[1].used_by_others = 41 * GiB;
-  gpu = devices_most_free (&gpus);
+  gpu = devices_most_free (&cuda_provider, &gpus);
   CHECK (gpu != NULL);
   CHECK_EQ (gpu->index, 0);
   CHECK_EQ (device_free_bytes (&gpus.gpu[1], &bytes), 0);
@@ -216,13 +218,13 @@ test_most_free (void)
   /* Of those that are as good the first. */
   fake.gpu[0].used_by_others = 39 * GiB;
   fake.gpu[1].used_by_others = 79 * GiB;
-  CHECK_EQ (devices_most_free (&gpus)->index, 2);
+  CHECK_EQ (devices_most_free (&cuda_provider, &gpus)->index, 2);
   /* One that does not answer is passed over; when none does, that is all. */
   fake_fail (FN_primary_ctx_retain, 3, CUDA_ERROR_UNKNOWN);
-  CHECK_EQ (devices_most_free (&gpus)->index, 3);
+  CHECK_EQ (devices_most_free (&cuda_provider, &gpus)->index, 3);
   CHECK_EQ (atomic_load (&fake.contexts), 0);
   atomic_store (&fake.lost, 719);
-  CHECK (devices_most_free (&gpus) == NULL);
+  CHECK (devices_most_free (&cuda_provider, &gpus) == NULL);
   devices_free (&gpus);
 }
 

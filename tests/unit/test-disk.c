@@ -14,6 +14,8 @@
 #include "check.h"
 #include "common/clock.h"
 #include "disk/disk.h"
+#include "disk/slots.h"
+#include "memory-provider.h"
 #include "nbdkit-stubs.h"
 
 /* Each thread has a part of every block, which nobody else writes, so that it
@@ -24,81 +26,59 @@
 #define BLOCKS  12
 #define SIZE    (BLOCKS * BLOCK_SIZE)
 
-/* VRAM that takes its time in the middle of copies, in place of vram.c. */
-struct vram {
-  _Atomic uint64_t words[SIZE / 8];
-  atomic_uint toss;
-  atomic_bool failing; /* one write in some fails half way */
-  atomic_bool stuck;   /* writes do not return */
-  atomic_int inside;   /* how many do not */
-};
+/* Borders of chunks lie between blocks. */
+#define CHUNK (4 * BLOCK_SIZE)
 
-static struct vram vram;
+static struct memory_provider vram;
+static struct slots slots;
 static struct disk *disk;
 
-uint64_t
-vram_size (const struct vram *v)
-{
-  (void) v;
-  return SIZE;
-}
+static atomic_uint toss;
+static atomic_bool failing; /* some writes fail half way */
+static atomic_bool stuck;   /* writes do not return */
+static atomic_int inside;   /* how many do not */
 
 static void
-dawdle (struct vram *v, size_t i)
+dawdle (void)
 {
-  if (i % 32 == 31 && atomic_fetch_add (&v->toss, 1) % 5 == 0)
+  if (atomic_fetch_add (&toss, 1) % 5 == 0)
     sched_yield ();
 }
 
-int
-vram_read (struct vram *v, void *buf, size_t count, uint64_t offset)
+static size_t
+before_copy (bool write, size_t count)
 {
-  uint64_t word;
-
-  CHECK (count % 8 == 0 && offset % 8 == 0 && offset + count <= SIZE);
-  for (size_t i = 0; i < count / 8; ++i) {
-    dawdle (v, i);
-    word =
-        atomic_load_explicit (&v->words[offset / 8 + i], memory_order_relaxed);
-    memcpy ((char *) buf + i * 8, &word, 8);
-  }
-  return 0;
-}
-
-int
-vram_write (struct vram *v, const void *buf, size_t count, uint64_t offset)
-{
-  bool fail =
-      atomic_load (&v->failing) && atomic_fetch_add (&v->toss, 1) % 13 == 0;
-  uint64_t word;
-
-  CHECK (count % 8 == 0 && offset % 8 == 0 && offset + count <= SIZE);
-  atomic_fetch_add (&v->inside, 1);
-  while (atomic_load (&v->stuck))
+  if (!write)
+    return count;
+  atomic_fetch_add (&inside, 1);
+  while (atomic_load (&stuck))
     sched_yield ();
-  atomic_fetch_sub (&v->inside, 1);
-  for (size_t i = 0; i < count / 8; ++i) {
-    dawdle (v, i);
-    if (fail && i == count / 16) {
-      errno = EIO;
-      return -1;
-    }
-    memcpy (&word, (const char *) buf + i * 8, 8);
-    atomic_store_explicit (&v->words[offset / 8 + i], word,
-                           memory_order_relaxed);
-  }
-  return 0;
+  atomic_fetch_sub (&inside, 1);
+  return atomic_load (&failing) && atomic_fetch_add (&toss, 1) % 13 == 0
+             ? count / 2
+             : count;
 }
 
 static void
 begin (void)
 {
-  for (size_t i = 0; i < SIZE / 8; ++i)
-    atomic_init (&vram.words[i], 0xa5a5a5a5a5a5a5a5);
-  atomic_store (&vram.failing, false);
+  memory_provider_begin (&vram, CHUNK, SIZE);
+  vram.before = before_copy;
+  vram.pause = dawdle;
+  CHECK_EQ (slots_allocate (&slots, &vram.provider, SIZE, SIZE, 0), 0);
+  CHECK_EQ (slots.count, SIZE / CHUNK);
+  atomic_store (&failing, false);
   stub_messages_clear ();
-  disk = disk_create (&vram, NULL);
+  disk = disk_create (&slots, NULL);
   CHECK (disk != NULL);
+}
+
+static void
+end (void)
+{
+  disk_free (disk);
+  slots_free (&slots);
+  CHECK_EQ (vram.chunks, 0);
 }
 
 /* What a thread knows of its parts. */
@@ -209,7 +189,7 @@ run (bool trims, bool fails)
   atomic_store (&stop, false);
   memset (owner, 0, sizeof owner);
   begin ();
-  atomic_store (&vram.failing, fails);
+  atomic_store (&failing, fails);
   if (trims)
     r = pthread_create (&forgetter, NULL, forget, NULL);
   CHECK_EQ (r, 0);
@@ -227,7 +207,7 @@ run (bool trims, bool fails)
   for (unsigned i = 0; i < THREADS; ++i)
     for (unsigned b = 0; b < BLOCKS; ++b)
       check_part (&owner[i], b);
-  disk_free (disk);
+  end ();
 }
 
 static void
@@ -289,7 +269,7 @@ test_first_writes (void)
   for (unsigned i = 0; i < THREADS; ++i)
     pthread_join (thread[i], NULL);
   pthread_barrier_destroy (&barrier);
-  disk_free (disk);
+  end ();
 }
 
 /* A write that never returns keeps its blocks; others that want them end with
@@ -316,9 +296,9 @@ test_stuck_write (void)
   pthread_t thread[3];
 
   begin ();
-  atomic_store (&vram.stuck, true);
+  atomic_store (&stuck, true);
   CHECK_EQ (pthread_create (&thread[0], NULL, write_two_blocks, NULL), 0);
-  while (atomic_load (&vram.inside) == 0)
+  while (atomic_load (&inside) == 0)
     sched_yield ();
   /* Whole blocks, and parts of blocks. */
   CHECK_EQ (
@@ -329,14 +309,14 @@ test_stuck_write (void)
             0);
   clock_sleep_us (1100000);
   CHECK_EQ (atomic_load (&refused), 0);
-  CHECK_EQ (atomic_load (&vram.inside), 1);
+  CHECK_EQ (atomic_load (&inside), 1);
   disk_fail (disk);
   pthread_join (thread[1], NULL);
   pthread_join (thread[2], NULL);
   CHECK_EQ (atomic_load (&refused), 2);
-  atomic_store (&vram.stuck, false);
+  atomic_store (&stuck, false);
   pthread_join (thread[0], NULL);
-  disk_free (disk);
+  end ();
 }
 
 int

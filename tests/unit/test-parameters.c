@@ -52,9 +52,9 @@ test_wrong_values (void)
     CHECK_HOLDS (stub_errors (), table[i].message);
   }
   stub_messages_clear ();
-  CHECK_EQ (parameters.vram.lanes, 0);
-  CHECK (parameters.vram.scrub);
-  CHECK (!parameters.vram.min_size_set);
+  CHECK_EQ (parameters.copies.queues, 0);
+  CHECK (parameters.scrub);
+  CHECK (!parameters.min_size_set);
 }
 
 /* Wrong values before do not count. */
@@ -77,17 +77,17 @@ test_values (void)
   CHECK_EQ (parameters_parse ("device", ""), 0);
   CHECK_EQ (parameters_check (), 0);
   CHECK_EQ (stub_errors_count (), 0);
-  CHECK_EQ (parameters.vram.size.kind, SIZE_PERCENT);
-  CHECK (!parameters.vram.scrub);
-  CHECK_EQ (parameters.vram.window, VRAM_MAPPING_NO);
+  CHECK_EQ (parameters.size.kind, SIZE_PERCENT);
+  CHECK (!parameters.scrub);
+  CHECK_EQ (parameters.copies.mapping, MAPPING_NO);
   CHECK_EQ (parameters.resident, MEMLOCK_REQUIRED);
   CHECK (parameters.allow_any);
   CHECK_EQ (parameters.store, HANDOVER_YES);
-  CHECK_EQ (parameters.vram.lanes, 64);
-  CHECK_EQ (parameters.vram.gpu_timeout_ms, 3600000);
-  CHECK_EQ (parameters.vram.staging, 16384);
-  CHECK (parameters.vram.min_size_set);
-  CHECK (!parameters.vram.window_read_max_set);
+  CHECK_EQ (parameters.copies.queues, 64);
+  CHECK_EQ (parameters.gpu_timeout_ms, 3600000);
+  CHECK_EQ (parameters.copies.staging, 16384);
+  CHECK (parameters.min_size_set);
+  CHECK (!parameters.copies.read_max_set);
 }
 
 /* A second value is an error, and the first one stays. */
@@ -100,14 +100,14 @@ test_given_twice (void)
                "size=80% and size=8G: a parameter can be given only once");
   CHECK_EQ (parameters_parse ("lanes", "64"), -1);
   CHECK_EQ (stub_errors_count (), 2);
-  CHECK_EQ (parameters.vram.size.kind, SIZE_PERCENT);
+  CHECK_EQ (parameters.size.kind, SIZE_PERCENT);
   stub_messages_clear ();
 }
 
 static void
 test_combination (void)
 {
-  parameters.vram.size = (struct size){ .kind = SIZE_BYTES, .bytes = GiB };
+  parameters.size = (struct size){ .kind = SIZE_BYTES, .bytes = GiB };
   CHECK_EQ (parameters_check (), -1);
   CHECK_HOLDS (stub_errors (), "min-size=4 GiB is more than size=1 GiB");
   parameters.adopt.wanted = true;

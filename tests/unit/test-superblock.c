@@ -268,7 +268,9 @@ test_sizes (void)
 
     header.disk_size = table[i].disk;
     header.allocated = ROUND_UP (table[i].disk, 2 * MiB);
-    header.chunk_size = header.allocated;
+    header.chunk_size = 64 * MiB;
+    while (header.chunk_size < header.allocated)
+      header.chunk_size *= 2;
     header.chunk_count = 1;
     CHECK_EQ (superblock_create (&superblock, &header), 0);
     CHECK_EQ (superblock.size, BITS_AT + table[i].bytes);
@@ -490,6 +492,12 @@ test_numbers (void)
         .disk_size = DISK,
         .allocated = 14 * MiB,
         .chunk_count = 4 } },
+    { "chunks of no power of two",
+      { .block_size = BLOCK_SIZE,
+        .disk_size = DISK,
+        .allocated = 14 * MiB,
+        .chunk_size = 6 * MiB,
+        .chunk_count = 3 } },
     { "odd chunks",
       { .block_size = BLOCK_SIZE,
         .disk_size = DISK,
@@ -571,8 +579,9 @@ test_block_map_size (void)
     struct superblock_header other = header;
 
     other.disk_size = i ? UINT64_MAX - BLOCK_SIZE + 1 : GiB;
-    other.allocated = other.chunk_size = other.disk_size;
-    other.chunk_count = 1;
+    other.allocated = other.disk_size;
+    other.chunk_size = i ? UINT64_C (1) << 63 : GiB;
+    other.chunk_count = i ? 2 : 1;
     other.checksum = checksum (&other);
     write_header (good, &other);
     refuses (good, "its block map is not of the disk's size");

@@ -476,7 +476,7 @@ run (struct dma_queues *queues, const struct job *job)
     return -1;
   }
   if (vram_debug_copies)
-    log_debug ("lane %td: %s %zu bytes at 0x%llx", queue - queues->queue,
+    log_debug ("queue %td: %s %zu bytes at 0x%llx", queue - queues->queue,
                job->verb, job->count, job->vram);
   r = use_queue (queues, queue, job);
   put_queue (queues, queue);

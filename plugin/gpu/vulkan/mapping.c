@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,20 +18,16 @@
 
 #include "common/log.h"
 #include "common/thread.h"
-#include "debug.h"
-#include "gpu/vulkan/libvulkan.h"
 #include "common/units.h"
-#include "gpu/wccopy.h"
+#include "debug.h"
 #include "gpu/vulkan/mapping.h"
+#include "gpu/wccopy.h"
 #include "watchdog.h"
 
 /* The GPUs that are looked at, and the extensions of one. */
 #define GPUS_MAX       16
 #define EXTENSIONS_MAX 512
 #define QUEUES_MAX     16
-
-/* The CPU's unit of transfer to and from write-combined memory, in bytes. */
-#define LINE 64
 
 /* Memory that is in VRAM, that the CPU can map, and whose two sides need no
  * call to see each other's stores.
@@ -45,22 +43,23 @@
   "BAR Support\" in the firmware setup, and nvidia-smi -q -d MEMORY shows a " \
   "BAR1 as large as the VRAM"
 
-/* One chunk's mapping. */
-struct chunk_mapping {
-  VkDeviceMemory memory;
-  char *address;
-  uint64_t size;
-};
+/* What is left of the VRAM that the CPU sees, of whatever size, to games and
+ * compositors, in bytes: an eighth, within these limits.  On most laptops it is
+ * as large as all VRAM, or 256 MiB.
+ */
+#define LEAVE_MIN (64 * MiB)
+#define LEAVE_MAX GiB
+
+#define NO_TYPE UINT32_MAX
 
 struct mapping {
   VkInstance instance;
   VkPhysicalDevice gpu;
   VkDevice device;
-  uint32_t memory_type; /* that the chunks are imported as */
+  VkPhysicalDeviceMemoryProperties memory;
 
-  size_t count;
-  struct chunk_mapping *mapping;
-  uint64_t chunk_size; /* of every mapping but the last */
+  uint32_t type;   /* that chunks are imported as, NO_TYPE before the first */
+  uint64_t mapped; /* bytes */
 
   atomic_bool shut; /* set once, never cleared */
   bool handling;    /* holds a reference on the signal handler */
@@ -84,7 +83,7 @@ static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned handler_users;
 static struct sigaction previous;
 
-/* The signal is not about a window: do what would have been done without this
+/* The signal is not about a mapping: do what would have been done without this
  * handler.
  */
 static void
@@ -161,17 +160,17 @@ remove_handler (void)
 
 enum direction { TO_VRAM, FROM_VRAM };
 
-/* Copy between HOST and AT in MAPPING.  Returns 0, or -1 on SIGBUS.  Nothing in
+/* Copy between HOST and AT in CHUNK.  Returns 0, or -1 on SIGBUS.  Nothing in
  * here changes after sigsetjmp, so that all of it is valid after the jump.
  */
 static int
-copy_guarded (const struct chunk_mapping *mapping, char *at, char *host,
+copy_guarded (const struct chunk_mapping *chunk, char *at, char *host,
               size_t count, enum direction direction)
 {
   struct guard self;
 
-  self.start = mapping->address;
-  self.end = mapping->address + mapping->size;
+  self.start = chunk->address;
+  self.end = chunk->address + chunk->size;
   if (sigsetjmp (self.env, 0) != 0) {
     guard = NULL;
     wccopy_drain ();
@@ -189,103 +188,55 @@ copy_guarded (const struct chunk_mapping *mapping, char *at, char *host,
 }
 
 bool
-mapping_is_open (const struct mapping *window)
+mapping_is_open (const struct mapping *mapping)
 {
-  return !atomic_load_explicit (&window->shut, memory_order_relaxed);
+  return !atomic_load_explicit (&mapping->shut, memory_order_relaxed);
 }
 
 static void
-shut (struct mapping *window)
+shut (struct mapping *mapping)
 {
-  if (!atomic_exchange (&window->shut, true))
-    log_error ("the CPU's mapping of VRAM has failed (SIGBUS): the window "
-               "is shut until the server is restarted, and copies go by DMA "
-               "alone, which is slower");
+  if (!atomic_exchange (&mapping->shut, true))
+    log_error ("the CPU's mapping of VRAM has failed (SIGBUS): copies go by "
+               "DMA alone, which is slower, until the server is restarted");
 }
 
-static void
-log_copy (const char *what, size_t count, uint64_t offset)
-{
-  if (vram_debug_copies)
-    log_debug ("window: %s %zu bytes at 0x%llx", what, count,
-               (unsigned long long) offset);
-}
-
-/* Copy, chunk by chunk. */
 static int
-copy (struct mapping *window, uint64_t offset, char *host, size_t count,
-      enum direction direction)
+copy (struct mapping *mapping, const struct chunk_mapping *chunk,
+      uint64_t offset, char *host, size_t count, enum direction direction)
 {
-  size_t n;
-
-  for (; count > 0; count -= n, offset += n, host += n) {
-    const struct chunk_mapping *mapping =
-        &window->mapping[offset / window->chunk_size];
-    uint64_t into = offset % window->chunk_size;
-
-    n = mapping->size - into < count ? mapping->size - into : count;
-    if (copy_guarded (mapping, mapping->address + into, host, n, direction) ==
-        -1) {
-      shut (window);
-      return -1;
-    }
-  }
-  return 0;
-}
-
-static bool
-all_ones (const char *bytes, size_t count)
-{
-  for (size_t i = 0; i < count; ++i)
-    if (bytes[i] != (char) 0xff)
-      return false;
-  return true;
-}
-
-/* Whether a line that was read from OFFSET on is nothing but ones. */
-static bool
-has_line_of_ones (const char *bytes, uint64_t offset, size_t count)
-{
-  size_t n;
-
-  for (; count > 0; count -= n, offset += n, bytes += n) {
-    n = LINE - offset % LINE;
-    if (n > count)
-      n = count;
-    /* The first byte settles it for nearly all data. */
-    if (*bytes == (char) 0xff && all_ones (bytes, n))
-      return true;
-  }
-  return false;
+  if (!mapping_is_open (mapping))
+    return -1;
+  if (vram_debug_copies)
+    log_debug ("mapping: %s %zu bytes at 0x%" PRIx64,
+               direction == TO_VRAM ? "write" : "read", count, offset);
+  if (copy_guarded (chunk, chunk->address + offset, host, count, direction) ==
+      0)
+    return 0;
+  shut (mapping);
+  return -1;
 }
 
 int
-mapping_write (struct mapping *window, uint64_t offset, const void *src,
-               size_t count)
+mapping_write (struct mapping *mapping, const struct chunk_mapping *chunk,
+               uint64_t offset, const void *src, size_t count)
 {
-  if (!mapping_is_open (window))
-    return -1;
-  log_copy ("write", count, offset);
   /* Not written to. */
-  return copy (window, offset, (char *) src, count, TO_VRAM);
+  return copy (mapping, chunk, offset, (char *) src, count, TO_VRAM);
 }
 
 int
-mapping_read (struct mapping *window, void *dst, uint64_t offset, size_t count)
+mapping_read (struct mapping *mapping, const struct chunk_mapping *chunk,
+              void *dst, uint64_t offset, size_t count)
 {
-  if (!mapping_is_open (window))
-    return -1;
-  log_copy ("read", count, offset);
-  if (copy (window, offset, dst, count, FROM_VRAM) == -1)
-    return -1;
-  return has_line_of_ones (dst, offset, count) ? -1 : 0;
+  return copy (mapping, chunk, offset, dst, count, FROM_VRAM);
 }
 
 /*
  * Opening.
  */
 
-/* Say why there is no window; returns -1. */
+/* Say why there is no mapping; returns -1. */
 static int no_mapping (char *reason, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 
@@ -295,13 +246,13 @@ no_mapping (char *reason, const char *format, ...)
   va_list args;
 
   va_start (args, format);
-  vsnprintf (reason, MAPPING_REASON, format, args);
+  vsnprintf (reason, PROVIDER_REASON, format, args);
   va_end (args);
   return -1;
 }
 
 static int
-create_instance (struct mapping *window, char *reason)
+create_instance (struct mapping *mapping, char *reason)
 {
   const VkApplicationInfo application = {
     .type = VK_STRUCTURE_TYPE_APPLICATION_INFO,
@@ -315,11 +266,11 @@ create_instance (struct mapping *window, char *reason)
   VkResult r;
 
   thread_relax_timers (true);
-  r = libvulkan.create_instance (&info, NULL, &window->instance);
+  r = libvulkan.create_instance (&info, NULL, &mapping->instance);
   thread_relax_timers (false);
   if (r == VK_SUCCESS)
     return 0;
-  window->instance = NULL;
+  mapping->instance = NULL;
   return no_mapping (reason,
                      "Vulkan does not start: %s (%d); is the NVIDIA driver's "
                      "Vulkan part installed, and libEGL.so.1, which it needs? "
@@ -330,13 +281,13 @@ create_instance (struct mapping *window, char *reason)
 
 /* Find the GPU with this UUID. */
 static int
-find_gpu (struct mapping *window, const uint8_t uuid[16], char *reason)
+find_gpu (struct mapping *mapping, const uint8_t uuid[16], char *reason)
 {
   VkPhysicalDevice gpus[GPUS_MAX];
   uint32_t count = GPUS_MAX;
   VkResult r;
 
-  r = libvulkan.enumerate_physical_devices (window->instance, &count, gpus);
+  r = libvulkan.enumerate_physical_devices (mapping->instance, &count, gpus);
   if (r != VK_SUCCESS && r != VK_INCOMPLETE)
     return no_mapping (reason, "Vulkan does not list its devices: %s (%d)",
                        libvulkan_result_name (r), r);
@@ -351,7 +302,7 @@ find_gpu (struct mapping *window, const uint8_t uuid[16], char *reason)
 
     libvulkan.get_properties (gpus[i], &properties);
     if (memcmp (id.device_uuid, uuid, sizeof id.device_uuid) == 0) {
-      window->gpu = gpus[i];
+      mapping->gpu = gpus[i];
       return 0;
     }
   }
@@ -362,7 +313,7 @@ find_gpu (struct mapping *window, const uint8_t uuid[16], char *reason)
 }
 
 static int
-check_extension (struct mapping *window, char *reason)
+check_extension (struct mapping *mapping, char *reason)
 {
   VkExtensionProperties *extensions;
   uint32_t count = EXTENSIONS_MAX;
@@ -372,7 +323,7 @@ check_extension (struct mapping *window, char *reason)
   extensions = calloc (EXTENSIONS_MAX, sizeof *extensions);
   if (extensions == NULL)
     return no_mapping (reason, "calloc: out of memory");
-  r = libvulkan.enumerate_extensions (window->gpu, NULL, &count, extensions);
+  r = libvulkan.enumerate_extensions (mapping->gpu, NULL, &count, extensions);
   if (r == VK_SUCCESS || r == VK_INCOMPLETE)
     for (uint32_t i = 0; i < count; ++i)
       if (strcmp (extensions[i].name, VK_KHR_EXTERNAL_MEMORY_FD) == 0)
@@ -383,54 +334,57 @@ check_extension (struct mapping *window, char *reason)
                              VK_KHR_EXTERNAL_MEMORY_FD);
 }
 
-/* Whether memory of type I can be a window of BYTES.  Keeps in *LARGEST the
- * size of the largest heap that is too small.
+/* How many bytes of memory of type I may be mapped, 0 where the CPU cannot map
+ * VRAM of that type.
  */
-static bool
-type_fits (const VkPhysicalDeviceMemoryProperties *memory, uint32_t i,
-           uint64_t bytes, uint64_t *largest)
+static uint64_t
+capacity (const struct mapping *mapping, uint32_t i)
 {
-  uint64_t heap = memory->heap[memory->type[i].heap].size;
+  const VkPhysicalDeviceMemoryProperties *memory = &mapping->memory;
+  uint64_t heap = memory->heap[memory->type[i].heap].size, leave = heap / 8;
 
   if ((memory->type[i].properties & WANTED) != WANTED)
-    return false;
-  if (heap >= bytes)
-    return true;
-  if (heap > *largest)
-    *largest = heap;
-  return false;
+    return 0;
+  if (leave < LEAVE_MIN)
+    leave = LEAVE_MIN;
+  if (leave > LEAVE_MAX)
+    leave = LEAVE_MAX;
+  return heap > leave ? heap - leave : 0;
 }
 
-/* Check that there is a type of memory for a window of BYTES. */
+/* Check that at least half of BYTES can be mapped: less is not worth what it
+ * takes from other programs.
+ */
 static int
-check_types (struct mapping *window, uint64_t bytes, char *reason)
+check_types (struct mapping *mapping, uint64_t bytes, char *reason)
 {
-  VkPhysicalDeviceMemoryProperties memory;
-  uint64_t largest = 0;
+  uint64_t most = 0;
 
-  libvulkan.get_memory_properties (window->gpu, &memory);
-  for (uint32_t i = 0; i < memory.type_count; ++i)
-    if (type_fits (&memory, i, bytes, &largest))
-      return 0;
-  if (largest == 0)
+  libvulkan.get_memory_properties (mapping->gpu, &mapping->memory);
+  for (uint32_t i = 0; i < mapping->memory.type_count; ++i)
+    if (capacity (mapping, i) > most)
+      most = capacity (mapping, i);
+  if (most > 0 && most >= bytes / 2)
+    return 0;
+  if (most == 0)
     return no_mapping (reason,
                        "the CPU cannot see the VRAM of this GPU; " ADVICE);
   return no_mapping (reason,
-                     "the CPU can see only %s of this GPU's VRAM, and %s are "
+                     "the CPU can map only %s of this GPU's VRAM, and %s are "
                      "wanted; " ADVICE,
-                     SIZE_STR (largest), SIZE_STR (bytes));
+                     SIZE_STR (most), SIZE_STR (bytes));
 }
 
 /* The family of queues that does least: a device must have a queue, and ours is
  * never used.
  */
 static uint32_t
-least_queue_family (struct mapping *window)
+least_queue_family (struct mapping *mapping)
 {
   VkQueueFamilyProperties families[QUEUES_MAX];
   uint32_t count = QUEUES_MAX, least = 0;
 
-  libvulkan.get_queue_families (window->gpu, &count, families);
+  libvulkan.get_queue_families (mapping->gpu, &count, families);
   for (uint32_t i = 1; i < count; ++i)
     if (families[i].count > 0 &&
         (families[i].flags & (VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT)) <
@@ -441,13 +395,13 @@ least_queue_family (struct mapping *window)
 }
 
 static int
-create_device (struct mapping *window, char *reason)
+create_device (struct mapping *mapping, char *reason)
 {
   static const float priority = 0;
   static const char *const extensions[] = { VK_KHR_EXTERNAL_MEMORY_FD };
   const VkDeviceQueueCreateInfo queue = {
     .type = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-    .family = least_queue_family (window),
+    .family = least_queue_family (mapping),
     .count = 1,
     .priorities = &priority,
   };
@@ -462,169 +416,117 @@ create_device (struct mapping *window, char *reason)
 
   /* Starts threads that poll, one of them 100 times a second. */
   thread_relax_timers (true);
-  r = libvulkan.create_device (window->gpu, &info, NULL, &window->device);
+  r = libvulkan.create_device (mapping->gpu, &info, NULL, &mapping->device);
   thread_relax_timers (false);
   if (r == VK_SUCCESS)
     return 0;
-  window->device = NULL;
+  mapping->device = NULL;
   return no_mapping (reason, "Vulkan does not open this GPU: %s (%d)",
                      libvulkan_result_name (r), r);
 }
 
-/* Import FD, memory of SIZE bytes, as memory of type TYPE.  On success it is
- * Vulkan's, else it is still the caller's.
- */
+/* Import the memory of FD as memory of type TYPE.  FD stays the caller's. */
 static VkResult
-import (struct mapping *window, struct chunk_mapping *mapping, int fd,
-        uint64_t size, uint32_t type)
+import (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
+        uint32_t type)
 {
   const VkImportMemoryFdInfoKHR import = {
     .type = VK_STRUCTURE_TYPE_IMPORT_MEMORY_FD_INFO_KHR,
     .handle_type = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT,
-    .fd = fd,
+    .fd = fcntl (fd, F_DUPFD_CLOEXEC, 3),
   };
   const VkMemoryAllocateInfo info = {
     .type = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
     .next = &import,
-    .size = size,
+    .size = chunk->size,
     .memory_type = type,
   };
+  VkResult r;
 
-  return libvulkan.allocate_memory (window->device, &info, NULL,
-                                    &mapping->memory);
+  if (import.fd == -1)
+    return VK_ERROR_TOO_MANY_OBJECTS;
+  r = libvulkan.allocate_memory (mapping->device, &info, NULL, &chunk->memory);
+  /* On success it is Vulkan's. */
+  if (r != VK_SUCCESS)
+    close (import.fd);
+  return r;
 }
 
-/* As that, and map it.  Leaves nothing behind on failure, other than that
- * *TAKEN says whether FD is Vulkan's now.
- */
+/* Import and map; leaves nothing behind on failure. */
 static VkResult
-import_and_map (struct mapping *window, struct chunk_mapping *mapping, int fd,
-                uint64_t size, uint32_t type, bool *taken)
+import_and_map (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
+                uint32_t type)
 {
   void *address;
-  VkResult r;
+  VkResult r = import (mapping, chunk, fd, type);
 
-  r = import (window, mapping, fd, size, type);
-  *taken = r == VK_SUCCESS;
   if (r != VK_SUCCESS)
     return r;
-  r = libvulkan.map_memory (window->device, mapping->memory, 0, VK_WHOLE_SIZE,
+  r = libvulkan.map_memory (mapping->device, chunk->memory, 0, VK_WHOLE_SIZE,
                             0, &address);
   if (r != VK_SUCCESS) {
-    libvulkan.free_memory (window->device, mapping->memory, NULL);
+    libvulkan.free_memory (mapping->device, chunk->memory, NULL);
     return r;
   }
-  mapping->address = address;
-  mapping->size = size;
-  return VK_SUCCESS;
+  chunk->address = address;
+  mapping->type = type;
+  mapping->mapped += chunk->size;
+  return r;
 }
 
-static int
-export_chunk (const struct chunks *chunks, size_t i, char *reason)
+int
+mapping_add (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
+             uint64_t size, char reason[PROVIDER_REASON])
 {
-  CUresult error;
-  int fd;
-
-  watchdog_enter ();
-  fd = chunk_export (chunks, i, &error);
-  if (fd == -1)
-    no_mapping (reason, "VRAM cannot be exported: " CUDA_WORDS,
-                CUDA_WORDS_ARGS (error));
-  return fd;
-}
-
-/* Map the first chunk, as the first type of memory that it can be imported as.
- * No rule says which type that is for memory of another API.
- */
-static int
-map_first (struct mapping *window, const struct chunks *chunks, char *reason)
-{
-  VkPhysicalDeviceMemoryProperties memory;
-  struct chunk_mapping *mapping = &window->mapping[0];
-  uint64_t size = chunks->chunk[0].size, largest = 0;
   VkResult r = VK_ERROR_FEATURE_NOT_PRESENT;
-  bool taken;
-  int fd;
-
-  libvulkan.get_memory_properties (window->gpu, &memory);
-  for (uint32_t i = 0; i < memory.type_count; ++i) {
-    if (!type_fits (&memory, i, chunks->size, &largest))
-      continue;
-    fd = export_chunk (chunks, 0, reason);
-    if (fd == -1)
-      return -1;
-    r = import_and_map (window, mapping, fd, size, i, &taken);
-    if (!taken)
-      close (fd);
-    if (r == VK_SUCCESS) {
-      window->memory_type = i;
-      window->count = 1;
-      return 0;
-    }
-  }
-  return no_mapping (reason,
-                     "Vulkan does not map memory of CUDA: %s (%d); " ADVICE,
-                     libvulkan_result_name (r), r);
-}
-
-static int
-map_next (struct mapping *window, const struct chunks *chunks, char *reason)
-{
-  size_t i = window->count;
-  bool taken;
-  VkResult r;
-  int fd;
-
-  fd = export_chunk (chunks, i, reason);
-  if (fd == -1)
-    return -1;
-  r = import_and_map (window, &window->mapping[i], fd, chunks->chunk[i].size,
-                      window->memory_type, &taken);
-  if (!taken)
-    close (fd);
-  if (r != VK_SUCCESS)
-    return no_mapping (reason, "Vulkan does not map chunk %zu of %zu: %s (%d)",
-                       i, chunks->count, libvulkan_result_name (r), r);
-  window->count++;
-  return 0;
-}
-
-static int
-map_all (struct mapping *window, const struct chunks *chunks, char *reason)
-{
-  window->chunk_size = chunks->chunk_size;
-  window->mapping = calloc (chunks->count, sizeof *window->mapping);
-  if (window->mapping == NULL)
-    return no_mapping (reason, "calloc: out of memory");
-  if (map_first (window, chunks, reason) == -1)
-    return -1;
-  while (window->count < chunks->count)
-    if (map_next (window, chunks, reason) == -1)
-      return -1;
-  return 0;
-}
-
-/* Read a byte of each mapping: the driver puts a mapping's page tables in place
- * at the first access.
- */
-static int
-touch_all (struct mapping *window, char *reason)
-{
+  bool full = false;
   char byte;
 
-  for (size_t i = 0; i < window->count; ++i) {
-    watchdog_enter ();
-    if (copy_guarded (&window->mapping[i], window->mapping[i].address, &byte,
-                      1, FROM_VRAM) == -1)
-      return no_mapping (reason,
-                         "the mapping of VRAM cannot be read (SIGBUS)");
+  watchdog_enter ();
+  chunk->size = size;
+  /* No rule says which type fits memory of another API: the first that works. */
+  for (uint32_t i = 0; r != VK_SUCCESS && i < mapping->memory.type_count;
+       ++i) {
+    if ((mapping->type != NO_TYPE && mapping->type != i) ||
+        capacity (mapping, i) == 0)
+      continue;
+    full = mapping->mapped + size > capacity (mapping, i);
+    if (!full)
+      r = import_and_map (mapping, chunk, fd, i);
   }
-  return 0;
+  if (r != VK_SUCCESS && full)
+    no_mapping (reason,
+                "the rest of the VRAM that the CPU can see is left to other "
+                "programs; " ADVICE);
+  else if (r != VK_SUCCESS)
+    no_mapping (reason, "Vulkan does not map memory of CUDA: %s (%d); " ADVICE,
+                libvulkan_result_name (r), r);
+  /* The driver puts page tables in place at the first access. */
+  else if (copy_guarded (chunk, chunk->address, &byte, 1, FROM_VRAM) == 0)
+    return 0;
+  else {
+    mapping_remove (mapping, chunk);
+    no_mapping (reason, "the mapping of VRAM cannot be read (SIGBUS)");
+  }
+  memset (chunk, 0, sizeof *chunk);
+  return -1;
+}
+
+void
+mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk)
+{
+  if (chunk->address == NULL)
+    return;
+  watchdog_enter ();
+  libvulkan.unmap_memory (mapping->device, chunk->memory);
+  libvulkan.free_memory (mapping->device, chunk->memory, NULL);
+  mapping->mapped -= chunk->size;
+  memset (chunk, 0, sizeof *chunk);
 }
 
 /* Everything up to the types of memory. */
 static int
-begin (struct mapping *window, const uint8_t uuid[16], uint64_t bytes,
+begin (struct mapping *mapping, const uint8_t uuid[16], uint64_t bytes,
        char *reason)
 {
   uint32_t version;
@@ -634,85 +536,64 @@ begin (struct mapping *window, const uint8_t uuid[16], uint64_t bytes,
   if (libvulkan.enumerate_instance_version (&version) != VK_SUCCESS ||
       version < VK_API_VERSION_1_1)
     return no_mapping (reason, "Vulkan is older than version 1.1");
-  if (create_instance (window, reason) == -1 ||
-      find_gpu (window, uuid, reason) == -1 ||
-      check_extension (window, reason) == -1 ||
-      check_types (window, bytes, reason) == -1)
+  if (create_instance (mapping, reason) == -1 ||
+      find_gpu (mapping, uuid, reason) == -1 ||
+      check_extension (mapping, reason) == -1 ||
+      check_types (mapping, bytes, reason) == -1)
     return -1;
   return 0;
 }
 
 struct mapping *
-mapping_open (const struct chunks *chunks, const uint8_t uuid[16],
-              char reason[MAPPING_REASON])
+mapping_open (const uint8_t uuid[16], uint64_t bytes,
+              char reason[PROVIDER_REASON])
 {
-  const char *copies;
-  struct mapping *window;
+  struct mapping *mapping = calloc (1, sizeof *mapping);
+  const char *instructions;
 
-  window = calloc (1, sizeof *window);
-  if (window == NULL) {
+  if (mapping == NULL) {
     no_mapping (reason, "calloc: out of memory");
     return NULL;
   }
-  if (!chunks->mapped) {
-    no_mapping (reason, "this driver cannot export VRAM");
-    goto err;
-  }
-  if (begin (window, uuid, chunks->size, reason) == -1 ||
-      create_device (window, reason) == -1 ||
-      map_all (window, chunks, reason) == -1)
+  mapping->type = NO_TYPE;
+  if (begin (mapping, uuid, bytes, reason) == -1 ||
+      create_device (mapping, reason) == -1)
     goto err;
   if (install_handler () == -1) {
     no_mapping (reason, "SIGBUS cannot be handled");
     goto err;
   }
-  window->handling = true;
-  copies = wccopy_chosen ();
-  log_debug ("window: %zu mappings of memory type %u, copies by %s",
-             window->count, window->memory_type, copies);
-  if (touch_all (window, reason) == -1)
-    goto err;
-  return window;
+  mapping->handling = true;
+  instructions = wccopy_chosen ();
+  log_debug ("mapping: copies by %s", instructions);
+  return mapping;
 
 err:
-  mapping_free (window, false);
+  mapping_close (mapping, false);
   return NULL;
 }
 
 bool
 mapping_probe (const uint8_t uuid[16], uint64_t bytes,
-               char reason[MAPPING_REASON])
+               char reason[PROVIDER_REASON])
 {
-  struct mapping window = { 0 };
-  int r = begin (&window, uuid, bytes, reason);
+  struct mapping *mapping = mapping_open (uuid, bytes, reason);
+  bool opened = mapping != NULL;
 
-  if (r == 0)
-    r = create_device (&window, reason);
-  if (window.device)
-    libvulkan.destroy_device (window.device, NULL);
-  if (window.instance)
-    libvulkan.destroy_instance (window.instance, NULL);
-  return r == 0;
+  mapping_close (mapping, false);
+  return opened;
 }
 
 void
-mapping_free (struct mapping *window, bool leave)
+mapping_close (struct mapping *mapping, bool leave)
 {
-  if (window == NULL)
+  if (mapping == NULL)
     return;
-  if (window->handling)
+  if (mapping->handling)
     remove_handler ();
-  while (!leave && window->count > 0) {
-    struct chunk_mapping *mapping = &window->mapping[--window->count];
-
-    watchdog_enter ();
-    libvulkan.unmap_memory (window->device, mapping->memory);
-    libvulkan.free_memory (window->device, mapping->memory, NULL);
-  }
-  if (!leave && window->device)
-    libvulkan.destroy_device (window->device, NULL);
-  if (!leave && window->instance)
-    libvulkan.destroy_instance (window->instance, NULL);
-  free (window->mapping);
-  free (window);
+  if (!leave && mapping->device)
+    libvulkan.destroy_device (mapping->device, NULL);
+  if (!leave && mapping->instance)
+    libvulkan.destroy_instance (mapping->instance, NULL);
+  free (mapping);
 }

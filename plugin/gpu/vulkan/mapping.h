@@ -9,57 +9,69 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gpu/cuda/chunk.h"
+#include "disk/provider.h"
+#include "gpu/vulkan/libvulkan.h"
 
-/* A mapping of all chunks into this process, write-combined, that a copy uses
- * without the driver, without a lock and without waiting for another copy.
- * Each chunk's descriptor is imported into a Vulkan device on the same GPU as
- * memory that is in VRAM and visible to the CPU.
+/* A Vulkan device that chunks of VRAM are imported into, as memory that is in
+ * VRAM and visible to the CPU.  Copies use a chunk's mapping, which is
+ * write-combined, without the driver, without a lock and without waiting for
+ * another copy.
  */
 struct mapping;
 
-/* Why there is no window, one line. */
-#define MAPPING_REASON 512
+/* One chunk's mapping; all zeros when it has none. */
+struct chunk_mapping {
+  VkDeviceMemory memory;
+  char *address;
+  uint64_t size;
+};
 
-/* Map all of CHUNKS, on the GPU with this UUID, and touch each mapping, so that
- * no request is the first to.  Starts threads of the driver's.  Returns NULL
- * with the reason in REASON; nothing is logged as an error then.
+/* Open the GPU with this UUID for mappings of up to BYTES of its VRAM.  Starts
+ * threads of the driver's libraries.  Returns NULL with the reason in REASON;
+ * nothing is logged as an error then.
  */
-extern struct mapping *
-mapping_open (const struct chunks *chunks, const uint8_t uuid[16],
-              char reason[MAPPING_REASON]);
+extern struct mapping *mapping_open (const uint8_t uuid[16], uint64_t bytes,
+                                     char reason[PROVIDER_REASON]);
 
-/* Whether mapping_open would probably succeed for BYTES of VRAM; allocates no
- * VRAM.  The reason is in REASON if not.
- */
+/* Whether mapping_open would succeed; the reason is in REASON if not. */
 extern bool mapping_probe (const uint8_t uuid[16], uint64_t bytes,
-                           char reason[MAPPING_REASON]);
+                           char reason[PROVIDER_REASON]);
 
-/* Unmap.  No copy may be under way.  With LEAVE the driver is not called, which
- * is what a context that is lost asks for.  NULL is allowed.
+/* Map the SIZE bytes of VRAM that the descriptor FD stands for, and touch them,
+ * so that no request is the first to.  FD stays the caller's.  One thread at a
+ * time.  Returns 0, or -1 with the reason in REASON, among them that no more of
+ * the VRAM that the CPU sees may be used: part of it is left to other programs.
  */
-extern void mapping_free (struct mapping *window, bool leave);
+extern int mapping_add (struct mapping *mapping, struct chunk_mapping *chunk,
+                        int fd, uint64_t size, char reason[PROVIDER_REASON]);
 
-/* Copy COUNT bytes between host memory and OFFSET in VRAM, any alignment, any
- * thread.  Return 0 when that is done, with what route.h says about order, or
- * -1 when the other way has to be taken instead, always with all of the bytes:
- *
- * - The window is shut.  It is shut for good, and the log told, when the kernel
- *   answers an access with SIGBUS: the driver takes mappings away when the GPU
- *   sleeps, and puts them back at the next access if it can.
- * - A read found a line of nothing but ones.  That is what the bus answers for
- *   a GPU that is gone, without any error; whether it is data, the driver
- *   knows.
- *
- * What was copied up to then is undefined, but nothing of it is still under
- * way.
+/* Unmap; nothing happens when CHUNK has no mapping.  No copy of it may be under
+ * way.  One thread at a time.
  */
-extern int mapping_write (struct mapping *window, uint64_t offset,
-                          const void *src, size_t count);
-extern int mapping_read (struct mapping *window, void *dst, uint64_t offset,
-                         size_t count);
+extern void
+mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk);
+
+/* Close the device.  With LEAVE the driver is not called, which is what a
+ * context that is lost needs; else nothing may be mapped.  NULL is allowed.
+ */
+extern void mapping_close (struct mapping *mapping, bool leave);
+
+/* Copy COUNT bytes between host memory and OFFSET in CHUNK, any alignment, any
+ * thread.  Return 0 when that is done, with what copy.h says about order, or -1
+ * when it has to be done by DMA instead, always with all of the bytes: the
+ * mapping is shut.  It is shut for good, and the log told, when the kernel
+ * answers an access with SIGBUS: the driver takes mappings away when the GPU
+ * sleeps, and puts them back at the next access if it can.  What was copied
+ * before is undefined, but nothing of it is still under way.
+ */
+extern int
+mapping_write (struct mapping *mapping, const struct chunk_mapping *chunk,
+               uint64_t offset, const void *src, size_t count);
+extern int
+mapping_read (struct mapping *mapping, const struct chunk_mapping *chunk,
+              void *dst, uint64_t offset, size_t count);
 
 /* Whether copies are still served. */
-extern bool mapping_is_open (const struct mapping *window);
+extern bool mapping_is_open (const struct mapping *mapping);
 
 #endif /* VRAM_MAPPING_H */

@@ -1,0 +1,476 @@
+/* nbdkit-vram: the life of the disk: started or adopted, and ended
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "disk/blockmap.h"
+#include "disk/slots.h"
+#include "disk/superblock.h"
+#include "gpu/cuda/provider.h"
+#include "gpu/devices.h"
+#include "handover/fdstore.h"
+#include "handover/handover.h"
+#include "lifecycle.h"
+#include "parameters.h"
+#include "peer.h"
+#include "shed.h"
+#include "startup.h"
+#include "watchdog.h"
+
+static struct provider *provider;
+static struct slots slots;
+static struct disk *disk;
+
+/* What a later server has to know of the disk, where it may outlive this one. */
+static struct superblock superblock = SUPERBLOCK_NONE;
+
+/* Whether the disk was made by an earlier server. */
+static bool adopted;
+
+/* Whether the disk has been handed over, by this server or the one before. */
+static bool handed_over;
+
+/* The server is ending, and has told the next one what becomes of the disk. */
+static atomic_bool ending;
+
+int
+lifecycle_prepare (void)
+{
+  return cuda_provider.load (&parameters.copies);
+}
+
+/*
+ * Choosing a GPU.
+ */
+
+/* The GPU that holds the disk that is taken over.  NULL after log_error when it
+ * is missing, or not the one that device= names.
+ */
+static const struct device *
+find_gpu_of_disk (const struct devices *gpus)
+{
+  const uint8_t *uuid = superblock.header->gpu;
+  const struct device *gpu = devices_find_uuid (gpus, uuid), *named;
+  char text[UUID_TEXT];
+
+  if (gpu == NULL) {
+    log_error ("adopt: the disk cannot be taken over: it lies on another "
+               "GPU, %s, which is missing",
+               device_uuid_text (uuid, text));
+    return NULL;
+  }
+  if (parameters.device == NULL)
+    return gpu;
+  named = devices_find (gpus, parameters.device);
+  if (named && named != gpu) {
+    log_error ("adopt: the disk cannot be taken over: it lies on another "
+               "GPU, %s, than device=%s, which is %s",
+               gpu->uuid, parameters.device, named->uuid);
+    return NULL;
+  }
+  return named;
+}
+
+static int
+choose_gpu (struct device *device)
+{
+  struct devices gpus;
+  const struct device *gpu;
+
+  if (cuda_provider.list (parameters.init_wait_ms, &gpus) == -1)
+    return -1;
+  if (adopted)
+    gpu = find_gpu_of_disk (&gpus);
+  else if (parameters.device)
+    gpu = devices_find (&gpus, parameters.device);
+  else
+    gpu = devices_most_free (&cuda_provider, &gpus);
+  if (gpu)
+    *device = *gpu;
+  devices_free (&gpus);
+  return gpu ? 0 : -1;
+}
+
+static int
+open_provider (void)
+{
+  struct copy_limits limits;
+  struct device device;
+  bool known = false;
+  uint64_t size;
+
+  if (choose_gpu (&device) == -1)
+    return -1;
+  size = size_estimate (&parameters.size, device.total);
+  if (adopted) {
+    size = superblock.header->allocated;
+    known = atomic_load (&superblock.shared->limits_known) != 0;
+    limits.read_max = atomic_load (&superblock.shared->read_max);
+    limits.read_max_rested = atomic_load (&superblock.shared->read_max_rested);
+    limits.write_max = atomic_load (&superblock.shared->write_max);
+  }
+  provider = cuda_provider.open (&device, &parameters.copies, size,
+                                 known ? &limits : NULL);
+  return provider ? 0 : -1;
+}
+
+/*
+ * VRAM of a new disk, or of one that is taken over.
+ */
+
+static int
+allocate (void)
+{
+  static const struct size max = { .kind = SIZE_MAX_FREE };
+  const struct device *gpu = &provider->device;
+  const enum size_kind kind = parameters.size.kind;
+  uint64_t bytes_free, asked, first, most, min;
+
+  if (provider->f->free_bytes (provider, &bytes_free) == -1 ||
+      size_resolve (&parameters.size, gpu->total, bytes_free,
+                    parameters.headroom, &asked) == -1 ||
+      size_resolve (&max, gpu->total, bytes_free, parameters.headroom,
+                    &most) == -1)
+    return -1;
+
+  if (parameters.min_size_set)
+    min = ROUND_DOWN (parameters.min_size, BLOCK_SIZE);
+  else
+    min = asked < MIN_SIZE_DEFAULT && kind != SIZE_MAX_FREE ? asked
+                                                            : MIN_SIZE_DEFAULT;
+  if (min > gpu->total) {
+    log_error ("min-size=%s is more than the %s of VRAM that the GPU has",
+               SIZE_STR (min), SIZE_STR (gpu->total));
+    return -1;
+  }
+  if (kind == SIZE_BYTES && min > asked) {
+    log_error ("min-size=%s is more than size=%s", SIZE_STR (min),
+               SIZE_STR (asked));
+    return -1;
+  }
+  /* With size=max or a percentage the smaller one may be what was asked; and of
+   * a percentage there need be no more than size=max would be.
+   */
+  if (asked < min)
+    asked = min;
+  first = asked;
+  if (kind == SIZE_PERCENT && first > most)
+    first = most > min ? most : min;
+
+  if (slots_allocate (&slots, provider, first, min, parameters.headroom) == -1)
+    return -1;
+  if (slots.size < asked && kind != SIZE_MAX_FREE)
+    log_warning ("VRAM is short: asked for %s of %s, got %s", SIZE_STR (asked),
+                 gpu->name, SIZE_STR (slots.size));
+  return 0;
+}
+
+/* Whether size= stands in the way of taking over the disk: when it says bytes,
+ * then other ones than it said before, and not what was got then.  A
+ * percentage, and max, depend on what is free and are not looked at.
+ */
+static int
+check_size (void)
+{
+  const struct superblock_header *header = superblock.header;
+  uint64_t asked = ROUND_DOWN (parameters.size.bytes, BLOCK_SIZE);
+
+  if (parameters.size.kind != SIZE_BYTES || asked == header->asked ||
+      asked == header->disk_size)
+    return 0;
+  log_error ("adopt: the disk cannot be taken over: size=%s is another size "
+             "than the disk's, which is %s",
+             SIZE_STR (asked), SIZE_STR (header->disk_size));
+  return -1;
+}
+
+static int
+open_vram (void)
+{
+  const struct device *gpu;
+
+  watchdog_enter ();
+  if ((adopted && check_size () == -1) || open_provider () == -1)
+    return -1;
+  gpu = &provider->device;
+  if (adopted ? slots_import (&slots, provider, &superblock,
+                              parameters.adopt.chunk)
+              : allocate ())
+    return -1;
+  if (slots_map (&slots, adopted ? &superblock : NULL) == -1)
+    return -1;
+  log_debug ("%s %" PRIu64 " bytes of VRAM in %u chunks of %s on device=%d: "
+             "%s, %s, %s",
+             adopted ? "took over" : "allocated", slots.size, slots.count,
+             SIZE_STR (slots.chunk[0]->size), gpu->index, gpu->name, gpu->uuid,
+             gpu->pci);
+  /* Also when Vulkan was of no use. */
+  if (parameters.copies.mapping != MAPPING_NO)
+    shed_set_up_memory ();
+  if (!adopted && slots_zero (&slots) == -1) {
+    log_error ("the GPU's VRAM cannot be overwritten");
+    return -1;
+  }
+  watchdog_leave ();
+  return 0;
+}
+
+/*
+ * The disk in it.
+ */
+
+/* Look at the disk that is to be taken over. */
+static int
+find_disk (void)
+{
+  struct adopt *adopt = &parameters.adopt;
+
+  if (!adopt->wanted)
+    return 0;
+  if (adopt_open (adopt, &superblock) == -1)
+    return -1;
+  if (atomic_load (&superblock.shared->ended) != 0) {
+    log_warning ("adopt: the server before this one had given the "
+                 "disk up; starting with a new one");
+    handover_revoke (&superblock);
+    superblock_close (&superblock);
+    adopt_close (adopt);
+    return 0;
+  }
+  adopted = handed_over = true;
+  return 0;
+}
+
+/* Whether the disk can outlive this process.  Returns -1 after log_error. */
+static int
+can_hand_over (void)
+{
+  char reason[PROVIDER_REASON];
+  int fd = -1;
+
+  if (parameters.store == HANDOVER_NO)
+    return 0;
+  if (!fdstore_exists ())
+    snprintf (reason, sizeof reason,
+              "there is no service manager that keeps descriptors "
+              "(NOTIFY_SOCKET)");
+  else
+    fd = provider->f->export(provider, slots.chunk[slots.count - 1], reason);
+  if (fd != -1) {
+    close (fd);
+    return 1;
+  }
+  if (parameters.store == HANDOVER_YES) {
+    log_error ("store=yes: %s", reason);
+    return -1;
+  }
+  log_debug ("the disk ends with this server: %s", reason);
+  return 0;
+}
+
+static int
+create_superblock (void)
+{
+  struct superblock_header header = {
+    .disk_size = slots.size,
+    .asked = parameters.size.kind == SIZE_BYTES
+                 ? ROUND_DOWN (parameters.size.bytes, BLOCK_SIZE)
+                 : 0,
+    .allocated = slots.allocated,
+    .chunk_size = UINT64_C (1) << slots.shift,
+    .chunk_count = slots.count,
+  };
+
+  memcpy (header.gpu, provider->device.uuid_bytes, sizeof header.gpu);
+  return superblock_create (&superblock, &header);
+}
+
+static void
+store_text (char *to, size_t size, const char *text)
+{
+  snprintf (to, size, "%.*s", (int) size - 1, text);
+}
+
+/* Tell whoever looks at the disk, and the next server, what this one found. */
+static void
+store_facts (void)
+{
+  struct superblock_shared *shared = superblock.shared;
+  struct provider_path path;
+
+  if (superblock.fd == -1)
+    return;
+  atomic_store (&shared->quiet, provider->quiet);
+  if (provider->limits_known) {
+    atomic_store (&shared->read_max, provider->limits.read_max);
+    atomic_store (&shared->read_max_rested, provider->limits.read_max_rested);
+    atomic_store (&shared->write_max, provider->limits.write_max);
+    atomic_store (&shared->limits_known, 1);
+  }
+  provider->f->describe (provider, &path);
+  store_text (shared->copy_reason, sizeof shared->copy_reason, path.reason);
+  store_text (shared->gpu_name, sizeof shared->gpu_name,
+              provider->device.name);
+  store_text (shared->gpu_pci, sizeof shared->gpu_pci, provider->device.pci);
+  atomic_store (&shared->copy_path,
+                path.path == PATH_MAPPING ? COPY_PATH_MAPPING : COPY_PATH_DMA);
+}
+
+/* In VRAM: the disk as it was, or a new one. */
+static int
+make_disk (void)
+{
+  /* A disk that was taken over has been handed over already. */
+  int hand_over = adopted ? 0 : can_hand_over ();
+
+  if (hand_over == -1 || (hand_over && create_superblock () == -1))
+    return -1;
+  store_facts ();
+  disk = disk_create (&slots, superblock.bits);
+  if (disk == NULL || disk_warm_up (disk) == -1 ||
+      memlock_all (parameters.resident) == -1)
+    return -1;
+  if (hand_over && handover_begin (&slots, &superblock) == -1) {
+    if (parameters.store == HANDOVER_YES)
+      return -1;
+    log_warning ("the disk ends with this server");
+    hand_over = 0;
+  }
+  handed_over = handed_over || hand_over;
+  return 0;
+}
+
+/* What the log and the service manager are told of the disk. */
+static void
+report_disk (void)
+{
+  char status[256];
+  uint64_t number;
+  int n;
+
+  n = snprintf (status, sizeof status, "serving %s of %s",
+                SIZE_STR (slots.size), provider->device.name);
+  if (adopted) {
+    number = atomic_fetch_add (&superblock.shared->generation, 1) + 1;
+    snprintf (status + n, sizeof status - (size_t) n,
+              ", server number %" PRIu64 " of this disk", number);
+    log_info ("took over a disk of %s, %s of it in use, as its server "
+              "number %" PRIu64,
+              SIZE_STR (slots.size), SIZE_STR (disk_used (disk)), number);
+  }
+  fdstore_ready (status);
+}
+
+/* The GPU is lost, on any thread. */
+static void
+gpu_lost (void *arg)
+{
+  (void) arg;
+  if (superblock.fd != -1)
+    atomic_store (&superblock.shared->lost, clock_boottime_ms ());
+  disk_fail (disk);
+}
+
+/* The watchdog is going to end the process. */
+static void
+give_up (void)
+{
+  startup_end (false);
+  if (handed_over && !atomic_load (&ending) && handover_may_end (&superblock))
+    handover_revoke (&superblock);
+}
+
+/* Give the VRAM back.  The data is gone, unless KEEP. */
+static void
+close_disk (bool keep)
+{
+  const bool zero = disk && !keep && parameters.scrub;
+
+  atomic_store (&ending, true);
+  watchdog_forget (gpu_lost, NULL);
+  disk_free (disk);
+  disk = NULL;
+  watchdog_enter ();
+  /* Before the disk was made, VRAM held nothing of any client. */
+  if (zero && slots_zero (&slots) == -1)
+    log_error ("VRAM could not be overwritten before it is given back");
+  slots_free (&slots);
+  if (provider)
+    provider->f->close (provider);
+  provider = NULL;
+  watchdog_leave ();
+  watchdog_stop ();
+  superblock_close (&superblock);
+}
+
+struct disk *
+lifecycle_start (void)
+{
+  if (memlock_prepare (parameters.resident) == -1 ||
+      watchdog_start (parameters.gpu_timeout_ms, give_up) == -1 ||
+      find_disk () == -1 || open_vram () == -1 || make_disk () == -1)
+    goto err;
+  /* A disk that is new: if the parent has ended, so does this. */
+  if (handed_over && !adopted && handover_outlive_parent () == -1) {
+    handover_revoke (&superblock);
+    goto err;
+  }
+  peer_no_core_dumps ();
+  if (superblock.fd != -1)
+    atomic_store (&superblock.shared->lost, 0);
+  watchdog_on_lost (gpu_lost, NULL);
+  report_disk ();
+  adopt_close (&parameters.adopt);
+  return disk;
+
+err:
+  close_disk (adopted);
+  adopt_close (&parameters.adopt);
+  return NULL;
+}
+
+/* The server ends because it was told to, and so does the disk, unless its
+ * supervisor has not said so: first of all for those that would take it over.
+ */
+void
+lifecycle_end (void)
+{
+  const bool keep = handed_over && !handover_may_end (&superblock);
+
+  if (disk == NULL)
+    return;
+  if (keep)
+    log_warning ("told to end, but not by what keeps the disk, which "
+                 "is left to the next server");
+  else if (handed_over)
+    handover_revoke (&superblock);
+  close_disk (keep);
+}
+
+void
+lifecycle_describe (char text[LIFECYCLE_TEXT])
+{
+  static const char *const paths[] = {
+    [PATH_LOST] = "fail: the GPU is lost",
+    [PATH_DMA] = "by DMA alone: ",
+    [PATH_MAPPING] = "by window",
+  };
+  struct provider_path path;
+  char number[48] = "";
+
+  provider->f->describe (provider, &path);
+  if (superblock.fd != -1)
+    snprintf (number, sizeof number, ", server number %" PRIu64,
+              atomic_load (&superblock.shared->generation));
+  snprintf (text, LIFECYCLE_TEXT, "VRAM of %s, %s%s, copies %s%s",
+            provider->device.name, provider->device.pci, number,
+            paths[path.path], path.reason);
+}
