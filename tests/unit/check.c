@@ -70,19 +70,20 @@ check_wanted (const char *name)
   return true;
 }
 
-unsigned
-check_slow (void)
+/* From the environment, 1 without it. */
+static unsigned
+factor (const char *name)
 {
-  const char *s = getenv ("VRAM_TEST_SLOW");
-  unsigned long factor = s ? strtoul (s, NULL, 10) : 1;
+  const char *s = getenv (name);
+  unsigned long n = s ? strtoul (s, NULL, 10) : 1;
 
-  return factor > 1 && factor < 1000 ? (unsigned) factor : 1;
+  return n > 1 && n < 1000 ? (unsigned) n : 1;
 }
 
 void
 check_within (unsigned seconds)
 {
-  alarm (seconds * check_slow ());
+  alarm (seconds * factor ("VRAM_TEST_SLOW"));
 }
 
 int
@@ -162,7 +163,6 @@ rnd_next (struct rnd *rnd)
 unsigned
 check_effort (unsigned n)
 {
-  const unsigned part = n / check_slow ();
-
-  return part > 0 ? part : 1;
+  n /= factor ("VRAM_TEST_PART");
+  return n > 0 ? n : 1;
 }

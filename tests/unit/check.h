@@ -29,8 +29,8 @@ extern int check_end (void);
   } while (0)
 
 /* No test may hang: the program is ended, as failed, when the test that is
- * running takes longer than this, or SECONDS for what is left of it; on a slow
- * machine so many times longer.
+ * running takes longer than this, or SECONDS for what is left of it; that is
+ * multiplied by VRAM_TEST_SLOW.
  */
 #define CHECK_SECONDS 300
 extern void check_within (unsigned seconds);
@@ -80,13 +80,8 @@ rnd_below (struct rnd *rnd, uint64_t n)
   return rnd_next (rnd) % n;
 }
 
-/* How many times slower than usual programs run (VRAM_TEST_SLOW=FACTOR): under
- * tools that slow them down, and on a busy machine.
- */
-extern unsigned check_slow (void);
-
-/* How much to do where more finds more: N, or a part of it where programs are
- * slow.
+/* How much to do where more finds more: N, or one part of VRAM_TEST_PART under
+ * tools that slow the program down.
  */
 extern unsigned check_effort (unsigned n);
 
