@@ -233,6 +233,12 @@ cuda_close (struct cuda *cuda)
   current = NULL;
 }
 
+bool
+cuda_entered (const struct cuda *cuda)
+{
+  return current == cuda->context;
+}
+
 int
 cuda_enter (struct cuda *cuda)
 {
@@ -242,7 +248,7 @@ cuda_enter (struct cuda *cuda)
     errno = EIO;
     return -1;
   }
-  if (current == cuda->context)
+  if (cuda_entered (cuda))
     return 0;
   r = make_current (cuda);
   if (r != CUDA_SUCCESS)

@@ -66,6 +66,9 @@ extern void cuda_close (struct cuda *cuda);
  */
 extern int cuda_enter (struct cuda *cuda);
 
+/* Whether the calling thread has the context current. */
+extern bool cuda_entered (const struct cuda *cuda);
+
 /* Free VRAM in bytes.  The calling thread must have entered the context.
  * Returns 0, or -1 after log_error.
  */

@@ -438,6 +438,16 @@ query (struct dma_queues *queues, struct dma_queue *queue,
   return -1;
 }
 
+static int
+copy_nothing (struct dma_queues *queues, struct dma_queue *queue,
+              const struct job *job)
+{
+  (void) queues;
+  (void) queue;
+  (void) job;
+  return 0;
+}
+
 /* Do JOB with QUEUE.  After one that failed this returns only when the GPU is
  * done with the queue's buffers, or when the GPU is lost.
  */
@@ -530,19 +540,36 @@ dma_set (struct dma_queues *queues, CUdeviceptr dst, unsigned char value,
   return run (queues, &job);
 }
 
+/* Do JOB with a queue that is free; copies that are under way in all queues
+ * need no such help.
+ */
+static int
+run_if_free (struct dma_queues *queues, const struct job *job)
+{
+  struct dma_queue *queue = take_free (queues);
+  int r;
+
+  if (queue == NULL)
+    return 0;
+  r = use_queue (queues, queue, job);
+  put_queue (queues, queue);
+  return r;
+}
+
 int
 dma_query (struct dma_queues *queues)
 {
   const struct job job = { .copy = query };
-  struct dma_queue *queue = take_free (queues);
-  int r;
 
-  /* Copies that are under way will be told as well. */
-  if (queue == NULL)
-    return 0;
-  r = use_queue (queues, queue, &job);
-  put_queue (queues, queue);
-  return r;
+  return run_if_free (queues, &job);
+}
+
+int
+dma_prepare_thread (struct dma_queues *queues)
+{
+  const struct job job = { .copy = copy_nothing };
+
+  return cuda_entered (queues->cuda) ? 0 : run_if_free (queues, &job);
 }
 
 int

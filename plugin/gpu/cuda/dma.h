@@ -54,6 +54,11 @@ extern int dma_set (struct dma_queues *queues, CUdeviceptr dst,
  */
 extern int dma_query (struct dma_queues *queues);
 
+/* Do what the calling thread's first copy would take longer for, unless it is
+ * done or all queues are busy.  Returns 0, or -1 with errno = EIO.
+ */
+extern int dma_prepare_thread (struct dma_queues *queues);
+
 /* Send COUNT bytes through every queue and both ways, so that all that copies
  * need is there before they are in a hurry: SCRATCH is VRAM of at least
  * STAGING bytes that holds nothing.  Returns 0, or -1 as the copies do.

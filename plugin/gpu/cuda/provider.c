@@ -485,10 +485,14 @@ cuda_provider_check (struct provider *p)
 {
   struct cuda_gpu *gpu = gpu_of (p);
 
-  if (!cuda_is_lost (&gpu->cuda))
-    return gpu_check (&gpu->check);
-  errno = EIO;
-  return -1;
+  if (cuda_is_lost (&gpu->cuda)) {
+    errno = EIO;
+    return -1;
+  }
+  /* With the thread's first request of any kind. */
+  if (dma_prepare_thread (gpu->queues) == -1)
+    return -1;
+  return gpu_check (&gpu->check);
 }
 
 static void
