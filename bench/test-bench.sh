@@ -162,6 +162,45 @@ must_fail 'none of 4k-read-d1' bench --jobs 5k
 # The first of them left its trouble in the results.
 grep -q '"plain: fio exited' "$tmp/bad/results.json" || fail "results.json does not tell of the trouble"
 
+# --- idle ---
+
+mkdir "$tmp/programs"
+cat >"$tmp/programs/nvidia-smi" <<'END'
+#!/bin/sh
+case $* in
+*clocks.sm*) echo "345, 2619, 70.50" ;;
+*) echo "Stand-in GPU 0, 580.159.04, 5" ;;
+esac
+END
+chmod +x "$tmp/programs/nvidia-smi"
+
+idle() {
+    PATH=$tmp/programs:$PATH LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin timeout "$patience" \
+        "$srcdir/idle" --size 16M --rounds 2 --duration 0.05 --rest 0 --watch 0.2 --sample 0.1 "$@"
+}
+
+idle -m window,window-boost -j 4k-read-d1,4k-write-d1 --maps -o "$tmp/idle" >"$tmp/idle.txt"
+python3 - "$tmp" <<'END'
+import json, statistics, sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+results = json.loads((folder / "idle/idle.json").read_text())
+assert results["no_server"] == {"sm_mhz": 345, "memory_mhz": 2619, "watts": 70.5}, results["no_server"]
+assert len(results["runs"]) == 2 * 2 * 2
+loads = [(row["mode"], row["threads"], "gpu" in row) for row in results["rest"]]
+assert loads == [(mode, threads, threads == 1) for mode in ("window", "window-boost") for threads in (1, 16)], loads
+for row in results["rest"]:
+    assert row["memory"]["resident"] > 4 << 20 and row["maps"]["[heap]"] > 1 << 20, row
+text = (folder / "idle.txt").read_text()
+for job in "4k-read-d1", "4k-write-d1":
+    iops = {(run["mode"], run["round"]): run["iops"] for run in results["runs"] if run["job"] == job}
+    ratio = statistics.median(iops["window", n] / iops["window-boost", n] for n in (1, 2))
+    assert f"window     {job:14} {ratio:.3f} (" in text, (job, ratio, text)
+assert "\nwindow-boost     345.0      2619.0    70.5 " in text, text
+END
+must_fail "--modes: 'loud'" idle -m loud
+
 # Nobody is left behind.
 ! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null || fail "a server still runs"
 
