@@ -21,7 +21,7 @@
 #include "lifecycle.h"
 #include "parameters.h"
 #include "peer.h"
-#include "shed.h"
+#include "gpu/vulkan/release.h"
 #include "startup.h"
 #include "watchdog.h"
 
@@ -214,7 +214,7 @@ open_vram (void)
              gpu->pci);
   /* Also when Vulkan was of no use. */
   if (parameters.copies.mapping != MAPPING_NO)
-    shed_set_up_memory ();
+    release_libraries ();
   if (!adopted && slots_zero (&slots) == -1) {
     log_error ("the GPU's VRAM cannot be overwritten");
     return -1;

@@ -1,4 +1,4 @@
-/* nbdkit-vram: gives back memory that only set-up needed
+/* nbdkit-vram: gives back memory that only the start needs
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #include "common/log.h"
-#include "shed.h"
+#include "gpu/vulkan/release.h"
 #include "common/units.h"
 
 /* What the kernel says of one mapping of a file. */
@@ -83,7 +83,7 @@ parse_field (const char *line, struct map *map)
 }
 
 void
-shed_set_up_memory (void)
+release_libraries (void)
 {
   struct map map = { 0 };
   char *line = NULL;
