@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a driver that refuses exportable VRAM, although its attributes promise it, costs a warning and not the disk
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_nbdsh
+
+works ()
+{
+  nbdsh -u "$uri" -c 'h.pwrite (b"x" * 300000, (64 << 20) - 7); assert h.pread (300000, (64 << 20) - 7) == b"x" * 300000'
+}
+
+# From the first call on, and in the second chunk of the disk, after the VRAM that copies are tried in.
+for call in cuMemCreate cuMemAddressReserve cuMemMap cuMemSetAccess; do
+  for number in 1 3; do
+    export STANDIN_CUDA_FAIL=$call:$number:CUDA_ERROR_NOT_SUPPORTED
+    start_vram size=130M
+    [ "$(nbdinfo --size "$uri")" -eq $((130 << 20)) ]
+    expect_log_times 1 "warning: this driver refuses exportable VRAM \($call: "
+    works
+    stop_vram
+  done
+done
+
+# What cannot be mapped is no window, and what cannot be exported cannot be left to another server.
+export STANDIN_CUDA_FAIL=cuMemCreate:1:CUDA_ERROR_NOT_SUPPORTED
+refuses_to_start "window=yes: this driver cannot export VRAM" size=130M window=yes
+export NOTIFY_SOCKET=$tmp/notify
+refuses_to_start "store=yes: this driver cannot export VRAM" size=130M store=yes
