@@ -9,9 +9,7 @@
 #include <stdint.h>
 
 #include "common/units.h"
-
-/* VRAM is allocated in multiples of this, or of more where a driver asks so. */
-#define GRANULARITY (2 * MiB)
+#include "disk/provider.h"
 
 /* What size=max leaves of free VRAM beside the disk and the headroom: mappings
  * take some when the disk has its VRAM already.

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/units.h"
 #include "disk/superblock.h"
 
 /* A provider is one way to get VRAM and to copy to and from it.  Its file ends
@@ -16,6 +17,9 @@
  * outside its folder.  VRAM comes in chunks, which may come and go one by one;
  * a place in VRAM is a chunk and an offset in it.
  */
+
+/* VRAM is allocated in multiples of this, or of more where a driver asks so. */
+#define GRANULARITY (2 * MiB)
 
 /* One GPU. */
 struct device {

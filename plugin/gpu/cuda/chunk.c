@@ -10,7 +10,6 @@
 
 #include "common/log.h"
 #include "gpu/cuda/chunk.h"
-#include "size.h"
 #include "watchdog.h"
 
 static CUmemAllocationProp

@@ -20,7 +20,6 @@
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/provider.h"
 #include "gpu/vulkan/libvulkan.h"
-#include "size.h"
 #include "watchdog.h"
 
 /* DMA queues unless lanes= says otherwise: copies keep a CPU busy each, and the
