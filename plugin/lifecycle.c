@@ -173,9 +173,8 @@ allocate (void)
   return 0;
 }
 
-/* Whether size= stands in the way of taking over the disk: when it says bytes,
- * then other ones than it said before, and not what was got then.  A
- * percentage, and max, depend on what is free and are not looked at.
+/* Check size=: in bytes it must be what the first server was asked for, or what
+ * it got.  A percentage, and max, depend on what is free and are not checked.
  */
 static int
 check_size (void)
@@ -227,7 +226,7 @@ open_vram (void)
  * The disk in it.
  */
 
-/* Look at the disk that is to be taken over. */
+/* Open the superblock of the disk that adopt= brings, if it does. */
 static int
 find_disk (void)
 {

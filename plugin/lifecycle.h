@@ -25,7 +25,7 @@ extern struct disk *lifecycle_start (void);
  */
 extern void lifecycle_end (void);
 
-/* The GPU, which of the disk's servers this is where there may be more, and how
+/* The GPU, the number of this server of the disk if it is handed over, and how
  * copies go at this moment, for the export's description.
  */
 #define LIFECYCLE_TEXT (PROVIDER_REASON + 256)

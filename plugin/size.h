@@ -24,7 +24,7 @@ struct size {
 };
 
 /* How many bytes SIZE means on a GPU with TOTAL bytes of VRAM, of which FREE
- * are free and HEADROOM are to be left to others.  Rounded down to 4 KiB, what
+ * are free and HEADROOM must stay free.  Rounded down to 4 KiB, what
  * was not said in bytes to the GRANULARITY of VRAM, where it is as much.
  * Returns 0, or -1 after log_error when it is more than the GPU has, or a
  * share that is less than 4 KiB.

@@ -22,22 +22,18 @@
  * and another goes on with the same bits: a bit is set after the block's data
  * is in VRAM and before the write is acknowledged.
  *
- * The one thing that needs two requests to know of each other is a block that
- * is being written.  A write of a part of a block without data writes the whole
- * of it, zeros around the part, because what VRAM holds there is stale; that
- * would undo another write that is filling the same block meanwhile.  And what
- * a slow write still puts into VRAM must not stand there when another writer
- * says that the block holds its data.  So a writer claims the blocks that it is
- * going to write, and another writer that meets a claimed block waits until it
+ * Writers claim the blocks that they write.  A write of a part of a block
+ * without data writes all of the block, zeros around the part, because VRAM
+ * holds something stale there; without the claim that could undo another write
+ * to the same block.  A writer that meets a claimed block waits until the claim
  * is published or released.  Reads and clearing take no claim and never wait:
  *
  * - A read that found the bit set and is overtaken by a clear returns what was
- *   there before it, which is right, since both were under way.
+ *   there before, which is right, since both ran at the same time.
  * - A clear of a claimed block leaves the claim.  The block that its writer
  *   publishes then holds all of the writer's data, as if the write had come
- *   after the clear; a writer that wrote only a part, next to data that was
- *   there, releases instead, and then the clear stands, as if it had come after
- *   the write.
+ *   after the clear.  A writer that wrote only a part, next to older data,
+ *   releases instead, and then the clear stands, as if it had come last.
  */
 struct blockmap;
 

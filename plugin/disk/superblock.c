@@ -72,8 +72,8 @@ superblock_create (struct superblock *superblock,
   superblock->size = superblock_size (header->disk_size);
   superblock->fd =
       memfd_create ("nbdkit-vram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  /* Sealed, so that nobody who has a descriptor can take the pages away from
-   * under a server, which would be SIGBUS.
+  /* Sealed: a process that has a descriptor cannot take the pages away from a
+   * server, which would be SIGBUS.
    */
   if (superblock->fd == -1 ||
       ftruncate (superblock->fd, (off_t) superblock->size) == -1 ||
@@ -97,13 +97,11 @@ static const char *
 find_fault (const struct superblock_header *header, uint64_t size)
 {
   if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
-    return "it is damaged, or no disk of this plugin: its first bytes are "
-           "others";
+    return "it is damaged, or no disk of this plugin: its first bytes differ";
   /* Before the checksum, whose place may be another one in another version. */
   if (header->version != SUPERBLOCK_VERSION)
-    return "another version of this plugin made it, which keeps its "
-           "superblock in "
-           "another way; start that version";
+    return "another version of this plugin made it, whose superblock differs; "
+           "start that version";
   if (header->checksum != checksum (header))
     return "its header is damaged: the checksum does not fit";
   if (header->block_size != BLOCK_SIZE || header->disk_size == 0 ||
@@ -115,7 +113,7 @@ find_fault (const struct superblock_header *header, uint64_t size)
       (header->allocated - 1) / header->chunk_size + 1 != header->chunk_count)
     return "its sizes do not fit each other";
   if (size != superblock_size (header->disk_size))
-    return "its block map is not of the disk's size";
+    return "its block map does not fit the disk's size";
   return NULL;
 }
 

@@ -12,12 +12,12 @@
 /* Changes whenever a server could misunderstand another one's superblock. */
 #define SUPERBLOCK_VERSION 1
 
-/* At most so many chunks, so that their descriptors fit everywhere where
- * descriptors are passed (the kernel passes 253 in one message).
+/* So many descriptors fit wherever descriptors are passed (the kernel passes 253
+ * in one message).
  */
 #define CHUNKS_MAX 128
 
-/* Where the words are. */
+/* Where struct superblock_shared is, in bytes. */
 #define SUPERBLOCK_SHARED_AT 2048
 
 /* What does not change while the disk lives. */
@@ -35,25 +35,25 @@ struct superblock_header {
   uint64_t checksum; /* of all of the above */
 };
 
-/* What changes, each one word, which is never half written.  A word that is
- * lost costs time and no data, so the checksum leaves them out.
+/* What changes, each one word, which is never half written.  The checksum leaves
+ * these out: a word that is lost costs time and no data.
  */
 struct superblock_shared {
   _Atomic uint64_t generation; /* how many servers had the disk, from 1 */
   _Atomic uint64_t ended;      /* not 0: the data was given up */
 
-  /* What the first server found out about the window (see route.h). */
+  /* What the first server measured: struct copy_limits, in bytes. */
   _Atomic uint64_t limits_known;
   _Atomic uint64_t read_max, read_max_rested, write_max;
 
-  /* Who keeps the disk, and is the only one then to say that it ends: enum
-   * state_keeper, stored by 'vram-swap serve'.
+  /* enum superblock_supervisor, stored by 'vram-swap serve', which alone says
+   * then that the disk ends.
    */
   _Atomic uint64_t supervisor;
 
-  /* Facts for whoever shows the state of the disk; the server stores them
-   * before it is ready, and none is needed to adopt the disk.  0, or an empty
-   * string, where the server is too old to say.
+  /* Facts for programs that show the state of the disk, stored before the server
+   * is ready and not needed to adopt it.  0, or an empty string, where the server
+   * is too old to say.
    */
   _Atomic uint64_t lost;      /* CLOCK_BOOTTIME in ms when the GPU was lost */
   _Atomic uint64_t copy_path; /* enum superblock_copy_path */
@@ -80,7 +80,7 @@ enum superblock_quiet {
 enum superblock_supervisor {
   SUPERVISOR_NONE,  /* a server that is told to end ends the disk */
   SUPERVISOR_KEEPS, /* it leaves the disk to the next one */
-  SUPERVISOR_ENDS,  /* the keeper has told it to end the disk */
+  SUPERVISOR_ENDS,  /* the supervisor has told it to end the disk */
 };
 
 /* The superblock lies in a memfd, which lives for as long as a descriptor of it
@@ -94,8 +94,8 @@ enum superblock_supervisor {
  *
  * THE ORDER of a request's effects makes every such instant a good one:
  *
- * - Write: first the data, by either way, until it is where any later copy
- *   sees it; then the block's bit; then the reply.  A server that dies before
+ * - Write: first the data, by either path, until any later copy sees
+ *   it; then the block's bit; then the reply.  A server that dies before
  *   the bit is set leaves a block that reads as before, zeros; one that dies
  *   after it leaves the data.  A block that had its bit already holds some of
  *   the old bytes and some of the new while it is being written, as a sector
@@ -139,7 +139,7 @@ extern bool
 superblock_find_free (const struct superblock *superblock, uint64_t first,
                       uint64_t end, uint64_t *block);
 
-/* The memory is freed when nobody else has it. */
+/* The memory is freed when no other process has it. */
 extern void superblock_close (struct superblock *superblock);
 
 #endif /* VRAM_SUPERBLOCK_H */

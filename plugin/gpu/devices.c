@@ -80,7 +80,7 @@ is_number (const char *spec)
   return spec[0] != '\0' && strspn (spec, "0123456789") == strlen (spec);
 }
 
-/* How well SPEC names GPU: a better way of naming beats a worse one, so that
+/* How well SPEC names GPU: a better match beats a worse one, so that
  * the name "A100" means that one and not also "A100 80GB".
  */
 enum match { MATCH_NOT, MATCH_PART_OF_NAME, MATCH_NAME, MATCH_IDENTITY };

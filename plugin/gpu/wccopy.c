@@ -25,7 +25,7 @@ typedef uint32_t __attribute__ ((may_alias)) word32;
 typedef uint64_t __attribute__ ((may_alias)) word64;
 
 /* One set of instructions. */
-struct way {
+struct instructions {
   const char *name;
   bool (*usable) (void);
   /* Copy LINES lines; VRAM's side is aligned to a line. */
@@ -33,7 +33,7 @@ struct way {
   void (*load_lines) (char *dst, const char *src, size_t lines);
 };
 
-/* The portable way: 8 bytes at a time, each a volatile access, so that the
+/* Portable: 8 bytes at a time, each a volatile access, so that the
  * compiler neither joins nor splits nor repeats them.
  */
 
@@ -187,7 +187,7 @@ load_sse41 (char *dst, const char *src, size_t lines)
 #endif /* __x86_64__ */
 
 /* The best first. */
-static const struct way ways[] = {
+static const struct instructions sets[] = {
 #ifdef __x86_64__
   { "avx512", has_avx512, store_avx512, load_avx512 },
   { "avx2", has_avx2, store_avx2, load_avx2 },
@@ -196,19 +196,19 @@ static const struct way ways[] = {
   { "portable", always, store_portable, load_portable },
 };
 
-#define WAYS (sizeof ways / sizeof ways[0])
+#define SETS (sizeof sets / sizeof sets[0])
 
 /* Until one is chosen, what runs everywhere. */
-static const struct way *chosen = &ways[WAYS - 1];
+static const struct instructions *chosen = &sets[SETS - 1];
 static bool is_chosen;
 
 const char *
 wccopy_choose (const char *name)
 {
-  for (size_t i = 0; i < WAYS; ++i)
-    if ((name == NULL || strcmp (name, ways[i].name) == 0) &&
-        ways[i].usable ()) {
-      chosen = &ways[i];
+  for (size_t i = 0; i < SETS; ++i)
+    if ((name == NULL || strcmp (name, sets[i].name) == 0) &&
+        sets[i].usable ()) {
+      chosen = &sets[i];
       is_chosen = true;
       return chosen->name;
     }
@@ -291,7 +291,7 @@ store_part (char *dst, const char *src, size_t count)
   }
 }
 
-/* Load COUNT bytes that lie in one line, by way of the whole of it. */
+/* Load COUNT bytes that lie in one line, by loading the whole line. */
 static void
 load_part (char *dst, const char *src, size_t count)
 {

@@ -21,7 +21,7 @@
  * instrumented for data races: clients may write and read the same bytes at
  * the same time if they like.
  *
- * The fences are in here, see route.h for what they are good for:
+ * The fences are in here, copy.h says what they are good for:
  *
  * - wccopy_to returns when the stores have left the CPU, in an order that
  *   whatever the CPU does next comes after.

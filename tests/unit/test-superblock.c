@@ -433,10 +433,9 @@ test_versions (void)
     other.version = others[i];
     other.checksum = checksum (&other);
     write_header (fd, &other);
-    refuses (
-        fd, "the disk cannot be taken over: another version of this "
-            "plugin made it, which keeps its superblock in another way; start "
-            "that version");
+    refuses (fd, "the disk cannot be taken over: another version of this "
+                 "plugin made it, whose superblock differs; start "
+                 "that version");
     other.checksum = 0;
     write_header (fd, &other);
     refuses (fd, "another version of this plugin made it");
@@ -551,10 +550,10 @@ test_block_map_size (void)
     { 0, "too short" },
     { HEADER_END, "too short" },
     { BITS_AT - 1, "too short" },
-    { BITS_AT, "its block map is not of the disk's size" },
-    { BITS_AT + BLOCK_SIZE - 1, "its block map is not of the disk's size" },
-    { BITS_AT + BLOCK_SIZE + 1, "its block map is not of the disk's size" },
-    { BITS_AT + 2 * BLOCK_SIZE, "its block map is not of the disk's size" },
+    { BITS_AT, "its block map does not fit the disk's size" },
+    { BITS_AT + BLOCK_SIZE - 1, "its block map does not fit the disk's size" },
+    { BITS_AT + BLOCK_SIZE + 1, "its block map does not fit the disk's size" },
+    { BITS_AT + 2 * BLOCK_SIZE, "its block map does not fit the disk's size" },
     { BITS_AT + BLOCK_SIZE, NULL },
   };
   const int good = leave ();
@@ -584,7 +583,7 @@ test_block_map_size (void)
     other.chunk_count = i ? 2 : 1;
     other.checksum = checksum (&other);
     write_header (good, &other);
-    refuses (good, "its block map is not of the disk's size");
+    refuses (good, "its block map does not fit the disk's size");
   }
   close (good);
 }
