@@ -102,8 +102,8 @@ choose_gpu (struct device *device)
 static int
 open_provider (void)
 {
+  static struct device device;
   struct copy_limits limits;
-  struct device device;
   bool known = false;
   uint64_t size;
 
