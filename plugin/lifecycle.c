@@ -255,7 +255,7 @@ can_hand_over (void)
   char reason[PROVIDER_REASON];
   int fd = -1;
 
-  if (parameters.store == HANDOVER_NO)
+  if (parameters.handover == HANDOVER_NO)
     return 0;
   if (!fdstore_exists ())
     snprintf (reason, sizeof reason,
@@ -267,8 +267,8 @@ can_hand_over (void)
     close (fd);
     return 1;
   }
-  if (parameters.store == HANDOVER_YES) {
-    log_error ("store=yes: %s", reason);
+  if (parameters.handover == HANDOVER_YES) {
+    log_error ("handover=yes: %s", reason);
     return -1;
   }
   log_debug ("the disk ends with this server: %s", reason);
@@ -323,6 +323,16 @@ store_facts (void)
                 path.path == PATH_MAPPING ? COPY_PATH_MAPPING : COPY_PATH_DMA);
 }
 
+/* The disk cannot be handed over.  Returns -1 where it must be. */
+static int
+keep_to_itself (void)
+{
+  if (parameters.handover == HANDOVER_YES)
+    return -1;
+  log_warning ("the disk ends with this server");
+  return 0;
+}
+
 /* In VRAM: the disk as it was, or a new one. */
 static int
 make_disk (void)
@@ -330,17 +340,21 @@ make_disk (void)
   /* A disk that was taken over has been handed over already. */
   int hand_over = adopted ? 0 : can_hand_over ();
 
-  if (hand_over == -1 || (hand_over && create_superblock () == -1))
+  if (hand_over == -1)
     return -1;
+  if (hand_over && create_superblock () == -1) {
+    if (keep_to_itself () == -1)
+      return -1;
+    hand_over = 0;
+  }
   store_facts ();
   disk = disk_create (&slots, superblock.bits);
   if (disk == NULL || disk_warm_up (disk) == -1 ||
       memlock_all (parameters.resident) == -1)
     return -1;
   if (hand_over && handover_begin (&slots, &superblock) == -1) {
-    if (parameters.store == HANDOVER_YES)
+    if (keep_to_itself () == -1)
       return -1;
-    log_warning ("the disk ends with this server");
     hand_over = 0;
   }
   handed_over = handed_over || hand_over;
@@ -422,6 +436,8 @@ lifecycle_start (void)
     handover_revoke (&superblock);
     goto err;
   }
+  if (adopted && parameters.adopt.gpu == -1 && fdstore_exists ())
+    handover_put_gpu (provider->device.pci);
   peer_no_core_dumps ();
   if (superblock.fd != -1)
     atomic_store (&superblock.shared->lost, 0);
@@ -466,7 +482,7 @@ lifecycle_describe (char text[LIFECYCLE_TEXT])
   char number[48] = "";
 
   provider->f->describe (provider, &path);
-  if (superblock.fd != -1)
+  if (handed_over)
     snprintf (number, sizeof number, ", server number %" PRIu64,
               atomic_load (&superblock.shared->generation));
   snprintf (text, LIFECYCLE_TEXT, "VRAM of %s, %s%s, copies %s%s",

@@ -26,7 +26,7 @@ struct parameters parameters = {
   .gpu_timeout_ms = 20000,
   .copies = { .staging = STAGING_DEFAULT },
   .resident = MEMLOCK_AUTO,
-  .store = HANDOVER_AUTO,
+  .handover = HANDOVER_AUTO,
 };
 
 struct parameter {
@@ -39,7 +39,8 @@ struct parameter {
   void *target;
   uint64_t min, max; /* of a size or number */
 
-  bool *is_set; /* set to true with the value; may be NULL */
+  bool *is_set;         /* set to true with the value; may be NULL */
+  const char *old_name; /* that is still accepted; may be NULL */
 };
 
 /* Parse "80%" or "12.5%" into *PERCENT. */
@@ -295,9 +296,9 @@ static const struct parameter table[] = {
   { "allow", "owner|any",
     "Who may connect, default root and the owner",
     parse_bool, .target = &parameters.allow_any },
-  { "store", "auto|yes|no",
+  { "handover", "auto|yes|no",
     "Leave the disk to a later server, default auto",
-    parse_enum, .target = &parameters.store },
+    parse_enum, .target = &parameters.handover, .old_name = "store" },
   { "adopt", "FD:NAME,...",
     "Take over the disk of an earlier server",
     parse_adopt, .target = &parameters.adopt },
@@ -329,7 +330,8 @@ parameters_parse (const char *key, const char *value)
 {
   size_t i = 0;
 
-  while (i < PARAMETERS && strcmp (table[i].name, key) != 0)
+  while (i < PARAMETERS && strcmp (table[i].name, key) != 0 &&
+         !(table[i].old_name && strcmp (table[i].old_name, key) == 0))
     ++i;
   if (i == PARAMETERS) {
     log_error ("unknown parameter '%s'; nbdkit %s --help lists all", key,

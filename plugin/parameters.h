@@ -26,7 +26,7 @@ struct parameters {
   unsigned gpu_timeout_ms; /* for watchdog_start */
   struct provider_options copies;
   enum memlock resident;
-  enum handover store;
+  enum handover handover;
   bool allow_any; /* allow=any: serve clients of any user and any address */
   struct adopt adopt;
 };

@@ -12,6 +12,7 @@
 
 #include "common/log.h"
 #include "handover/adopt.h"
+#include "handover/fdstore.h"
 
 /* The place for the descriptor that is called NAME, or NULL. */
 static int *
@@ -21,6 +22,11 @@ place_of (struct adopt *adopt, const char *name)
 
   if (strcmp (name, ADOPT_SUPERBLOCK_NAME) == 0)
     return &adopt->superblock;
+  if (strcmp (name, ADOPT_GPU_NAME) == 0)
+    return &adopt->gpu;
+  /* From a server that died while it made sure that descriptors are kept. */
+  if (strcmp (name, FDSTORE_PROBE_NAME) == 0)
+    return &adopt->probe;
   for (size_t i = 0; i < CHUNKS_MAX; ++i) {
     snprintf (expected, sizeof expected, ADOPT_CHUNK_NAME, i);
     if (strcmp (name, expected) == 0)
@@ -59,7 +65,7 @@ parse_one (const char *item, struct adopt *adopt)
     return -1;
   }
   *place = (int) fd;
-  if (place != &adopt->superblock)
+  if (place >= adopt->chunk && place < adopt->chunk + CHUNKS_MAX)
     adopt->chunks++;
   return 0;
 }
@@ -75,7 +81,7 @@ adopt_parse (const char *value, struct adopt *adopt)
     return -1;
   }
   adopt->wanted = true;
-  adopt->superblock = -1;
+  adopt->superblock = adopt->gpu = adopt->probe = -1;
   for (size_t i = 0; i < CHUNKS_MAX; ++i)
     adopt->chunk[i] = -1;
   while ((item = strsep (&rest, ",")) != NULL)
@@ -122,17 +128,22 @@ err:
   return -1;
 }
 
+static void
+close_one (int *fd)
+{
+  if (*fd != -1)
+    close (*fd);
+  *fd = -1;
+}
+
 void
 adopt_close (struct adopt *adopt)
 {
   if (!adopt->wanted)
     return;
-  if (adopt->superblock != -1)
-    close (adopt->superblock);
-  adopt->superblock = -1;
-  for (size_t i = 0; i < CHUNKS_MAX; ++i) {
-    if (adopt->chunk[i] != -1)
-      close (adopt->chunk[i]);
-    adopt->chunk[i] = -1;
-  }
+  close_one (&adopt->superblock);
+  close_one (&adopt->gpu);
+  close_one (&adopt->probe);
+  for (size_t i = 0; i < CHUNKS_MAX; ++i)
+    close_one (&adopt->chunk[i]);
 }

@@ -10,17 +10,19 @@
 
 #include "disk/superblock.h"
 
-/* What the descriptors are called while somebody keeps them: the superblock, and
- * each chunk by its number.
+/* What the descriptors are called while they are kept: the superblock, each
+ * chunk by its number, and the GPU's device node, which servers that know of it
+ * hand over, and no server needs to adopt a disk.
  */
 #define ADOPT_SUPERBLOCK_NAME "vram-state"
 #define ADOPT_CHUNK_NAME      "vram-chunk-%zu"
+#define ADOPT_GPU_NAME        "vram-gpu"
 #define ADOPT_NAME_MAX        32
 
 /* The descriptors that adopt= has brought, -1 for those that it has not. */
 struct adopt {
   bool wanted; /* there was an adopt= */
-  int superblock;
+  int superblock, gpu, probe;
   int chunk[CHUNKS_MAX];
   size_t chunks; /* how many chunks were brought */
 };
@@ -37,7 +39,8 @@ extern int adopt_parse (const char *value, struct adopt *adopt);
  */
 extern int adopt_open (struct adopt *adopt, struct superblock *superblock);
 
-/* Close what is still open of the descriptors.  Who handed them out keeps them.
+/* Close what is still open of the descriptors.  The program that keeps them has
+ * its own.
  */
 extern void adopt_close (struct adopt *adopt);
 

@@ -15,6 +15,8 @@
 #include "handover/adopt.h"
 #include "handover/handover.h"
 #include "handover/fdstore.h"
+#include "handover/gpu-node.h"
+#include "watchdog.h"
 
 static pid_t parent;
 
@@ -27,6 +29,18 @@ handover_load (void)
   parent = keeper ? (pid_t) strtol (keeper, NULL, 10) : getppid ();
 }
 
+void
+handover_put_gpu (const char *pci)
+{
+  int fd = gpu_node_open (pci);
+
+  if (fd == -1)
+    return;
+  if (fdstore_put (ADOPT_GPU_NAME, fd) == 0)
+    log_debug ("the GPU's device node is kept open between servers");
+  close (fd);
+}
+
 static int
 put_chunk (const struct slots *slots, size_t i)
 {
@@ -34,7 +48,9 @@ put_chunk (const struct slots *slots, size_t i)
   char name[ADOPT_NAME_MAX], reason[PROVIDER_REASON];
   int fd, r;
 
+  watchdog_enter ();
   fd = p->f->export(p, slots->chunk[i], reason);
+  watchdog_leave ();
   if (fd == -1) {
     log_error ("cannot export chunk %zu of %u: %s", i, slots->count, reason);
     return -1;
@@ -48,12 +64,17 @@ put_chunk (const struct slots *slots, size_t i)
 int
 handover_begin (const struct slots *slots, const struct superblock *superblock)
 {
+  handover_put_gpu (slots->provider->device.pci);
   for (size_t i = 0; i < slots->count; ++i)
     if (put_chunk (slots, i) == -1)
       goto err;
   /* Last: with this one the disk is complete. */
   if (fdstore_put (ADOPT_SUPERBLOCK_NAME, superblock->fd) == -1 ||
       fdstore_wait () == -1)
+    goto err;
+  /* A supervisor that has written into the superblock keeps it. */
+  if (atomic_load (&superblock->shared->supervisor) == SUPERVISOR_NONE &&
+      fdstore_check () == -1)
     goto err;
   return 0;
 
@@ -101,5 +122,6 @@ handover_revoke (const struct superblock *superblock)
     if (fdstore_remove (name) == -1)
       return;
   }
-  fdstore_wait ();
+  if (fdstore_remove (ADOPT_GPU_NAME) == 0)
+    fdstore_wait ();
 }

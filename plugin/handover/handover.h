@@ -10,19 +10,24 @@
 #include "disk/slots.h"
 #include "disk/superblock.h"
 
-/* store=auto|yes|no: whether the service manager is handed the disk. */
+/* handover=auto|yes|no: whether the service manager is given the disk. */
 enum handover {
-  HANDOVER_AUTO, /* where there is one that takes descriptors */
+  HANDOVER_AUTO, /* where there is one that keeps descriptors */
   HANDOVER_YES,  /* or fail */
   HANDOVER_NO,
 };
 
-/* Hand SUPERBLOCK and all chunks of SLOTS to the store, and wait until it has
- * them: from then on the disk outlives this process.  Returns 0, or -1 after log_error; the
- * store then has nothing.
+/* Hand SUPERBLOCK, all chunks of SLOTS and their GPU's device node to the
+ * store, and make sure that it keeps them: from then on the disk outlives this
+ * process.  Returns 0, or -1 after log_error; the store then has nothing.
  */
 extern int handover_begin (const struct slots *slots,
                            const struct superblock *superblock);
+
+/* Hand over the device node of the GPU at PCI, if there is one, for a disk
+ * whose first server did not.
+ */
+extern void handover_put_gpu (const char *pci);
 
 /* To be called when the plugin is loaded, for handover_outlive_parent: who has
  * started this server.  'vram-swap serve' gives its process in VRAM_SWAP_KEEPER,

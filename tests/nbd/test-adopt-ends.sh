@@ -12,7 +12,7 @@ launcher
 mkdir "$tmp/vram"
 export STANDIN_CUDA_SHARED=$tmp/vram STANDIN_CUDA_MEMORY=200M
 python3 "$tests/nbd/adopt-ends.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
-  "$VRAM_PLUGIN" size=136M min-size=136M store=yes
+  "$VRAM_PLUGIN" size=136M min-size=136M handover=yes
 
 # Every server that ended by itself has scrubbed and freed what it had.
 for report in "$tmp"/report.*; do

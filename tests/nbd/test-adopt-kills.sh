@@ -19,15 +19,15 @@ rm -f "$tmp"/report.* "$tmp"/vulkan.*
 server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
 
 # Three chunks, by whichever way each copy goes.
-python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=136M store=yes
+python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=136M handover=yes
 clean_report
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 
 # By a way left to chance; and by DMA alone, so slowly that most servers die in the middle of copies.
 python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
-  "$VRAM_PLUGIN" size=16M store=yes
+  "$VRAM_PLUGIN" size=16M handover=yes
 export STANDIN_CUDA_DELAY=5000
-python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=16M store=yes window=no
+python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=16M handover=yes window=no
 
 # All of it is free again, but for what the driver keeps to itself.
 after=$(free_vram)

@@ -9,7 +9,7 @@ requires_program python3
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 launcher
 python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
-  "$VRAM_PLUGIN" size=136M store=yes
+  "$VRAM_PLUGIN" size=136M handover=yes
 
 # What is said of adopt= itself.
 refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk

@@ -23,8 +23,8 @@ test_wrong_values (void)
     { "scrub", "", "scrub=: it must be no or yes" },
     { "window", "maybe", "window=maybe: it must be auto, yes or no" },
     { "window", "auto ", "window=auto : it must be auto, yes or no" },
-    { "store", "aut", "store=aut: it must be auto, yes or no" },
-    { "store", "auto|yes", "store=auto|yes: it must be auto, yes or no" },
+    { "handover", "aut", "handover=aut: it must be auto, yes or no" },
+    { "store", "auto|yes", "handover=auto|yes: it must be auto, yes or no" },
     { "resident", "require",
       "resident=require: it must be no, auto, yes or required" },
     { "allow", "root", "allow=root: it must be owner or any" },
@@ -82,7 +82,7 @@ test_values (void)
   CHECK_EQ (parameters.copies.mapping, MAPPING_NO);
   CHECK_EQ (parameters.resident, MEMLOCK_REQUIRED);
   CHECK (parameters.allow_any);
-  CHECK_EQ (parameters.store, HANDOVER_YES);
+  CHECK_EQ (parameters.handover, HANDOVER_YES);
   CHECK_EQ (parameters.copies.queues, 64);
   CHECK_EQ (parameters.gpu_timeout_ms, 3600000);
   CHECK_EQ (parameters.copies.staging, 16384);

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# nbdkit-vram: handover=auto|yes|no with and without a service manager that keeps descriptors
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program python3
+unset NOTIFY_SOCKET
+
+# No manager.
+start_vram size=16M
+stop_vram
+start_vram size=16M handover=no
+stop_vram
+refuses_to_start "handover=yes: there is no service manager" size=16M handover=yes
+refuses_to_start "handover=some: it must be auto, yes or no" size=16M handover=some
+export NOTIFY_SOCKET=vsock:2:1234
+refuses_to_start "handover=yes: there is no service manager" size=16M handover=yes
+# The parameter's old name.
+refuses_to_start "handover=yes: there is no service manager" size=16M store=yes
+
+# A manager that does not listen.
+export NOTIFY_SOCKET=$tmp/nobody
+start_vram size=16M
+expect_log "cannot hand vram-chunk-0 to the service manager"
+expect_log "warning: .*the disk ends with this server"
+stop_vram
+# There is nothing to give back, once it has been tried.
+expect_log_times 1 "cannot have the service manager close"
+
+# It ends like any other together with the process that started the server, and is overwritten.
+(
+  start_vram size=16M
+  echo "$server" >"$tmp/pid"
+)
+wait_for "$patience" ended "$(cat "$tmp/pid")"
+clean_report
+refuses_to_start "cannot hand vram-chunk-0 to the service manager" size=16M handover=yes
+start_vram size=16M handover=no
+expect_no_log "service manager"
+stop_vram
+
+# manager LIMIT: starts a manager at a name that is no path, which keeps so many descriptors and writes what it is told
+# to $tmp/told.
+manager ()
+{
+  [ -z "${manager-}" ] || kill "$manager"
+  rm -f "$tmp/told"
+  python3 - "@$tmp/manager" "$1" >"$tmp/told" <<'END' &
+import socket, sys, os, array
+s = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind (sys.argv[1].replace ("@", "\0", 1))
+limit = int (sys.argv[2])
+kept = {}
+print ("listening", flush = True)
+while True:
+    data, control, _, _ = s.recvmsg (4096, 1024)
+    fds = array.array ("i")
+    for _, _, content in control:
+        fds.frombytes (content)
+    print (data.decode ().replace ("\n", " "), len (fds), flush = True)
+    words = dict (line.split ("=", 1) for line in data.decode ().split ("\n"))
+    if "FDSTORE" in words and len (kept) < limit:
+        kept[words["FDNAME"]] = fds.pop ()
+    if "FDSTOREREMOVE" in words and words["FDNAME"] in kept:
+        os.close (kept.pop (words["FDNAME"]))
+    for fd in fds:
+        os.close (fd)
+END
+  manager=$!
+  cleanup_fn kill "$manager"
+  wait_for "$patience" grep -q listening "$tmp/told"
+}
+export NOTIFY_SOCKET=@$tmp/manager
+
+# told: what the manager was told, without the GPU's name and device node.
+told ()
+{
+  sed '/FDNAME=vram-gpu/d; s/ of Stand-in.* 0$/ of GPU 0/; s/ of NVIDIA.* 0$/ of GPU 0/' "$tmp/told"
+}
+
+# One that has room: it is given all, and all is taken back at the end.
+manager 100
+start_vram size=16M handover=yes
+nbdinfo "$uri" | grep ", server number 1, copies"
+stop_vram
+diff -u - <(told) <<'END'
+listening
+FDSTORE=1 FDPOLL=0 FDNAME=vram-chunk-0 1
+FDSTORE=1 FDPOLL=0 FDNAME=vram-state 1
+BARRIER=1 1
+FDSTORE=1 FDPOLL=0 FDNAME=vram-probe 1
+BARRIER=1 1
+FDSTOREREMOVE=1 FDNAME=vram-probe 0
+READY=1 STATUS=serving 16 MiB of GPU 0
+FDSTOREREMOVE=1 FDNAME=vram-state 0
+FDSTOREREMOVE=1 FDNAME=vram-chunk-0 0
+BARRIER=1 1
+END
+
+# One that closes every descriptor, and one that has room for some: the disk ends with the server, which says so.
+for limit in 0 2; do
+  manager "$limit"
+  start_vram size=130M
+  expect_log "the service manager does not keep the descriptors that it is given"
+  expect_log "warning: .*the disk ends with this server"
+  nbdinfo "$uri" >"$tmp/info"
+  ! grep "server number" "$tmp/info" || fail "there is a server number"
+  stop_vram
+  refuses_to_start "the service manager does not keep the descriptors that it is given" size=130M handover=yes
+done
+
+# A driver without memory to pass on.
+manager 100
+if [ -z "$VRAM_REAL_GPU" ]; then
+  STANDIN_CUDA_NO_EXPORT=1 start_vram size=16M
+  stop_vram
+  STANDIN_CUDA_NO_EXPORT=1 refuses_to_start "handover=yes: .*" size=16M handover=yes
+fi
+
+# No superblock.
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || exit 0
+preload=$VRAM_BUILD/tests/preload/.libs/memfd.so
+[ -e "$preload" ] || skip "no superblock is not tried, for $preload is not built; the rest passed"
+run_as=(env "LD_PRELOAD=$preload")
+start_vram size=16M
+expect_log "cannot make memory that another server can take over: Function not implemented"
+expect_log "warning: .*the disk ends with this server"
+stop_vram
+refuses_to_start "cannot make memory that another server can take over" size=16M handover=yes
