@@ -35,7 +35,7 @@
 
 #define LISTENERS_MAX 4
 
-static unsigned timeout_ms;
+static atomic_uint timeout_ms;
 static void (*give_up) (void);
 
 static bool running;
@@ -240,8 +240,9 @@ watchdog_on_lost (void (*fn) (void *arg), void *arg)
   size_t i = 0;
 
   pthread_mutex_lock (&listeners_lock);
-  while (listeners[i].fn)
-    assert (++i < LISTENERS_MAX);
+  while (i < LISTENERS_MAX && listeners[i].fn)
+    ++i;
+  assert (i < LISTENERS_MAX);
   listeners[i] = (struct listener){ fn, arg };
   pthread_mutex_unlock (&listeners_lock);
 }

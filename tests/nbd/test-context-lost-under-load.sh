@@ -36,6 +36,7 @@ for c, cookie in cookies:
         failed += 1
 assert failed > 0
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost"
 [ $(($(wc -l <"$log") - lines)) -le 3 ]
 end_server TERM

@@ -31,6 +31,7 @@ for i in range (300):
     eio (h.trim, 4096, 0)
     eio (h.flush)
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost, and with it what this disk held: .*\(CUDA_ERROR_LAUNCH_FAILED\); every request fails from now on: detach the clients and restart the server .*Xid"
 # Either a copy notices it or, on a slow machine, the check that is due every half second.
 [ "$(grep -c '(logged once' "$log")" -le 1 ]
@@ -79,6 +80,7 @@ for i in range (100):
         except nbd.Error as e:
             assert e.errno == "EIO", e.errno
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost, and with it what this disk held"
 end_server TERM
 [ "$status" -eq 0 ]

@@ -42,6 +42,7 @@ done
 for i in "${clients[@]}"; do
   wait "$i"
 done
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "$lost"
 nbdinfo "$uri" | grep "copies fail: the GPU is lost"
 end_server TERM
@@ -68,6 +69,7 @@ done
 nbdsh -u "$uri" -c 'h.pwrite (b"d" * 4096, 4096)'
 wait "${clients[1]}"
 wait "${clients[2]}"
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost"
 end_server TERM
 [ "$status" -eq 0 ]
@@ -89,6 +91,7 @@ for cookie in cookies:
     except nbd.Error as e:
         assert e.errno == "EIO", e.errno
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "$lost"
 
 # What has hung returns when nobody waits for it any more.
@@ -106,6 +109,7 @@ for signal in TERM INT QUIT HUP; do
   wait_for "$patience" inside cuEventQuery $((before + 1))
   end_server "$signal"
   [ "$status" -eq 0 ]
+  wait_for "$patience" grep -q "the GPU is lost" "$log"
   expect_log_times 1 "$lost"
   wait "$client" || :
   rm "$tmp/hang"

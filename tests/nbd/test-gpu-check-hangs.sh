@@ -24,6 +24,7 @@ while True:
         assert e.errno == "EIO", e.errno
         break
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost, and with it what this disk held: the driver has not answered for 1000 ms"
 
 # The call returns when nothing waits for it any more.

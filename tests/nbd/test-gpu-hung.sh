@@ -27,6 +27,7 @@ for cookie in cookies:
     except nbd.Error as e:
         assert e.errno == "EIO", e.errno
 '
+wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "the GPU is lost, and with it what this disk held: the driver has not answered for 1000 ms \(gpu-timeout\)"
 [ $(($(wc -l <"$log") - lines)) -eq 1 ]
 

@@ -48,6 +48,7 @@ for i in range (2):
     except nbd.Error as e:
         assert e.errno == "EIO", e.errno
 '
+    wait_for "$patience" grep -q "the GPU is lost" "$log"
     expect_log_times 1 "the GPU is lost, .*: VRAM was not preserved while the machine slept"
     end_server TERM
     [ "$status" -eq 0 ]
