@@ -206,6 +206,15 @@ watchdog_end (struct watchdog_wait *wait)
   atomic_fetch_add_explicit (&wait->serial, 1, memory_order_release);
 }
 
+struct watchdog_wait *
+watchdog_shield (struct watchdog_wait *wait)
+{
+  struct watchdog_wait *before = current;
+
+  current = wait;
+  return before;
+}
+
 void
 watchdog_enter (void)
 {

@@ -71,6 +71,12 @@ extern void watchdog_remove (struct watchdog_wait *wait);
 extern void watchdog_begin (struct watchdog_wait *wait);
 extern void watchdog_end (struct watchdog_wait *wait);
 
+/* With NULL: do not take the calling thread out of its wait, which is returned,
+ * because it is about to hold a lock that other threads need, such as the log's.
+ * With that wait: go on as before.
+ */
+extern struct watchdog_wait *watchdog_shield (struct watchdog_wait *wait);
+
 static inline void
 watchdog_progress (struct watchdog_wait *wait)
 {

@@ -16,6 +16,7 @@
 
 #include "check.h"
 #include "common/clock.h"
+#include "common/log.h"
 #include "fake-cuda.h"
 #include "gpu/cuda/dma.h"
 #include "nbdkit-stubs.h"
@@ -408,6 +409,38 @@ test_lost (void)
   atomic_store (&fake.lost, 0);
 }
 
+/* A thread that is in the log when the GPU is lost must leave it by itself. */
+static pthread_mutex_t slow_lock = PTHREAD_MUTEX_INITIALIZER;
+static log_sink *usual_log;
+
+static void
+slow_log (enum log_level level, const char *format, va_list args)
+{
+  pthread_mutex_lock (&slow_lock);
+  usual_log (level, format, args);
+  clock_sleep_us (600000);
+  pthread_mutex_unlock (&slow_lock);
+}
+
+static void
+test_lost_slow_log (void)
+{
+  char buf[100] = "";
+
+  begin (2, STAGING_MIN, 1000);
+  usual_log = log_to;
+  log_to = slow_log;
+  atomic_store (&fake.lost, 719);
+  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  CHECK_EQ (errno, EIO);
+  log_to = usual_log;
+  CHECK_EQ (pthread_mutex_trylock (&slow_lock), 0);
+  pthread_mutex_unlock (&slow_lock);
+  CHECK_EQ (stub_errors_count (), 2);
+  end_lost ();
+  atomic_store (&fake.lost, 0);
+}
+
 /* The GPU stops answering: nobody waits for ever, neither the one whose copy
  * it is nor those behind, and these do not ask the driver any more.
  */
@@ -642,6 +675,7 @@ main (int argc, char *argv[])
   RUN (test_failures);
   RUN (test_no_flood);
   RUN (test_lost);
+  RUN (test_lost_slow_log);
   RUN (test_hung);
   RUN (test_not_known_quiet);
   RUN (test_stopped);

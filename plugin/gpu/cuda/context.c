@@ -287,6 +287,7 @@ int
 cuda_failed (struct cuda *cuda, CUresult error, const char *what,
              CUstream stream)
 {
+  struct watchdog_wait *wait = watchdog_shield (NULL);
   CUresult r;
 
   if (first_of_its_kind (cuda, error))
@@ -294,6 +295,7 @@ cuda_failed (struct cuda *cuda, CUresult error, const char *what,
                " (logged once; further errors of this kind "
                "fail their request only)",
                what, CUDA_WORDS_ARGS (error));
+  watchdog_shield (wait);
 
   /* An error that belongs to the context, such as an Xid, is the answer to
    * every later call as well; one that belongs to the call is not.
@@ -312,11 +314,13 @@ cuda_failed (struct cuda *cuda, CUresult error, const char *what,
 void
 cuda_set_lost (struct cuda *cuda, const char *reason, ...)
 {
+  struct watchdog_wait *wait;
   char words[256];
   va_list args;
 
   if (atomic_exchange (&cuda->lost, true))
     return;
+  wait = watchdog_shield (NULL);
   watchdog_lost ();
   va_start (args, reason);
   vsnprintf (words, sizeof words, reason, args);
@@ -326,6 +330,7 @@ cuda_set_lost (struct cuda *cuda, const char *reason, ...)
              "the server (the kernel's log has the GPU's own account, look "
              "for Xid)",
              words);
+  watchdog_shield (wait);
 }
 
 void
