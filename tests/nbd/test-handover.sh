@@ -21,7 +21,7 @@ refuses_to_start "handover=yes: there is no service manager" size=16M handover=y
 refuses_to_start "handover=yes: there is no service manager" size=16M store=yes
 
 # A manager that does not listen.
-export NOTIFY_SOCKET=$tmp/nobody
+export NOTIFY_SOCKET=$tmp/absent
 start_vram size=16M
 expect_log "cannot hand vram-chunk-0 to the service manager"
 expect_log "warning: .*the disk ends with this server"
