@@ -84,7 +84,12 @@ stub_errors (void)
 unsigned
 stub_errors_count (void)
 {
-  return errors.count;
+  unsigned count;
+
+  pthread_mutex_lock (&lock);
+  count = errors.count;
+  pthread_mutex_unlock (&lock);
+  return count;
 }
 
 const char *
