@@ -47,8 +47,8 @@ manager ()
 {
   [ -z "${manager-}" ] || kill "$manager"
   rm -f "$tmp/told"
-  python3 - "@$tmp/manager" "$1" >"$tmp/told" <<'END' &
-import socket, sys, os, array
+  python3 - "@$tmp/manager" "$1" "$tmp/facts" >"$tmp/told" <<'END' &
+import socket, struct, sys, os, array
 s = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind (sys.argv[1].replace ("@", "\0", 1))
 limit = int (sys.argv[2])
@@ -67,6 +67,11 @@ while True:
         os.close (kept.pop (words["FDNAME"]))
     for fd in fds:
         os.close (fd)
+    if data.startswith (b"READY=1") and "vram-state" in kept:
+        # What the superblock tells when the server is ready: copy_path, copy_reason, gpu_name, gpu_pci.
+        shared = os.pread (kept["vram-state"], 288, 2048)
+        facts = [shared[at:at + n].split (b"\0")[0].decode () for at, n in ((80, 128), (208, 64), (272, 16))]
+        print (*struct.unpack_from ("Q", shared, 64), *facts, sep = "|", file = open (sys.argv[3], "w"), flush = True)
 END
   manager=$!
   cleanup_fn kill "$manager"
@@ -79,6 +84,14 @@ told ()
 {
   sed '/FDNAME=vram-gpu/d; s/ of Stand-in.* 0$/ of GPU 0/; s/ of NVIDIA.* 0$/ of GPU 0/' "$tmp/told"
 }
+
+# What the superblock tells of the server.
+manager 100
+start_vram size=16M handover=yes window=no
+if [ -z "$VRAM_REAL_GPU" ]; then
+  wait_for "$patience" grep -Fx "2|window=no|Stand-in GPU 0|0000:01:00.0" "$tmp/facts"
+fi
+stop_vram
 
 # One that has room: it is given all, and all is taken back at the end.
 manager 100
