@@ -215,7 +215,7 @@ open_vram (void)
   if (parameters.copies.mapping != MAPPING_NO)
     release_libraries ();
   if (!adopted && slots_zero (&slots) == -1) {
-    log_error ("the GPU's VRAM cannot be overwritten");
+    log_error ("cannot overwrite VRAM");
     return -1;
   }
   watchdog_leave ();
@@ -414,7 +414,7 @@ close_disk (bool keep)
   watchdog_enter ();
   /* Before the disk was made, VRAM held nothing of any client. */
   if (zero && slots_zero (&slots) == -1)
-    log_error ("VRAM could not be overwritten before it is given back");
+    log_error ("cannot overwrite VRAM before it is freed");
   slots_free (&slots);
   if (provider)
     provider->f->close (provider);

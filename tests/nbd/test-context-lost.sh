@@ -49,7 +49,7 @@ except nbd.Error as e:
 # It ends as it should, and says that it could not overwrite what the GPU held.
 end_server TERM
 [ "$status" -eq 0 ]
-expect_log_times 1 "VRAM could not be overwritten before it is given back"
+expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
 # Requests that go by the window call no driver; the loss is noticed all the same, and then it is the same for them.
 rm "$tmp/lose"

@@ -47,7 +47,7 @@ expect_log_times 1 "$lost"
 nbdinfo "$uri" | grep "copies fail: the GPU is lost"
 end_server TERM
 [ "$status" -eq 0 ]
-expect_log_times 1 "VRAM could not be overwritten before it is given back"
+expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
 # A call hangs once, and the other lanes are free. A write to the same block waits for the one that is inside; a third
 # client is served as long as the GPU does not count as lost.

@@ -27,7 +27,7 @@ nbdsh -u "$uri" -c 'h.pwrite (b"e" * 65536, 0)'
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
-expect_log_times 1 "VRAM could not be overwritten before it is given back"
+expect_log_times 1 "cannot overwrite VRAM before it is freed"
 rm "$tmp/hang"
 
 # A copy does not return when VRAM is to be overwritten.
@@ -36,7 +36,7 @@ hang cuMemsetD8Async 1
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
-expect_log_times 1 "VRAM could not be overwritten before it is given back"
+expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
 # Nor what gives VRAM back.
 rm "$tmp/hang-call"

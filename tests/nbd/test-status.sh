@@ -73,7 +73,7 @@ stop_vram
 unset STANDIN_VULKAN_NO_TYPE
 
 start_vram -D"$PLUGIN_NAME.window_write_max"=-1 size=16M window=yes window-read-max=0
-shows no "nothing is faster by the window, or may use it"
+shows no "the window is faster or allowed for no size"
 stop_vram
 
 # The GPU goes.

@@ -512,7 +512,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
   else if (gpu->mapping == NULL || gpu->mapped == 0)
     reason = gpu->no_mapping;
   else if (limits->read_max_rested == 0 && limits->write_max == 0)
-    reason = "nothing is faster by the window, or may use it";
+    reason = "the window is faster or allowed for no size";
   else {
     path->path = PATH_MAPPING;
     return;
