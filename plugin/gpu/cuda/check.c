@@ -66,7 +66,7 @@ compare_canary (struct gpu_check *check)
 int
 gpu_check_now (struct gpu_check *check, int64_t now_ns)
 {
-  int r;
+  int r = 0;
 
   if (has_slept (check))
     pthread_mutex_lock (&check->lock);
@@ -77,8 +77,10 @@ gpu_check_now (struct gpu_check *check, int64_t now_ns)
     if (r == 0)
       atomic_store (&check->slept_ns, slept ());
   }
-  else
+  else if (llabs (now_ns - atomic_load (&check->queried_ns)) >= QUERY_NS) {
     r = dma_query (check->queues);
+    atomic_store (&check->queried_ns, now_ns);
+  }
   if (r == 0)
     atomic_store_explicit (&check->checked_ns, now_ns, memory_order_release);
   pthread_mutex_unlock (&check->lock);
@@ -94,6 +96,7 @@ gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
   pthread_mutex_init (&check->lock, NULL);
   atomic_init (&check->slept_ns, slept ());
   atomic_init (&check->checked_ns, clock_of (CLOCK_REALTIME_COARSE));
+  atomic_init (&check->queried_ns, clock_of (CLOCK_REALTIME_COARSE));
   /* With little VRAM left the disk does without. */
   if (libcuda.mem_alloc (&check->canary, CANARY_ROOM) != CUDA_SUCCESS) {
     check->canary = 0;

@@ -13,17 +13,22 @@
 
 #include "gpu/cuda/dma.h"
 
-/* How often requests check, at most, in nanoseconds.  A machine cannot sleep
- * and wake up again in less time.
+/* How often requests compare clocks, at most, in nanoseconds.  A machine
+ * cannot sleep and wake up again in less time.
  */
 #define CHECK_NS 250000000
+
+/* How often they ask the driver, at most, in nanoseconds: that takes 30 us
+ * after a rest.
+ */
+#define QUERY_NS 2000000000
 
 #define CANARY_SIZE 64
 
 /* A copy by the mapping calls no driver, so it learns nothing of a context that
  * was killed, nor of VRAM that was lost while the machine slept (which happens
  * unless the driver was told to preserve it).  So requests check: every
- * CHECK_NS one of them asks the driver about an idle stream, and after the
+ * QUERY_NS one of them asks the driver about an idle stream, and after the
  * machine has slept all of them wait until one of them has compared a canary,
  * some bytes of VRAM of our own.  An idle machine is not woken for this.
  */
@@ -34,6 +39,7 @@ struct gpu_check {
   unsigned char bytes[CANARY_SIZE];
 
   _Atomic int64_t checked_ns; /* when; wall clock */
+  _Atomic int64_t queried_ns; /* when the driver was asked; wall clock */
   _Atomic int64_t slept_ns;   /* how long the machine has slept till then */
   pthread_mutex_t lock;       /* one check at a time */
 };
