@@ -29,4 +29,4 @@ done
 export STANDIN_CUDA_FAIL=cuMemCreate:1:CUDA_ERROR_NOT_SUPPORTED
 refuses_to_start "window=yes: this driver cannot export VRAM" size=130M window=yes
 export NOTIFY_SOCKET=$tmp/notify
-refuses_to_start "store=yes: this driver cannot export VRAM" size=130M store=yes
+refuses_to_start "handover=yes: this driver cannot export VRAM" size=130M handover=yes
