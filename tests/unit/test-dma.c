@@ -279,32 +279,6 @@ start_waiting (struct writer *writer, uint64_t offset)
   }
 }
 
-/* First come, first served, and who comes later does not overtake. */
-static void
-test_order (void)
-{
-  enum { WAITERS = 12 };
-  struct writer writer[WAITERS + 1];
-  char byte = 1;
-
-  begin (1, STAGING_MIN, 60000);
-  atomic_store (&fake.hung, true);
-  for (unsigned i = 0; i <= WAITERS; ++i)
-    start_waiting (&writer[i], i * 100);
-  CHECK_EQ (atomic_load (&fake.writes), 1);
-  atomic_store (&fake.hung, false);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE + 99999, &byte, 1), 0);
-  for (unsigned i = 0; i <= WAITERS; ++i) {
-    pthread_join (writer[i].thread, NULL);
-    CHECK_EQ (writer[i].r, 0);
-  }
-  CHECK_EQ (atomic_load (&fake.writes), WAITERS + 2);
-  for (unsigned i = 0; i <= WAITERS; ++i)
-    CHECK_EQ (fake.written[i], FAKE_BASE + i * 100);
-  CHECK_EQ (fake.written[WAITERS + 1], FAKE_BASE + 99999);
-  end ();
-}
-
 /* ---- Failures ---- */
 
 /* The call FN fails the NTH time during a copy of five pieces: EIO, a quiet
@@ -671,7 +645,6 @@ main (int argc, char *argv[])
   RUN (test_warm_up);
   RUN (test_more_threads_than_lanes);
   RUN (test_lanes_are_exclusive);
-  RUN (test_order);
   RUN (test_failures);
   RUN (test_no_flood);
   RUN (test_lost);

@@ -45,13 +45,6 @@ struct dma_queue {
   struct watchdog_wait wait; /* of the thread that has this queue */
 };
 
-/* A copy that waits for a queue; stands on its thread's stack. */
-struct waiter {
-  struct waiter *next;
-  struct dma_queue *queue; /* set by the thread that hands one over */
-  pthread_cond_t handed;
-};
-
 struct dma_queues {
   struct cuda *cuda;
   unsigned count;
@@ -59,13 +52,9 @@ struct dma_queues {
   struct dma_queue queue[DMA_QUEUES_MAX];
   char *pinned; /* all staging memory */
 
-  /* Bit set: the queue is free.  Taken and given back without the lock unless
-   * a copy waits.
-   */
-  _Atomic uint64_t free;
-  atomic_uint waiting;
-  pthread_mutex_t lock; /* protects the list of waiters */
-  struct waiter *first, **last;
+  pthread_mutex_t lock;
+  pthread_cond_t freed; /* or the GPU is lost */
+  uint64_t free;        /* bit set: the queue is free; under the lock */
 };
 
 /* What is done with a queue by one thread: COPY (queues, queue, job). */
@@ -122,8 +111,7 @@ wake_all (void *arg)
   struct dma_queues *queues = arg;
 
   pthread_mutex_lock (&queues->lock);
-  for (struct waiter *w = queues->first; w; w = w->next)
-    pthread_cond_signal (&w->handed);
+  pthread_cond_broadcast (&queues->freed);
   pthread_mutex_unlock (&queues->lock);
 }
 
@@ -145,8 +133,8 @@ dma_create (struct cuda *cuda, unsigned count, size_t staging)
   queues->cuda = cuda;
   queues->count = count;
   queues->half = staging / HALVES;
-  queues->last = &queues->first;
   pthread_mutex_init (&queues->lock, NULL);
+  pthread_cond_init (&queues->freed, NULL);
 
   r = libcuda.mem_host_alloc (&pinned, bytes, CU_MEMHOSTALLOC_PORTABLE);
   if (r != CUDA_SUCCESS) {
@@ -167,7 +155,7 @@ dma_create (struct cuda *cuda, unsigned count, size_t staging)
   for (unsigned i = 0; i < count; ++i)
     watchdog_add (&queues->queue[i].wait, cuda_expired, cuda);
   watchdog_on_lost (wake_all, queues);
-  atomic_init (&queues->free, ~UINT64_C (0) >> (64 - count));
+  queues->free = ~UINT64_C (0) >> (64 - count);
   return queues;
 
 err:
@@ -189,99 +177,37 @@ dma_free (struct dma_queues *queues)
     if (queues->pinned)
       libcuda.mem_free_host (queues->pinned);
   }
+  pthread_cond_destroy (&queues->freed);
   pthread_mutex_destroy (&queues->lock);
   free (queues);
 }
 
-/* A free queue, or NULL.  The lowest one: few queues at work keep their staging
- * memory in the CPU's caches.
+/* A queue, or NULL when none is free, unless to WAIT, or when the GPU is lost.
+ * The lowest one: few queues at work keep their staging memory in the CPU's
+ * caches.
  */
 static struct dma_queue *
-take_free (struct dma_queues *queues)
-{
-  uint64_t free = atomic_load (&queues->free);
-
-  while (free) {
-    if (atomic_compare_exchange_weak (&queues->free, &free, free & (free - 1)))
-      return &queues->queue[__builtin_ctzll (free)];
-  }
-  return NULL;
-}
-
-/* Leave the list without a queue.  Under the lock. */
-static void
-leave_list (struct dma_queues *queues, struct waiter *self)
-{
-  struct waiter **p = &queues->first;
-
-  while (*p != self)
-    p = &(*p)->next;
-  *p = self->next;
-  if (queues->last == &self->next)
-    queues->last = p;
-}
-
-/* NULL when the GPU is lost. */
-static struct dma_queue *
-wait_for_queue (struct dma_queues *queues)
-{
-  struct waiter self = { .queue = NULL };
-
-  pthread_cond_init (&self.handed, NULL);
-  pthread_mutex_lock (&queues->lock);
-  /* Sequentially consistent against put_queue: either it sees that a copy
-   * waits, or this sees the queue that it gave back.
-   */
-  atomic_fetch_add (&queues->waiting, 1);
-  if (queues->first == NULL)
-    self.queue = take_free (queues);
-  if (self.queue == NULL) {
-    *queues->last = &self;
-    /* cppcheck-suppress autoVariables ; out of the list before this returns */
-    queues->last = &self.next;
-    while (self.queue == NULL && !cuda_is_lost (queues->cuda))
-      pthread_cond_wait (&self.handed, &queues->lock);
-    if (self.queue == NULL)
-      leave_list (queues, &self);
-  }
-  atomic_fetch_sub (&queues->waiting, 1);
-  pthread_mutex_unlock (&queues->lock);
-  pthread_cond_destroy (&self.handed);
-  return self.queue;
-}
-
-/* NULL when the GPU is lost. */
-static struct dma_queue *
-get_queue (struct dma_queues *queues)
+get_queue (struct dma_queues *queues, bool wait)
 {
   struct dma_queue *queue = NULL;
 
-  /* Copies that come later do not overtake those that wait. */
-  if (atomic_load (&queues->waiting) == 0)
-    queue = take_free (queues);
-  return queue ? queue : wait_for_queue (queues);
+  pthread_mutex_lock (&queues->lock);
+  while (queues->free == 0 && wait && !cuda_is_lost (queues->cuda))
+    pthread_cond_wait (&queues->freed, &queues->lock);
+  if (queues->free) {
+    queue = &queues->queue[__builtin_ctzll (queues->free)];
+    queues->free &= queues->free - 1;
+  }
+  pthread_mutex_unlock (&queues->lock);
+  return queue;
 }
 
 static void
 put_queue (struct dma_queues *queues, struct dma_queue *queue)
 {
-  struct waiter *first;
-
-  atomic_fetch_or (&queues->free, UINT64_C (1) << (queue - queues->queue));
-  if (atomic_load (&queues->waiting) == 0)
-    return;
   pthread_mutex_lock (&queues->lock);
-  first = queues->first;
-  if (first) {
-    queue = take_free (queues);
-    if (queue) {
-      queues->first = first->next;
-      if (queues->first == NULL)
-        queues->last = &queues->first;
-      first->queue = queue;
-      pthread_cond_signal (&first->handed);
-    }
-  }
+  queues->free |= UINT64_C (1) << (queue - queues->queue);
+  pthread_cond_signal (&queues->freed);
   pthread_mutex_unlock (&queues->lock);
 }
 
@@ -478,7 +404,7 @@ use_queue (struct dma_queues *queues, struct dma_queue *queue,
 static int
 run (struct dma_queues *queues, const struct job *job)
 {
-  struct dma_queue *queue = get_queue (queues);
+  struct dma_queue *queue = get_queue (queues, true);
   int r;
 
   if (queue == NULL) {
@@ -546,7 +472,7 @@ dma_set (struct dma_queues *queues, CUdeviceptr dst, unsigned char value,
 static int
 run_if_free (struct dma_queues *queues, const struct job *job)
 {
-  struct dma_queue *queue = take_free (queues);
+  struct dma_queue *queue = get_queue (queues, false);
   int r;
 
   if (queue == NULL)

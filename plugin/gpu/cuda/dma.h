@@ -33,7 +33,7 @@ extern void dma_free (struct dma_queues *queues);
 
 /* Copy COUNT bytes from SRC in host memory to VRAM, or from VRAM to DST.  When
  * they return 0, the bytes are where any later copy sees them.  They wait
- * their turn, first come first served, while all queues are busy.  Any thread.
+ * while all queues are busy.  Any thread.
  * Return -1 with errno = EIO after the log has been told (see cuda_failed), and
  * when the GPU is lost; how much was copied is then undefined.  The watchdog
  * bounds every wait, inside the driver too: the GPU counts as lost then.
