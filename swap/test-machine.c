@@ -375,8 +375,8 @@ test_kernel_log (void)
 {
   /* One read that fails is told of three times, and is one error. */
   static const char *const failure[] = {
-    "3,900,5000000,-;block nbd1: Other side returned error (5)\n "
-    "DEVICE=b43:32",
+    ("3,900,5000000,-;block nbd1: Other side returned error (5)\n "
+     "DEVICE=b43:32"),
     "3,901,5000001,-;I/O error, dev nbd1, sector 8 op 0x0:(READ) flags 0x0",
     "1,902,5000002,-;Read-error on swap-device (43:32:8)",
   };
