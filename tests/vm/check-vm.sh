@@ -52,7 +52,7 @@ build_next ()
   grep -qsx "PLUGIN_NAME = $name" "$next/Makefile" ||
     (cd "$next" && "$here/../../configure" --with-plugin-name="$name" CFLAGS=-O1) || return
   sed -i 's/^\(#define PACKAGE_VERSION "[^"+]*\)[^"]*"/\1+next"/' "$next/config.h" || return
-  make -s -C "$next/plugin" && make -s -C "$next/swap" || return
+  make -s -C "$next/common" && make -s -C "$next/plugin" && make -s -C "$next/swap" || return
   mkdir -p "$stage/next"
   cp "$next/plugin/.libs/nbdkit-$name-plugin.so" "$next/swap/vram-swap" "$stage/next"
 }
