@@ -29,29 +29,29 @@ extern int handover_begin (const struct slots *slots,
  */
 extern void handover_put_gpu (const char *pci);
 
-/* To be called when the plugin is loaded, for handover_outlive_parent: who has
- * started this server.  'vram-swap serve' gives its process in VRAM_SWAP_KEEPER,
- * for it may have ended by then.
+/* Remember the process that started this server, for handover_outlive_parent.
+ * Call it when the plugin is loaded.  'vram-swap serve' gives its process ID in
+ * VRAM_SWAP_KEEPER, because it may end before the plugin is loaded.
  */
 extern void handover_load (void);
 
-/* When the disk is left, by this server or the one before: have the end of the
- * process that started this one be no reason to end the disk.  nbdkit
- * --exit-with-parent, and nbdkit 1.32 always, asks for SIGTERM then, which may
- * mean that; it becomes SIGKILL.  To be called by the main thread, and before
- * nbdkit catches SIGTERM when the disk exists by then.  Returns 0, or -1 after
- * log_error when that process has ended already.
+/* Keep the disk when the process that started this server ends.  nbdkit
+ * --exit-with-parent, and nbdkit 1.32 always, has itself sent SIGTERM then,
+ * which may end the disk; this makes it SIGKILL.  For a disk that has been
+ * handed over.  Call it on the main thread; for an adopted disk before nbdkit
+ * catches SIGTERM.  Returns 0, or -1 after log_error when that process has
+ * ended already.
  */
 extern int handover_outlive_parent (void);
 
-/* Whether a server that is told to end may end the disk, too.  Who keeps it is
- * the one to say so; where that is somebody who does not say anything (see
- * enum superblock_supervisor), any signal to end means it.
+/* Whether a server that is told to end may end the disk, too.  A supervisor
+ * says so in the superblock (enum superblock_supervisor); without one, any
+ * signal to end means it.
  */
 extern bool handover_may_end (const struct superblock *superblock);
 
-/* Give the disk up: no server that comes later is to have it, not even when
- * the store does not do as it is told.
+/* Give the disk up.  No later server adopts it, not even one that the store
+ * hands the descriptors to nevertheless.
  */
 extern void handover_revoke (const struct superblock *superblock);
 
