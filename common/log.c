@@ -41,12 +41,6 @@ log_level_name (enum log_level level)
   return names[level];
 }
 
-void
-log_message (enum log_level level, const char *format, va_list args)
-{
-  log_to (level, format, args);
-}
-
 #define DEFINE_LOG(name, level)                                               \
   void name (const char *format, ...)                                         \
   {                                                                           \

@@ -38,10 +38,6 @@ log_info (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
 extern void
 log_debug (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
 
-/* As above with a va_list. */
-extern void log_message (enum log_level level, const char *format,
-                         va_list args) __attribute__ ((format (printf, 2, 0)));
-
 /* "error", "warning", "info" or "debug". */
 extern const char *log_level_name (enum log_level level);
 

@@ -19,7 +19,7 @@
  */
 struct mapping;
 
-/* One chunk's mapping; all zeros when it has none. */
+/* One chunk's mapping; all zeros for a chunk that is not mapped. */
 struct chunk_mapping {
   VkDeviceMemory memory;
   char *address;
