@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "common/log.h"
+#include "disk/superblock.h"
 #include "dump.h"
 #include "gpu/cuda/boost.h"
 #include "gpu/cuda/context.h"
@@ -139,6 +140,7 @@ dump_plugin (void)
   if (parameters.size.kind != SIZE_UNSET)
     parameters_check ();
   libvulkan_prepare ();
+  printf ("vram_superblock_version=%d\n", SUPERBLOCK_VERSION);
   printf ("vram_driver_version=%s\n", cuda_driver_version (text));
   if (parameters.copies.read_max_set)
     printf ("vram_window_read_max=%" PRIu64 "\n", parameters.copies.read_max);

@@ -1,83 +1,135 @@
-/* nbdkit-vram: a server and an nbd device that is attached to it
+/* nbdkit-vram: attaches an nbd device to the server, and switches swap on there
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "attach.h"
 #include "capacity.h"
-#include "life.h"
+#include "jobs.h"
 #include "msg.h"
 #include "nbd-device.h"
+#include "process.h"
 #include "root.h"
 #include "run.h"
-#include "service.h"
+#include "server.h"
+#include "swaps.h"
 
 #define AUTO_TRIES  16   /* other programs may take free devices as we do */
 #define SOUND_TRIES 3    /* with several connections, before one must do */
 #define VERIFY_MS   5000 /* for a read that takes less than one */
+#define LOOK_MS     100  /* between looks whether the server answers */
+#define BAD_TRIES   10
 
-/* Remembers whose attachment the device is going to be. */
+/* The attachment is remembered before the client's first instruction, so that
+ * the device can be told from others' even when this process is killed.
+ */
 static int
 remember (pid_t pid, void *opaque)
 {
-  struct state *st = opaque;
+  struct attachment *a = opaque;
 
-  st->attach_pid = pid;
-  return state_write (st);
+  a->attach_pid = pid;
+  if (job_tell_attachment (a))
+    return 0;
+  error ("not attached: the device cannot be remembered");
+  return -1;
 }
 
 static int
-forget (struct state *st)
+detach (struct attachment *a)
 {
-  st->device = -1;
-  st->attach_pid = 0;
-  st->since = st->empty_since = 0;
-  return state_write (st);
+  pid_t pid;
+
+  finish_undisturbed ();
+  if (a->device >= 0 && nbd_attached_by (a->device, &pid) &&
+      pid == a->attach_pid && nbd_detach (a->device) == -1)
+    return -1;
+  *a = (struct attachment){ .device = -1 };
+  job_tell_attachment (a);
+  return 0;
 }
 
 static int
-attach_one (const struct conf *c, struct state *st, unsigned n, char *why,
+wait_for_server (const struct conf *c, pid_t pid, struct server *s)
+{
+  const char *socket = conf_text (c, CONF_SOCKET);
+  const int64_t limit = conf_number (c, CONF_START_TIMEOUT);
+  const long long deadline = now_ms () + limit * 1000;
+  unsigned bad = 0;
+  enum probe p;
+
+  for (;;) {
+    p = server_probe (socket, 1000, s);
+    if (p == PROBE_OK && s->pid == pid)
+      return 0;
+    if (interrupted ())
+      return -1;
+    if (process_started (pid) == -1) {
+      error ("the server ended before it was ready; its log says why");
+      return -1;
+    }
+    /* One that ends hangs up, too; give it the time to be gone. */
+    if (p == PROBE_BAD && ++bad > BAD_TRIES) {
+      error ("%s: what answers there is not an NBD server with a disk",
+             socket);
+      return -1;
+    }
+    if (now_ms () >= deadline) {
+      error (p == PROBE_ABSENT
+                 ? "no server on %s after %lld s (start-timeout)"
+                 : "the server on %s did not answer within %lld s "
+                   "(start-timeout): it may still be waiting for the GPU",
+             socket, (long long) limit);
+      return -1;
+    }
+    pause_ms (LOOK_MS);
+  }
+}
+
+static int
+attach_one (const struct conf *c, struct attachment *a, unsigned n, char *why,
             size_t size)
 {
-  struct nbd_attach a = {
+  struct nbd_attach how = {
     .socket = conf_text (c, CONF_SOCKET),
-    .connections = st->connections,
-    .timeout = st->timeout,
+    .connections = a->connections,
+    .timeout = a->timeout,
     .started = remember,
-    .opaque = st,
+    .opaque = a,
   };
 
-  st->device = n;
-  return nbd_attach (n, &a, why, size);
+  a->device = n;
+  return nbd_attach (n, &how, why, size);
 }
 
+/* FIRST is the lowest device that is tried when any will do. */
 static int
-attach_some (const struct conf *c, struct state *st)
+attach_some (const struct conf *c, struct attachment *a, int first)
 {
-  bool any = conf_is (c, CONF_NBD_DEVICE, "auto");
+  const bool any = conf_is (c, CONF_NBD_DEVICE, "auto");
+  int n = any ? first : atoi (conf_text (c, CONF_NBD_DEVICE) + 8);
   char why[512];
   pid_t pid;
-  int n = 0;
 
-  if (!any)
-    n = atoi (conf_text (c, CONF_NBD_DEVICE) + 8);
   for (unsigned tries = 0; tries < AUTO_TRIES; tries++, n++) {
     if (any)
       n = nbd_find_free (n);
+    if (n == -1 && !nbd_exists (0)) {
+      error (
+          "the nbd driver has no devices (nbds_max=0): modprobe -r nbd, and "
+          "modprobe nbd nbds_max=16");
+      return -1;
+    }
     if (n == -1) {
-      error ("every nbd device is taken; more of them: modprobe -r nbd and "
+      error ("every nbd device is taken; more of them: modprobe -r nbd, and "
              "modprobe nbd nbds_max=N");
       return -1;
     }
-    if (!file_exists (root_path ("/sys/block/nbd%d", n))) {
+    if (!nbd_exists (n)) {
       error ("there is no /dev/nbd%d", n);
       return -1;
     }
@@ -85,122 +137,119 @@ attach_some (const struct conf *c, struct state *st)
       error ("/dev/nbd%d is in use by another client", n);
       return -1;
     }
-    if (attach_one (c, st, n, why, sizeof why) == 0)
+    if (attach_one (c, a, n, why, sizeof why) == 0)
       return 0;
     if (interrupted ())
       break;
-    /* Lost the race for it to somebody else? */
-    if (any && nbd_attached_by (n, &pid) && pid != st->attach_pid)
+    /* Another program was faster? */
+    if (any && nbd_attached_by (n, &pid) && pid != a->attach_pid)
       continue;
     error ("cannot attach /dev/nbd%d: %s", n, why);
     break;
   }
-  finish_undisturbed ();
-  attach_clean (st);
+  detach (a);
   return -1;
 }
 
-/* Attaches, and again when a connection turns out to be deaf; the last try is
- * with a single one, which cannot be.
+/* Attaches, and again when a connection turns out to have no receiver; the last
+ * try is with a single one, which always has.
  */
 static int
-attach_sound (const struct conf *c, struct state *st)
+attach_sound (const struct conf *c, struct attachment *a)
 {
+  int first = 0;
+
   for (unsigned tries = 1;; tries++) {
-    if (attach_some (c, st) == -1)
+    if (attach_some (c, a, first) == -1)
       return -1;
-    if (nbd_verify (st->device, VERIFY_MS) == 0)
+    if (nbd_hold (a->device, a->connections, a->timeout,
+                  conf_number (c, CONF_OUTAGE_TIMEOUT)) == -1) {
+      /* By another process then, which nbd-client has left behind. */
+      nbd_detach (a->device);
+      goto err;
+    }
+    if (nbd_verify (a->device, VERIFY_MS) == 0)
       return 0;
-    if (interrupted () || tries > SOUND_TRIES) {
-      if (!interrupted ())
-        error ("/dev/nbd%d is attached, but cannot be read", st->device);
-      finish_undisturbed ();
-      attach_clean (st);
-      return -1;
+    if (interrupted ())
+      goto err;
+    if (tries > SOUND_TRIES) {
+      error ("/dev/nbd%d is attached, but cannot be read", a->device);
+      goto err;
     }
-    warning ("/dev/nbd%d has a connection that does not answer; attaching "
-             "anew",
-             st->device);
-    if (attach_clean (st) == -1)
+    warning (
+        "/dev/nbd%d has a connection that does not answer; attaching anew",
+        a->device);
+    /* What hangs in it may keep it for ever: then it is left alone. */
+    first = a->device + 1;
+    if (detach (a) == -1 && !conf_is (c, CONF_NBD_DEVICE, "auto"))
       return -1;
-    if (tries == SOUND_TRIES) {
-      st->connections = 1;
-      st->timeout = conf_is (c, CONF_TIMEOUT, "auto") ? 0 : st->timeout;
-    }
+    if (nbd_find_free (first) == -1)
+      first = 0;
+    a->connections = tries == SOUND_TRIES ? 1 : conf_connections (c);
+    a->timeout = conf_timeout (c);
+    if (a->connections == 1 && conf_is (c, CONF_TIMEOUT, "auto"))
+      a->timeout = 0;
   }
+
+err:
+  detach (a);
+  return -1;
 }
 
 int
-attach_clean (struct state *st)
+attach_device (const struct job_order *order, struct attachment *a)
 {
-  int n = state_device (st);
-
-  if (n >= 0 && nbd_detach (n) == -1)
-    return -1;
-  return st->device >= 0 ? forget (st) : 0;
-}
-
-int
-attach_up (const struct conf *c, struct state *st, struct attachment *a)
-{
+  const struct conf *c = order->conf;
   char path[512];
+  struct server s;
 
   *a = (struct attachment){ .device = -1 };
   if (!run_find ("nbd-client", path, sizeof path)) {
     error ("nbd-client is not installed");
     return -1;
   }
-  if (attach_clean (st) == -1 || nbd_load () == -1)
+  if (nbd_load () == -1 || wait_for_server (c, order->server, &s) == -1)
     return -1;
-  if (service_start (c, st, &a->server, &a->started) == -1)
-    return -1;
-  note ("server on %s: %s%s%s", conf_text (c, CONF_SOCKET),
-        human (a->server.size), a->server.description[0] ? ", " : "",
-        a->server.description);
-
-  st->connections = conf_connections (c);
-  st->timeout = conf_timeout (c);
-  if (st->connections > 1 && !a->server.multi_conn) {
+  note ("server: %s%s%s", human (s.size), s.description[0] ? ", " : "",
+        s.description);
+  a->connections = conf_connections (c);
+  a->timeout = conf_timeout (c);
+  if (a->connections > 1 && !s.multi_conn) {
     warning ("the server takes one connection at a time: not %u",
-             st->connections);
-    st->connections = 1;
-    st->timeout = conf_is (c, CONF_TIMEOUT, "auto") ? 0 : st->timeout;
+             a->connections);
+    a->connections = 1;
+    a->timeout = conf_is (c, CONF_TIMEOUT, "auto") ? 0 : a->timeout;
   }
-  if (interrupted () || attach_sound (c, st) == -1)
-    goto err;
-
-  a->device = st->device;
-  snprintf (a->path, sizeof a->path, "/dev/nbd%d", a->device);
-  note ("attached: %s, %u connection%s", a->path, st->connections,
-        st->connections == 1 ? "" : "s");
+  if (interrupted () || attach_sound (c, a) == -1)
+    return -1;
+  a->size = s.size;
+  if (!job_tell_attachment (a)) {
+    error ("detached again: the device cannot be remembered");
+    detach (a);
+    return -1;
+  }
+  note ("attached: /dev/nbd%d, %u connection%s", a->device, a->connections,
+        a->connections == 1 ? "" : "s");
   return 0;
-
-err:
-  finish_undisturbed ();
-  /* A server that still has a client does not end. */
-  if (attach_clean (st) == 0 && a->started)
-    service_stop (st);
-  return -1;
 }
 
 int
-attach_for_test (const struct conf *c, struct state *st, struct attachment *a)
+job_up (const void *arg)
 {
-  bool on;
+  const struct job_order *order = arg;
+  const int priority = conf_number (order->conf, CONF_PRIORITY);
+  struct attachment a;
+  char device[32];
 
-  if (!swap_is_on (st, &on, NULL))
-    return -1;
-  if (on) {
-    error ("swap is on, and this would overwrite it: 'vram-swap down' first");
-    return -1;
+  if (attach_device (order, &a) == -1)
+    return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
+  snprintf (device, sizeof device, "/dev/nbd%d", a.device);
+  if (swap_format (device) == -1 || interrupted () ||
+      swap_on (device, priority, conf_text (order->conf, CONF_DISCARD)) ==
+          -1) {
+    detach (&a);
+    return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
   }
-  return attach_up (c, st, a);
-}
-
-int
-attach_down (struct state *st, const struct attachment *a)
-{
-  if (attach_clean (st) == -1)
-    return -1;
-  return a->started ? service_stop (st) : 0;
+  note ("swap is on: %s, %s, priority %d", device, human (a.size), priority);
+  return EXIT_OK;
 }

@@ -17,8 +17,7 @@
 #include "check.h"
 #include "root.h"
 #include "run.h"
-#include "service.h"
-#include "state.h"
+#include "runstate.h"
 #include "swaps.h"
 
 /* The capabilities that a process here can have at most, even as root. */
@@ -74,7 +73,7 @@ server_cgroup (pid_t server, bool unit, char *buf, size_t size)
   char text[4096], *at, process[24] = "self";
 
   if (server == 0 && unit) {
-    snprintf (buf, size, CGROUPS "/system.slice/" SERVER_UNIT);
+    snprintf (buf, size, CGROUPS "/system.slice/" SWAP_UNIT);
     return true;
   }
   if (server != 0)
@@ -92,31 +91,6 @@ server_cgroup (pid_t server, bool unit, char *buf, size_t size)
   return true;
 }
 
-/* What the unit asks for, while it has no control group yet. */
-static bool
-unit_limits (struct report *r)
-{
-  const char *argv[] = { "systemctl", "show",       "-p",        "MemoryMax",
-                         "-p",        "MemoryHigh", SERVER_UNIT, NULL };
-  struct run d = { .limit = 10 };
-  char *line, *lines = d.output, *value;
-  bool found = false;
-
-  if (run (&d, argv, NULL, NULL) == -1)
-    return false;
-  while ((line = strsep (&lines, "\n")) != NULL) {
-    value = strchr (line, '=');
-    if (!value || strcmp (value, "=infinity") == 0)
-      continue;
-    *value++ = '\0';
-    found = true;
-    finding (r, PROBLEM, "memory limit", "take it out of " SERVER_UNIT,
-             "%s is %s: a server that gets no memory stops the machine", line,
-             human (strtoll (value, NULL, 10)));
-  }
-  return found;
-}
-
 /* Whether a limit on the memory of the server, or of what it is part of, could
  * keep it from answering the kernel that wants to free memory.
  */
@@ -129,8 +103,6 @@ check_memory_limits (struct report *r, pid_t server, bool unit)
 
   if (!server_cgroup (server, unit, path, sizeof path))
     return; /* no control groups of version 2 */
-  if (unit && !file_exists (root_path ("%s", path)))
-    found = unit_limits (r);
   for (; strlen (path) >= strlen (CGROUPS); *strrchr (path, '/') = '\0')
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
       if (read_text (root_path ("%s/%s", path, files[i]), text, sizeof text) >
@@ -152,15 +124,15 @@ check_swaps (struct report *r, const struct conf *c)
 {
   int priority = conf_number (c, CONF_PRIORITY);
   struct swaps s;
-  struct state st;
+  struct runstate st;
   char own[32];
   size_t others = 0;
   bool above = false;
 
   if (swaps_read (&s) == -1)
     return;
-  state_read (&st);
-  snprintf (own, sizeof own, "/dev/nbd%d", state_device (&st));
+  runstate_read (&st);
+  snprintf (own, sizeof own, "/dev/nbd%d", runstate_device (&st));
   for (size_t i = 0; i < s.n; i++) {
     const struct swap *swap = &s.swap[i];
 

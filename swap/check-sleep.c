@@ -12,7 +12,7 @@
 #include "check.h"
 #include "gpu.h"
 #include "root.h"
-#include "state.h"
+#include "runstate.h"
 #include "swaps.h"
 
 static void
@@ -93,7 +93,7 @@ check_hibernation (struct report *r, const struct conf *c)
   const struct swap *chosen, *disk;
   char states[64], resume[24] = "0:0", own[32];
   struct swaps s;
-  struct state st;
+  struct runstate st;
 
   if (read_text (root_path ("/sys/power/state"), states, sizeof states) <= 0 ||
       !strstr (states, "disk")) {
@@ -103,8 +103,8 @@ check_hibernation (struct report *r, const struct conf *c)
   if (swaps_read (&s) == -1)
     return;
   read_text (root_path ("/sys/power/resume"), resume, sizeof resume);
-  state_read (&st);
-  snprintf (own, sizeof own, "/dev/nbd%d", state_device (&st));
+  runstate_read (&st);
+  snprintf (own, sizeof own, "/dev/nbd%d", runstate_device (&st));
   chosen = hibernation_area (&s, resume, own, &disk);
 
   if (chosen && strcmp (resume, "0:0") != 0)

@@ -15,7 +15,7 @@
 #include "options.h"
 #include "root.h"
 #include "run.h"
-#include "service.h"
+#include "server.h"
 
 void
 finding (struct report *r, enum verdict verdict, const char *what,
@@ -110,9 +110,8 @@ static void
 check_unit (struct report *r, bool unit)
 {
   if (!file_exists (root_path ("/run/systemd/system")))
-    finding (
-        r, FINE, "init", NULL,
-        "not systemd: have yours call 'vram-swap up' and 'vram-swap down'");
+    finding (r, FINE, "init", NULL,
+             "not systemd: yours has to run 'vram-swap daemon'");
   else if (unit)
     finding (r, FINE, "init", NULL, "systemd, and the units are installed");
   else
@@ -121,10 +120,24 @@ check_unit (struct report *r, bool unit)
              "systemd runs, but does not know " SWAP_UNIT);
 }
 
+/* Whether systemd runs here and has our unit, wherever that lies. */
+static bool
+has_unit (void)
+{
+  static const char *const folders[] = {
+    "/etc", "/run", "/usr/lib", "/usr/local/lib", "/lib",
+  };
+
+  for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+    if (file_exists (root_path ("%s/systemd/system/" SWAP_UNIT, folders[i])))
+      return file_exists (root_path ("/run/systemd/system"));
+  return false;
+}
+
 int
 cmd_check (struct options *o)
 {
-  const bool unit = service_has_unit ();
+  const bool unit = has_unit ();
   struct report r = { 0 };
   struct server s = { .pid = 0 };
   struct json j;
@@ -136,8 +149,7 @@ cmd_check (struct options *o)
     json_add_array (&j, "findings");
     r.json = &j;
   }
-  probe = server_probe (root_path ("%s", conf_text (&o->conf, CONF_SOCKET)),
-                        1000, &s);
+  probe = server_probe (conf_text (&o->conf, CONF_SOCKET), 1000, &s);
   check_conf (&r, o);
   check_kernel (&r);
   check_programs (&r);

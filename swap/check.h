@@ -12,6 +12,8 @@
 #include "json.h"
 #include "server.h"
 
+#define SWAP_UNIT "vram-swap.service"
+
 enum verdict { FINE, WARNING, PROBLEM };
 
 /* Where the findings go; one line each, or one object each. */

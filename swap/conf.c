@@ -268,7 +268,7 @@ static const struct {
   [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, check_plugin },
   [CONF_PLUGIN_ARGS] = { "plugin-args", "", CONF_AT_NEW_SERVER, check_nothing },
   [CONF_THREADS] = { "threads", "1", CONF_AT_NEW_SERVER, check_threads },
-  [CONF_SOCKET] = { "socket", "/run/vram-swap/nbd.sock", CONF_AT_NEW_SERVER, check_path },
+  [CONF_SOCKET] = { "socket", "/run/vram-swap/server/nbd.sock", CONF_AT_NEW_SERVER, check_path },
   [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, check_start_timeout },
   [CONF_NBD_DEVICE] = { "nbd-device", "auto", CONF_AT_UP, check_nbd_device },
   [CONF_CONNECTIONS] = { "connections", "auto", CONF_AT_UP, check_connections },

@@ -5,11 +5,13 @@
 #include <config.h>
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "disk/superblock.h"
@@ -19,6 +21,10 @@
 /* As the plugin calls them. */
 #define STATE "vram-state"
 #define CHUNK "vram-chunk-"
+#define GPU   "vram-gpu"
+
+/* Where the superblock has the block map. */
+#define SUPERBLOCK_BITS_AT 4096
 
 #define FIRST_PASSED 3 /* systemd's first descriptor */
 
@@ -27,7 +33,7 @@ descriptors_know (const char *name)
 {
   size_t n = strlen (name);
 
-  return strcmp (name, STATE) == 0 ||
+  return strcmp (name, STATE) == 0 || strcmp (name, GPU) == 0 ||
          (strncmp (name, CHUNK, strlen (CHUNK)) == 0 &&
           n < sizeof ((struct descriptor *) 0)->name);
 }
@@ -110,32 +116,51 @@ descriptors_remove (struct descriptors *d, const char *name)
     }
 }
 
-static bool
-has (const struct descriptors *d, const char *name)
+static const struct descriptor *
+find (const struct descriptors *d, const char *name)
 {
   for (size_t i = 0; i < d->n; i++)
     if (strcmp (d->one[i].name, name) == 0)
-      return true;
-  return false;
+      return &d->one[i];
+  return NULL;
 }
 
-int
+bool
+descriptors_has (const struct descriptors *d, const char *name)
+{
+  return find (d, name) != NULL;
+}
+
+/* Whether both are the same open file, or may not be looked at. */
+static bool
+same_file (int one, int other)
+{
+  const pid_t self = getpid ();
+
+  return syscall (SYS_kcmp, self, self, KCMP_FILE, one, other) == 0;
+}
+
+void
 descriptors_take (struct descriptors *d)
 {
   const char *pid = getenv ("LISTEN_PID"), *fds = getenv ("LISTEN_FDS");
   char *names = getenv ("LISTEN_FDNAMES"), *name;
-  int n = 0, ret = 0;
+  int n = 0;
 
   if (pid && fds && atol (pid) == getpid ())
     n = atoi (fds);
   for (int i = 0; i < n; i++) {
     name = names ? strsep (&names, ":") : NULL;
-    if (name && has (d, name)) {
-      error ("there are two descriptors called %s: which one is the disk's "
-             "cannot be told",
-             name);
+    /* systemd may have the same one twice. */
+    if (name && find (d, name)) {
+      if (!same_file (find (d, name)->fd, FIRST_PASSED + i)) {
+        error ("there are two descriptors called %s: which one is the disk's "
+               "cannot be told, and none is given up",
+               name);
+        d->ambiguous = true;
+        continue;
+      }
       close (FIRST_PASSED + i);
-      ret = -1;
       continue;
     }
     descriptors_add (d, name ? name : "", FIRST_PASSED + i);
@@ -143,7 +168,6 @@ descriptors_take (struct descriptors *d)
   unsetenv ("LISTEN_PID");
   unsetenv ("LISTEN_FDS");
   unsetenv ("LISTEN_FDNAMES");
-  return ret;
 }
 
 bool
@@ -152,7 +176,8 @@ descriptors_complete (const struct descriptors *d)
   const struct superblock_shared *words = find_words (d);
 
   /* The state comes last. */
-  return has (d, STATE) && !(words && atomic_load (&words->ended) != 0);
+  return !d->ambiguous && descriptors_has (d, STATE) &&
+         !(words && atomic_load (&words->ended) != 0);
 }
 
 void
@@ -163,6 +188,52 @@ descriptors_tell (const struct descriptors *d, bool ends)
   if (words)
     atomic_store (&words->supervisor,
                   ends ? SUPERVISOR_ENDS : SUPERVISOR_KEEPS);
+}
+
+static int64_t
+count_bits (const unsigned char *bits, uint64_t n)
+{
+  int64_t count = 0;
+
+  for (uint64_t i = 0; i < n / 8; i++)
+    count += __builtin_popcount (bits[i]);
+  if (n % 8)
+    count += __builtin_popcount (bits[n / 8] & ((1u << n % 8) - 1));
+  return count;
+}
+
+bool
+descriptors_facts (const struct descriptors *d, struct disk_facts *facts)
+{
+  struct superblock_shared *shared = find_words (d);
+  const struct superblock_header *header;
+  const char *page;
+  uint64_t blocks;
+
+  if (!shared)
+    return false;
+  page = (const char *) shared - SUPERBLOCK_SHARED_AT;
+  header = (const void *) page;
+  *facts = (struct disk_facts){
+    .version = header->version,
+    .generation = atomic_load (&shared->generation),
+    .lost = atomic_load (&shared->lost),
+    .copy_path = atomic_load (&shared->copy_path),
+    .quiet = atomic_load (&shared->quiet),
+    .copy_reason = shared->copy_reason,
+    .gpu_name = shared->gpu_name,
+    .gpu_pci = shared->gpu_pci,
+    .size = header->disk_size,
+  };
+  blocks = header->block_size ? header->disk_size / header->block_size : 0;
+  for (size_t i = 0; i < d->n; i++)
+    if (d->one[i].locked == page &&
+        d->one[i].size >= SUPERBLOCK_BITS_AT + (blocks + 7) / 8)
+      facts->used =
+          count_bits ((const unsigned char *) page + SUPERBLOCK_BITS_AT,
+                      blocks) *
+          header->block_size;
+  return true;
 }
 
 const char *

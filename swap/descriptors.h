@@ -7,12 +7,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The plugin's chunks and its state; descriptors by their names. */
 #define DESCRIPTORS_MAX 160
 
 struct descriptors {
   size_t n;
+  bool ambiguous; /* two disks were passed: none of them is taken over */
   struct descriptor {
     int fd;
     char name[32];
@@ -26,9 +28,11 @@ bool descriptors_know (const char *name);
 
 /* Those that systemd passes at the start (LISTEN_FDS): takes them over and out
  * of the environment, where nbdkit would take them for sockets.  Others' are
- * closed.  Returns 0, or -1 with a message when two have the same name.
+ * closed.  Two files of one name are an error, and both stay open.
  */
-int descriptors_take (struct descriptors *d);
+void descriptors_take (struct descriptors *d);
+
+bool descriptors_has (const struct descriptors *d, const char *name);
 
 /* Takes FD over under NAME; one that had that name is closed. */
 void descriptors_add (struct descriptors *d, const char *name, int fd);
@@ -45,6 +49,20 @@ bool descriptors_complete (const struct descriptors *d);
  * ours ends it, or that the disk ends with the server.
  */
 void descriptors_tell (const struct descriptors *d, bool ends);
+
+/* What the servers of the disk have written down about it. */
+struct disk_facts {
+  uint64_t version;    /* of the superblock */
+  uint64_t generation; /* how many servers had it */
+  uint64_t lost; /* ms of CLOCK_BOOTTIME when the GPU was lost, 0: it is not */
+  unsigned copy_path; /* enum superblock_copy_path */
+  const char *copy_reason, *gpu_name, *gpu_pci;
+  unsigned quiet;
+  int64_t size, used; /* bytes */
+};
+
+/* Returns false when no disk is kept. */
+bool descriptors_facts (const struct descriptors *d, struct disk_facts *facts);
 
 /* "adopt=FD:NAME,..." into BUF, which is returned. */
 const char *

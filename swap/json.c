@@ -212,6 +212,14 @@ json_free (json_t *object)
   json_decref (object);
 }
 
+const json_t *
+json_get_object (const json_t *object, const char *name)
+{
+  const json_t *member = json_object_get (object, name);
+
+  return json_is_object (member) ? member : NULL;
+}
+
 const char *
 json_get_string (const json_t *object, const char *name)
 {

@@ -59,8 +59,10 @@ struct json_t *json_read (const char *text, size_t size);
 void json_free (struct json_t *object);
 
 /* The member NAME, when it is there and of that type: otherwise NULL or false.
- * The string lives as long as the object.
+ * A string or an object in it lives as long as the object.
  */
+const struct json_t *
+json_get_object (const struct json_t *object, const char *name);
 const char *json_get_string (const struct json_t *object, const char *name);
 bool json_get_number (const struct json_t *object, const char *name,
                       int64_t *value);

@@ -10,12 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "life.h"
 #include "msg.h"
 #include "options.h"
 #include "plugin-check.h"
 #include "root.h"
-#include "service.h"
+#include "runstate.h"
 
 #ifndef SYSCONFDIR /* the Makefile gives it; checkers that do without it do */
 #define SYSCONFDIR "/etc"
@@ -29,7 +28,8 @@ enum {
   JSON = 4,
   WATCH = 8,
   FILL = 16,
-  FOR = 32,
+  SERVER_ONLY = 32,
+  USER = 64,
 };
 
 /* What takes swap down, ends or only looks at it goes on with a configuration
@@ -47,22 +47,17 @@ static const struct command {
   enum on_errors on_errors;
   enum by by;
 } commands[] = {
-  { "up", cmd_up, FORCE, 0, REFUSES, ROOT },
-  { "down", cmd_down, FORCE | WAIT | FOR, 0, GOES_ON, ROOT },
+  { "up", cmd_up, 0, 0, GOES_ON, ROOT },
+  { "down", cmd_down, FORCE | WAIT, 0, GOES_ON, ROOT },
   { "status", cmd_status, JSON | WATCH, 0, GOES_ON, ANYONE },
   { "check", cmd_check, JSON, 0, REPORTS, ANYONE },
   { "test", cmd_test, FILL, 0, REFUSES, ROOT },
-  { "bench", cmd_bench, 0, 0, REFUSES, ROOT },
   { "config", cmd_config, JSON, 0, REFUSES, ANYONE },
-  { "reload", cmd_reload, 0, 0, REFUSES, ANYONE },
-  { "uninstall", cmd_uninstall, FORCE | WAIT, 0, GOES_ON, ROOT },
-  /* What the units call. */
-  { "serve", cmd_serve, 0, 0, REFUSES, ANYONE },
-  { "wait-server", cmd_wait_server, 0, 1, REFUSES, ANYONE },
-  { "stop-server", cmd_stop_server, 0, 1, GOES_ON, ROOT },
-  { "reconnect", cmd_reconnect, 0, 0, GOES_ON, ROOT },
-  { "policy", cmd_policy, 0, 0, GOES_ON, ROOT },
+  { "reload", cmd_reload, 0, 0, GOES_ON, ROOT },
+  /* What units and scripts call. */
+  { "daemon", cmd_daemon, SERVER_ONLY | USER, 0, REFUSES, ANYONE },
   { "sleep", cmd_sleep, 0, 2, GOES_ON, ROOT },
+  { "look", cmd_look, 0, 0, GOES_ON, ROOT },
 };
 
 static void
@@ -79,12 +74,11 @@ usage (FILE *out)
       "     --json, --watch           for programs; every two seconds\n"
       "  vram-swap check [--json]     what could go wrong, and the fix\n"
       "  vram-swap test [--fill]      write and read back, while it is off\n"
-      "  vram-swap bench              its speed, beside that of other "
-      "swaps\n"
       "  vram-swap config [--json]    the settings in force, and where "
       "from\n"
-      "  vram-swap reload             what a changed setting takes\n"
-      "  vram-swap uninstall          off, and not on again at boot\n"
+      "  vram-swap reload             take new settings and the installed "
+      "server\n"
+      "  vram-swap daemon             what the service runs\n"
       "\n"
       "  --config FILE                instead of " CONF_FILE "\n"
       "  --quiet                      errors and warnings only\n"
@@ -144,35 +138,23 @@ find_command (const char *name)
   return NULL;
 }
 
-static bool
-parse_pause (const char *word, enum paused *pause)
-{
-  for (unsigned p = PAUSED_POWER; p <= PAUSED_IDLE; p++)
-    if (strcmp (word, paused_name (p)) == 0) {
-      *pause = p;
-      return true;
-    }
-  return false;
-}
-
-/* Is FILE for another server than the one that the units would start? */
-static bool
-not_for_units (const struct command *command, const char *file)
-{
-  return file && strcmp (file, CONF_FILE) != 0 &&
-         (command->run == cmd_up || command->run == cmd_test ||
-          command->run == cmd_bench) &&
-         service_has_unit ();
-}
-
 /* Whether COMMAND does what it can with a file that has errors: what ends or
- * shows something does, and a server that has a disk to keep.
+ * shows something does, and a daemon that has swap to keep.
  */
 static bool
 goes_on (const struct command *command)
 {
   return command->on_errors == GOES_ON ||
-         (command->run == cmd_serve && getenv ("LISTEN_FDS"));
+         (command->run == cmd_daemon &&
+          (getenv ("LISTEN_FDS") ||
+           file_exists (root_path (RUN_FOLDER "/settings"))));
+}
+
+int
+options_load (struct conf *c, const char *file)
+{
+  return conf_load (c, file ? file : root_path ("%s", CONF_FILE),
+                    file == NULL);
 }
 
 /* Reads the configuration for COMMAND.  What a file with errors does not say is
@@ -182,10 +164,11 @@ static bool
 load_settings (struct options *o, const struct command *command,
                const char *file)
 {
-  const char *path = root_path (SETTINGS_IN_FORCE);
+  const char *path = root_path (RUN_FOLDER "/settings");
   const bool reports = command->on_errors == REPORTS;
   struct conf old;
 
+  o->conf_file = file;
   if ((reports ? conf_read : conf_load) (
           &o->conf, file ? file : root_path ("%s", CONF_FILE), file == NULL) ==
       0)
@@ -224,13 +207,14 @@ main (int argc, char **argv)
     { "json", no_argument, NULL, JSON },
     { "watch", no_argument, NULL, WATCH },
     { "fill", no_argument, NULL, FILL },
-    { "for", required_argument, NULL, FOR },
+    { "server-only", no_argument, NULL, SERVER_ONLY },
+    { "user", required_argument, NULL, USER },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
     { NULL, 0, NULL, 0 },
   };
   const struct command *command;
-  struct options o = { .wait_ms = -1 };
+  struct options o = { .wait_ms = -1, .own_argv = argv };
   const char *conf_file = NULL;
   unsigned given = 0;
   int64_t seconds;
@@ -271,11 +255,11 @@ main (int argc, char **argv)
     case FILL:
       o.fill = true;
       break;
-    case FOR:
-      if (!optarg || !parse_pause (optarg, &o.pause)) {
-        error ("--for=%s: wanted power, sleep or idle", optarg);
-        return wrong_usage ();
-      }
+    case SERVER_ONLY:
+      o.server_only = true;
+      break;
+    case USER:
+      o.user = optarg;
       break;
     case 'h':
       usage (stdout);
@@ -314,25 +298,11 @@ main (int argc, char **argv)
     error ("only root can do that; run: sudo vram-swap %s", command->name);
     return EXIT_FAILED;
   }
-  if (not_for_units (command, conf_file)) {
-    error ("%s --config %s: systemd starts the server here, and its unit "
-           "reads " CONF_FILE "; put the settings there",
-           command->name, conf_file);
-    return EXIT_USAGE;
-  }
-
   status = EXIT_USAGE;
   if (load_settings (&o, command, conf_file)) {
     catch_signals ();
     status = command->run (&o);
-    /* The server overwrites VRAM and gives it back after it was told to end:
-     * what follows is not to meet it, nor is the machine to sleep meanwhile.
-     */
-    service_await_end ();
   }
   conf_free (&o.conf);
-  /* serve has not even begun, and there is a disk that waits for it. */
-  if (command->run == cmd_serve && getenv ("LISTEN_FDS") && status != EXIT_OK)
-    status = EXIT_TRY_AGAIN;
   return status;
 }

@@ -10,24 +10,58 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "msg.h"
 
 bool quiet;
+void (*msg_sink) (enum severity severity, const char *line);
 
 static volatile sig_atomic_t caught;
 static bool undisturbed;
 
+/* A journal that does not read must not stop the daemon. */
 static void
-say (const char *severity, const char *fmt, va_list args)
+put_line (const char *line, size_t n)
 {
-  char line[1024];
+  if (send (STDERR_FILENO, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 &&
+      errno == ENOTSOCK && write (STDERR_FILENO, line, n) == -1)
+    return;
+}
+
+static void
+say (enum severity severity, const char *fmt, va_list args)
+{
+  static const char *const words[] = {
+    [SEVERITY_ERROR] = "error: ",
+    [SEVERITY_WARNING] = "warning: ",
+    [SEVERITY_NOTE] = "",
+  };
+  char text[900], line[1024];
+  int n;
 
   /* One write a line, so that lines of several processes stay whole. */
-  vsnprintf (line, sizeof line, fmt, args);
+  vsnprintf (text, sizeof text, fmt, args);
+  if (msg_sink) {
+    msg_sink (severity, text);
+    return;
+  }
   fflush (stdout);
-  fprintf (stderr, "vram-swap: %s%s\n", severity, line);
+  n = snprintf (line, sizeof line, "vram-swap: %s%s\n", words[severity], text);
+  put_line (line, n);
+}
+
+void
+msg_log (const char *fmt, ...)
+{
+  char text[900], line[1024];
+  va_list args;
+
+  va_start (args, fmt);
+  vsnprintf (text, sizeof text, fmt, args);
+  va_end (args);
+  put_line (line, snprintf (line, sizeof line, "vram-swap: %s\n", text));
 }
 
 void
@@ -36,7 +70,7 @@ error (const char *fmt, ...)
   va_list args;
 
   va_start (args, fmt);
-  say ("error: ", fmt, args);
+  say (SEVERITY_ERROR, fmt, args);
   va_end (args);
 }
 
@@ -46,7 +80,7 @@ warning (const char *fmt, ...)
   va_list args;
 
   va_start (args, fmt);
-  say ("warning: ", fmt, args);
+  say (SEVERITY_WARNING, fmt, args);
   va_end (args);
 }
 
@@ -55,13 +89,15 @@ note (const char *fmt, ...)
 {
   va_list args;
 
-  if (quiet)
-    return;
   va_start (args, fmt);
-  vprintf (fmt, args);
+  if (msg_sink)
+    say (SEVERITY_NOTE, fmt, args);
+  else if (!quiet) {
+    vprintf (fmt, args);
+    putchar ('\n');
+    output_flush ();
+  }
   va_end (args);
-  putchar ('\n');
-  output_flush ();
 }
 
 static int output_error; /* the first errno */

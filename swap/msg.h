@@ -15,7 +15,6 @@ enum {
   EXIT_REFUSED = 3, /* what is swapped there fits nowhere else */
   EXIT_OFF = 4,     /* status: swap is not on */
   EXIT_PROBLEM = 5, /* check: something has to be fixed first */
-  EXIT_TRY_AGAIN = 75,  /* serve: there is a disk, but not all else */
   EXIT_INTERRUPTED = 6, /* by a signal; all is as it was before */
 };
 
@@ -37,6 +36,13 @@ int output_flush (void);
  * could be written.  main () calls it first.
  */
 void output_check_at_exit (void);
+
+/* Where the lines go instead, when it is set: without the program's name. */
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
+extern void (*msg_sink) (enum severity severity, const char *line);
+
+/* A line to stderr, whatever msg_sink is; does not wait for a journal. */
+void msg_log (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 
 /* Set by --quiet. */
 extern bool quiet;

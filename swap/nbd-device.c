@@ -4,11 +4,14 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,15 +44,7 @@ nbd_load (void)
            run_reason (&r));
     return -1;
   }
-  /* The device nodes are udev's to make. */
-  for (unsigned i = 0; i < 100; i++) {
-    if (file_exists (root_path ("/dev/nbd0")))
-      return 0;
-    if (!pause_ms (50))
-      return -1;
-  }
-  error ("the nbd driver is loaded, but /dev/nbd0 did not appear in 5 s");
-  return -1;
+  return 0;
 }
 
 bool
@@ -70,6 +65,12 @@ nbd_attached (unsigned n)
   pid_t pid;
 
   return nbd_attached_by (n, &pid);
+}
+
+bool
+nbd_exists (unsigned n)
+{
+  return file_exists (root_path ("/sys/block/nbd%u", n));
 }
 
 int
@@ -206,19 +207,24 @@ nbd_verify (unsigned n, unsigned ms)
  */
 #define LOOK_AGAIN "1000"
 
-void
+int
 nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
 {
   const char *path = root_path ("/sys/block/nbd%u/queue/io_timeout", n);
   struct nbd_netlink nl = { .fd = -1 };
+  int ret = -1;
 
-  if (nbd_netlink_open (&nl, false) == -1 ||
-      nbd_netlink_set_patience (&nl, n, seconds) == -1) {
-    warning ("/dev/nbd%u does not wait for a new server when this one dies: "
-             "%m",
-             n);
+  if (nbd_netlink_open (&nl, false) == -1)
+    return -1;
+  if (nbd_netlink_set_patience (&nl, n, seconds) == -1) {
+    error (
+        "/dev/nbd%u is not attached by netlink (%m), so that it could not be "
+        "given the next server when this one dies; nbd-client of nbd 3.17 "
+        "or newer does that when it is built with libnl",
+        n);
     goto out;
   }
+  ret = 0;
   /* When a request's time is up, a single connection without a time-out is left
    * alone, and the request is sent again if the connection is a new one; so
    * that can be soon.  One of several connections, or one with a time-out, is
@@ -236,30 +242,132 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
   }
 out:
   nbd_netlink_close (&nl);
+  return ret;
+}
+
+bool
+nbd_open_node (unsigned n, char *path, size_t size, int *fd)
+{
+  struct stat st;
+  unsigned major, minor;
+  char text[32];
+  bool made = false;
+
+  *fd = -1;
+  if (read_text (root_path ("/sys/block/nbd%u/dev", n), text, sizeof text) <=
+          0 ||
+      sscanf (text, "%u:%u", &major, &minor) != 2) {
+    errno = ENODEV;
+    return false;
+  }
+  snprintf (path, size, "%s", root_path ("/dev/nbd%u", n));
+  if (stat (path, &st) == -1 || !S_ISBLK (st.st_mode) ||
+      st.st_rdev != makedev (major, minor)) {
+    snprintf (path, size, "%s", root_path ("/dev/vram-swap-nbd%u", n));
+    unlink (path);
+    if (mknod (path, S_IFBLK | 0600, makedev (major, minor)) == -1)
+      return false;
+    made = true;
+  }
+  /* The kernel has it to itself while swap is on. */
+  *fd = open (path, O_RDWR | O_EXCL | O_CLOEXEC);
+  return made;
+}
+
+/* Whether PATH, of /proc/swaps, names /dev/nbdN.  It is without its folder when
+ * the mount namespace is gone that swap was switched on in, as after the death
+ * of daemon and server.
+ */
+static bool
+names_device (const char *path, unsigned n)
+{
+  char name[32];
+  const size_t length = snprintf (name, sizeof name, "/nbd%u", n);
+
+  if (strncmp (path, "/dev/", 5) == 0)
+    path += 4;
+  return strncmp (path, name, length) == 0 &&
+         (path[length] == '\0' || strcmp (path + length, " (deleted)") == 0);
+}
+
+const struct swap *
+nbd_find_swap (const struct swaps *s, unsigned n)
+{
+  unsigned major = 0, minor = 0;
+  struct stat st;
+  char text[32];
+
+  for (size_t i = 0; i < s->n; i++)
+    if (!s->swap[i].is_file && names_device (s->swap[i].path, n))
+      return &s->swap[i];
+  if (read_text (root_path ("/sys/block/nbd%u/dev", n), text, sizeof text) <=
+          0 ||
+      sscanf (text, "%u:%u", &major, &minor) != 2)
+    return NULL;
+  /* The node may have been renamed. */
+  for (size_t i = 0; i < s->n; i++)
+    if (!s->swap[i].is_file && stat (s->swap[i].path, &st) == 0 &&
+        S_ISBLK (st.st_mode) && st.st_rdev == makedev (major, minor))
+      return &s->swap[i];
+  return NULL;
+}
+
+int
+nbd_in_use (unsigned n)
+{
+  char path[64];
+  int fd, saved;
+  bool made = nbd_open_node (n, path, sizeof path, &fd);
+
+  saved = errno;
+  if (made)
+    unlink (path);
+  if (fd != -1) {
+    close (fd);
+    return 0;
+  }
+  errno = saved;
+  return saved == EBUSY ? 1 : -1;
 }
 
 int
 nbd_detach (unsigned n)
 {
-  char device[32];
-  const char *argv[] = { "nbd-client", "-d", device, NULL };
-  struct run r = { .limit = 30 };
+  struct nbd_netlink nl = { .fd = -1 };
+  int busy;
 
   if (!nbd_attached (n))
     return 0;
-  snprintf (device, sizeof device, "/dev/nbd%u", n);
-  if (run (&r, argv, NULL, NULL) == -1 && nbd_attached (n) && !r.interrupted) {
-    error ("cannot detach %s: nbd-client: %s", device, run_reason (&r));
+  /* A device that is in use is never detached: what is on it would be lost. */
+  busy = nbd_in_use (n);
+  if (busy != 0) {
+    if (busy == 1)
+      error (
+          "/dev/nbd%u is in use and stays attached; close what uses it, and "
+          "say 'vram-swap down' again",
+          n);
+    else
+      error ("/dev/nbd%u cannot be opened and stays attached: %m", n);
     return -1;
   }
+  if (nbd_netlink_open (&nl, false) == -1)
+    return -1;
+  if (nbd_netlink_disconnect (&nl, n) == -1 && nbd_attached (n)) {
+    error ("cannot detach /dev/nbd%u: %m", n);
+    nbd_netlink_close (&nl);
+    return -1;
+  }
+  nbd_netlink_close (&nl);
   /* Its threads have to run for that, which takes a while when all CPUs are
    * busy with what comes first.
    */
   for (unsigned tries = 0; tries < 3000; tries++) {
     if (!nbd_attached (n))
       return 0;
-    pause_ms (20);
+    usleep (20000);
   }
-  error ("cannot detach %s: the kernel keeps it", device);
+  error ("cannot detach /dev/nbd%u: the kernel keeps it; the next start takes "
+         "another device",
+         n);
   return -1;
 }

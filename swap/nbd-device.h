@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "swaps.h"
+
 /* A device is named by its number N; messages say /dev/nbdN. */
 
 /* Makes sure that the kernel's nbd driver is there, loading it if need be.
@@ -25,6 +27,9 @@ bool nbd_loaded (void);
  */
 bool nbd_attached (unsigned n);
 bool nbd_attached_by (unsigned n, pid_t *pid);
+
+/* Whether the driver has that device. */
+bool nbd_exists (unsigned n);
 
 /* The lowest device from FIRST on that nobody has.  Returns it, or -1. */
 int nbd_find_free (unsigned first);
@@ -59,16 +64,30 @@ nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size);
  */
 int nbd_verify (unsigned n, unsigned ms);
 
+/* Opens the device for this process alone, by its number: by /dev/nbdN, or,
+ * when that is missing or another device, by a node that is made.  PATH becomes
+ * the node, *FD the descriptor or -1 with errno set, EBUSY when swap is on or it
+ * is used otherwise.  Returns whether the node was made, and is the caller's to
+ * remove.
+ */
+bool nbd_open_node (unsigned n, char *path, size_t size, int *fd);
+
+/* The swap on the device, whatever its node is called by now, or NULL. */
+const struct swap *nbd_find_swap (const struct swaps *s, unsigned n);
+
+/* Whether the device is in use, as by swap: 1 or 0, or -1 with errno set. */
+int nbd_in_use (unsigned n);
+
 /* Detaches and waits until the kernel has let go.  Returns 0, or -1 with a
- * message.  Never to be called while swap is on the device.
+ * message, as for a device that is in use.
  */
 int nbd_detach (unsigned n);
 
 /* Have requests wait for a new server when this one dies, up to SECONDS, and be
  * sent again soon after there is one: that takes a single connection, see
- * nbd-device.c.  Failing is a warning.
+ * nbd-device.c.  Returns 0, or -1 with a message.
  */
-void
+int
 nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds);
 
 #endif

@@ -232,6 +232,17 @@ nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
   return ask (nl, &m, NULL);
 }
 
+int
+nbd_netlink_disconnect (struct nbd_netlink *nl, unsigned index)
+{
+  const uint32_t n = index;
+  struct message m;
+
+  begin (&m, nl->family, NBD_CMD_DISCONNECT);
+  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  return ask (nl, &m, NULL);
+}
+
 /* Whether what was told, N bytes, is that device INDEX has lost a connection. */
 static bool
 tells_of (const struct nbd_netlink *nl, const struct message *m, size_t n,

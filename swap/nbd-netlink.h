@@ -40,6 +40,9 @@ int nbd_netlink_set_patience (struct nbd_netlink *nl, unsigned index,
 int nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
                            const int *sockets, unsigned count);
 
+/* Detach the device, whatever is on it.  Returns 0, or -1 with errno set. */
+int nbd_netlink_disconnect (struct nbd_netlink *nl, unsigned index);
+
 /* Takes what the driver has told, which is of all devices.  Returns whether
  * /dev/nbdINDEX has lost a connection, or may have.
  */

@@ -110,7 +110,7 @@ notify_value (const struct notice *n, const char *name, char *buf, size_t size)
 }
 
 int
-notify_send (const char *address, const struct notice *n)
+notify_send (const char *address, const struct notice *n, bool wait)
 {
   struct sockaddr_un a = { .sun_family = AF_UNIX };
   const struct timeval patience = { .tv_sec = 10 };
@@ -151,7 +151,7 @@ notify_send (const char *address, const struct notice *n)
     return -1;
   setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   do
-    r = sendmsg (fd, &m, MSG_NOSIGNAL);
+    r = sendmsg (fd, &m, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
   while (r == -1 && errno == EINTR);
   close (fd);
   return r == -1 ? -1 : 0;

@@ -5,6 +5,7 @@
 #ifndef VRAM_SWAP_NOTIFY_H
 #define VRAM_SWAP_NOTIFY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -34,7 +35,9 @@ int notify_receive (int fd, struct notice *n);
 const char *notify_value (const struct notice *n, const char *name, char *buf,
                           size_t size);
 
-/* Sends it to ADDRESS, as NOTIFY_SOCKET has it.  Returns 0, or -1. */
-int notify_send (const char *address, const struct notice *n);
+/* Sends it to ADDRESS, as NOTIFY_SOCKET has it; with WAIT it waits for room, up
+ * to ten seconds.  Returns 0, or -1 with errno set.
+ */
+int notify_send (const char *address, const struct notice *n, bool wait);
 
 #endif

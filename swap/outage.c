@@ -1,41 +1,170 @@
-/* nbdkit-vram: how often the server had gone, and for how long
+/* nbdkit-vram: from the server's death until the kernel has the next one
  * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Nothing here opens a file, allocates memory, or waits for another program
+ * than the server itself.
  */
 
 #include <config.h>
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
 
+#include "daemon.h"
 #include "msg.h"
-#include "outage.h"
-#include "root.h"
+#include "nbd-device.h"
+#include "run.h"
 
-#define OUTAGES "/run/vram-swap.outages"
-#define FORMAT(n)                                                             \
-  "count=%" n "\nlast_ms=%" n "\nlongest_ms=%" n "\nlast_at=%" n "\n"
+#define TRY_MS      100   /* between tries when the server says it is ready */
+#define SILENT_MS   1000  /* the same when it has not said so */
+#define WRONG_MS    1000  /* the same when it has another disk */
+#define COMPLAIN_MS 10000 /* how often it is said that there is none */
+#define SETTLE_MS   500   /* until what the kernel noticed late is mended */
 
-bool
-outages_read (struct outages *o)
+void
+outage_link (struct daemon *d)
 {
-  char text[256];
-
-  *o = (struct outages){ .count = 0 };
-  /* The last line is not there when the disk is not known. */
-  return read_text (root_path (OUTAGES), text, sizeof text) > 0 &&
-         sscanf (text, FORMAT (SCNd64) "disk=%32[0-9a-f]", &o->count,
-                 &o->last_ms, &o->longest_ms, &o->last_at, o->disk) >= 4;
+  d->link.socket = conf_text (d->conf, CONF_SOCKET);
+  d->link.device = d->st.device;
+  d->link.connections = d->st.connections;
+  d->link.size = d->st.size;
+  memcpy (d->link.disk, d->st.disk, sizeof d->link.disk);
 }
 
 void
-outages_write (const struct outages *o)
+outage_start_server (struct daemon *d)
 {
-  const char *path = root_path (OUTAGES);
-  char text[256];
+  if (supervisor_start (&d->server) == -1) {
+    daemon_set_timer (d, TIMER_SERVER, SILENT_MS);
+    return;
+  }
+  daemon_watch (d, d->server.pidfd, EPOLLIN);
+  if (!d->server_only)
+    daemon_set_timer (d, TIMER_CONNECT,
+                      server_is_ours (d->conf) ? SILENT_MS : TRY_MS);
+}
 
-  snprintf (text, sizeof text, FORMAT (PRId64) "%s%s%s", o->count, o->last_ms,
-            o->longest_ms, o->last_at, o->disk[0] ? "disk=" : "", o->disk,
-            o->disk[0] ? "\n" : "");
-  if (write_text (path, text) == -1)
-    warning ("%s: %m", path);
+/* The kernel has no server from now on. */
+static void
+begin (struct daemon *d)
+{
+  if (d->outage)
+    return;
+  d->outage = true;
+  d->over = d->wrong = false;
+  d->outage_began = now_ms ();
+  daemon_set_timer (d, TIMER_COMPLAIN, COMPLAIN_MS);
+  daemon_set_timer (d, TIMER_PATIENCE,
+                    conf_number (d->conf, CONF_OUTAGE_TIMEOUT) * 1000);
+}
+
+void
+outage_begin (struct daemon *d)
+{
+  begin (d);
+  if (d->server.pause > 0)
+    daemon_set_timer (d, TIMER_SERVER, d->server.pause);
+  else
+    outage_start_server (d);
+}
+
+void
+outage_connect (struct daemon *d)
+{
+  /* Without a server there is nothing to connect before the next one starts. */
+  if (d->server_only || d->st.device < 0 || d->server.pid == 0)
+    return;
+  d->outage_why = link_connect (&d->link, &d->nl);
+  d->outage_errno = errno;
+  if (d->outage_why == LINK_DONE) {
+    /* Once more for what the kernel had not noticed yet; nothing is lost by
+     * that.
+     */
+    daemon_set_timer (d, TIMER_CONNECT, d->outage ? SETTLE_MS : -1);
+    if (d->outage)
+      daemon_handle (d, EVENT_CONNECTED);
+    return;
+  }
+  if (!nbd_attached (d->st.device)) {
+    watch_device (d);
+    return;
+  }
+  begin (d);
+  if (d->outage_why == LINK_WRONG_SERVER && !d->wrong) {
+    d->wrong = true;
+    error (
+        "the server on %s has another disk than /dev/nbd%d, without what is "
+        "swapped out: it is not connected, and everything waits for the "
+        "right one",
+        d->link.socket, d->st.device);
+  }
+  daemon_set_timer (d, TIMER_CONNECT,
+                    d->outage_why == LINK_WRONG_SERVER ? WRONG_MS
+                    : d->server.ready                  ? TRY_MS
+                                                       : SILENT_MS);
+}
+
+void
+outage_complain (struct daemon *d)
+{
+  const long long s = (now_ms () - d->outage_began) / 1000;
+
+  if (!d->outage || d->over)
+    return;
+  daemon_set_timer (d, TIMER_COMPLAIN, COMPLAIN_MS);
+  errno = d->outage_errno;
+  if (d->outage_why == LINK_REFUSED)
+    error ("/dev/nbd%d does not take the new connections: %m", d->st.device);
+  else if (d->outage_why == LINK_NO_SERVER)
+    error ("no server on %s for %lld s: everything that is swapped out waits",
+           d->link.socket, s);
+}
+
+void
+outage_is_over (struct daemon *d)
+{
+  if (!d->outage || d->server_only)
+    return;
+  d->over = true;
+  error ("no server for %lld s: the wait (outage-timeout) is over. The kernel "
+         "fails all that needs what is swapped out: such programs are killed. "
+         "A server that comes now is connected all the same, and what nobody "
+         "needed meanwhile is there",
+         (now_ms () - d->outage_began) / 1000);
+  if (link_fail (&d->link, &d->nl) == -1)
+    error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
+}
+
+void
+outage_end (struct daemon *d)
+{
+  const long long took = now_ms () - d->outage_began;
+
+  daemon_set_timer (d, TIMER_COMPLAIN, -1);
+  daemon_set_timer (d, TIMER_PATIENCE, -1);
+  if (!d->outage || d->st.device < 0) {
+    d->outage = false;
+    return;
+  }
+  d->outage = false;
+  if (d->over && link_wait (&d->link, &d->nl,
+                            conf_number (d->conf, CONF_OUTAGE_TIMEOUT)) == -1)
+    warning ("/dev/nbd%d does not wait for a server any more: %m",
+             d->st.device);
+  d->over = false;
+  memcpy (d->st.disk, d->link.disk, sizeof d->st.disk);
+  d->st.outages++;
+  d->st.outage_last_ms = took;
+  d->st.outage_at = now_ms ();
+  if (took > d->st.outage_longest_ms)
+    d->st.outage_longest_ms = took;
+  warning ("/dev/nbd%d had lost its server; new connections after %lld ms",
+           d->st.device, took);
+  daemon_remember (d);
+  if (d->replacing) {
+    d->replacing = false;
+    daemon_finish (d, EXIT_OK);
+  }
 }

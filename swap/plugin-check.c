@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "plugin-check.h"
-#include "service.h"
+#include "server-command.h"
 
 /* No plugin has a parameter of this name.  nbdkit hands parameters over in their
  * order, so when this one is refused, those before it have been accepted.
@@ -21,11 +21,11 @@ static int
 run_server (struct run *r, const struct conf *c, const char *option,
             const char *last)
 {
-  const char *const *words = service_command (c);
+  const char *const *words = server_command (c);
   const char *argv[MAX_WORDS + 4] = { "nbdkit", option };
   size_t n = 2;
 
-  for (size_t i = 1; i < MAX_WORDS && words[i]; i++)
+  for (size_t i = 1; words && words[i] && i < MAX_WORDS; i++)
     argv[n++] = words[i];
   argv[n++] = last;
   argv[n] = NULL;
@@ -48,8 +48,7 @@ plugin_loads (const struct conf *c, struct run *r)
 bool
 plugin_is_another (const struct conf *c, const struct run *r)
 {
-  return service_is_our_plugin (conf_text (c, CONF_PLUGIN)) &&
-         !strstr (r->output, "gpu-timeout=");
+  return server_is_ours (c) && !strstr (r->output, "gpu-timeout=");
 }
 
 bool

@@ -1,4 +1,4 @@
-/* nbdkit-vram: when the power policy wants swap off
+/* nbdkit-vram: when swap goes off by itself
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -10,8 +10,21 @@
 #include "conf.h"
 #include "power.h"
 
-/* PAUSED: it is off already, on the power policy's behalf. */
+/* What the power policy wants; PAUSED: it is off already for want of power. */
 bool
-policy_power_down (const struct conf *c, const struct power *p, bool paused);
+policy_power_low (const struct conf *c, const struct power *p, bool paused);
+
+/* Whether memory is short enough to end idle-down. */
+bool policy_memory_short (void);
+
+/* Whether swap has to be off while the machine sleeps.  ACTION is what systemd
+ * and elogind call it: suspend, hibernate, hybrid-sleep,
+ * suspend-then-hibernate.  WHY becomes the reason, for the log.
+ */
+bool policy_sleep_drains (const struct conf *c, const char *action,
+                          const char **why);
+
+/* Whether ACTION writes memory to a disk, for which it is always off. */
+bool policy_hibernates (const char *action);
 
 #endif

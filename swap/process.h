@@ -13,12 +13,4 @@
  */
 int64_t process_started (pid_t pid);
 
-/* Runs START (which becomes another program, or returns when it cannot) in a
- * process that is nobody's child but init's, in a session of its own, with
- * nothing on stdin, its output in the file LOG and no other descriptors.
- * Returns its pid, or -1 with a message.
- */
-pid_t
-process_detached (const char *log, void (*start) (void *opaque), void *opaque);
-
 #endif

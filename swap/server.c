@@ -211,30 +211,6 @@ server_probe (const char *socket_path, unsigned ms, struct server *s)
   return result;
 }
 
-enum way
-server_way (const struct server *s, const char **why)
-{
-  static const struct {
-    const char *words;
-    enum way way;
-  } ways[] = {
-    { SERVER_COPIES "by window", WAY_WINDOW },
-    { SERVER_COPIES "by DMA alone: ", WAY_DMA },
-    { SERVER_COPIES "fail: ", WAY_NONE },
-  };
-
-  for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-    const char *at = strstr (s->description, ways[i].words);
-
-    if (at) {
-      *why = at + strlen (ways[i].words);
-      return ways[i].way;
-    }
-  }
-  *why = "";
-  return WAY_UNKNOWN;
-}
-
 int
 server_connect (const char *socket_path, unsigned ms, struct server *s)
 {
@@ -270,12 +246,4 @@ server_read (int fd, void *buf, uint32_t size, unsigned ms)
     return -1;
   }
   return transfer (fd, buf, size, false, deadline);
-}
-
-int64_t
-server_generation (const struct server *s)
-{
-  const char *at = strstr (s->description, SERVER_NUMBER);
-
-  return at ? strtoll (at + strlen (SERVER_NUMBER), NULL, 10) : 0;
 }

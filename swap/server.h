@@ -35,14 +35,6 @@ enum probe {
  */
 enum probe server_probe (const char *socket, unsigned ms, struct server *s);
 
-/* How the server copies, which the plugin adds to its description after
- * SERVER_COPIES.  WHY is why it is not by the window, or "".  WAY_UNKNOWN: it
- * does not say; it is another plugin, or an older version.
- */
-#define SERVER_COPIES ", copies "
-enum way { WAY_UNKNOWN, WAY_WINDOW, WAY_DMA, WAY_NONE };
-enum way server_way (const struct server *s, const char **why);
-
 /* Connects to SOCKET and shakes hands, up to where requests follow.  Returns the
  * connection, close-on-exec, or -1.  Prints nothing and allocates nothing.
  */
@@ -52,11 +44,5 @@ int server_connect (const char *socket, unsigned ms, struct server *s);
  * under way.  Returns 0, or -1 with errno set.  Allocates nothing.
  */
 int server_read (int fd, void *buf, uint32_t size, unsigned ms);
-
-/* How many servers have had the disk, this one included, as the plugin says in
- * its description; 0 when it does not say.
- */
-#define SERVER_NUMBER ", server number "
-int64_t server_generation (const struct server *s);
 
 #endif

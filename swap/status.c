@@ -1,132 +1,178 @@
 /* nbdkit-vram: vram-swap status
  * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the daemon knows, and beside it what the system says.
  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "capacity.h"
+#include "client.h"
+#include "disk/superblock.h"
 #include "gpu.h"
 #include "json.h"
-#include "kernel-log.h"
 #include "meminfo.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "nvml.h"
 #include "options.h"
-#include "outage.h"
 #include "power.h"
 #include "procmem.h"
 #include "root.h"
 #include "run.h"
-#include "server.h"
+#include "runstate.h"
 #include "swaps.h"
 
 #define WATCH_MS 2000
-#define PROBE_MS 2000
 
 /* All that there is to say, gathered before a word of it is said. */
-struct picture {
-  struct state st;
-  int device; /* N of /dev/nbdN, or -1 */
-  char path[32];
+struct snapshot {
+  struct json_t
+      *answer;    /* the daemon's, NULL when none runs or it is silent */
+  bool forbidden; /* to ask it */
+  char state[16], cause[16], reason[256];
+  int64_t device; /* N of /dev/nbdN, or -1 */
+  int64_t connections, timeout, since_ms;
+  int64_t outages, outage_last_ms, outage_longest_ms, outage_ago_ms, outage_ms;
+
+  const struct json_t *server; /* in the answer */
+  int64_t pid, generation, copy_path, lost_ms, size, used;
+  bool ready, lost, known; /* that there is a disk */
+  const char *copy_reason, *gpu_name, *pci;
+
   const struct swap *swap; /* ours, in swaps, or NULL */
   struct swaps swaps;
   struct meminfo mem;
   struct capacity capacity;
-  enum probe probe;
-  bool answers;
-  struct server server;
-  enum way way;
-  const char *why_way; /* not the window */
   bool has_procmem;
   struct procmem procmem;
   struct gpu gpu;
-  char pci[24], power[24];
+  bool asleep; /* gpu.pci is */
+  char power[24];
   int preserves;
   struct power mains;
-  bool has_log;
-  struct kernel_log log;
-  bool has_outages;
-  struct outages outages;
 };
 
-/* What the server does, by its own words: not what it was told to do. */
-static void
-look_at_way (struct picture *p)
+static int64_t
+number (const struct json_t *object, const char *name)
 {
-  static const char *const reasons[] = {
-    [PROBE_ABSENT] = "there is no server",
-    [PROBE_SILENT] = "the server does not answer",
-    [PROBE_BAD] = "the server hung up",
-    [PROBE_FORBIDDEN] = "root may ask",
-  };
+  int64_t n = 0;
 
-  p->way = WAY_UNKNOWN;
-  p->why_way = reasons[p->probe];
-  if (!p->answers)
-    return;
-  p->way = server_way (&p->server, &p->why_way);
-  if (p->way == WAY_UNKNOWN)
-    p->why_way = "the server does not say";
+  return object && json_get_number (object, name, &n) ? n : 0;
+}
+
+static const char *
+string (const struct json_t *object, const char *name)
+{
+  const char *s = object ? json_get_string (object, name) : NULL;
+
+  return s ? s : "";
+}
+
+/* Without a daemon: what the last one has left. */
+static void
+read_file (struct snapshot *p)
+{
+  struct runstate st;
+
+  runstate_read (&st);
+  p->device = runstate_device (&st);
+  snprintf (p->state, sizeof p->state, "%s",
+            p->device >= 0 ? "failed" : state_name (STATE_OFF));
+  snprintf (p->cause, sizeof p->cause, "%s", cause_name (st.cause));
+  snprintf (p->reason, sizeof p->reason, "%s",
+            st.reason[0]                ? st.reason
+            : p->device >= 0            ? "the daemon does not run"
+            : st.cause == CAUSE_END     ? "the service was stopped"
+            : st.cause == CAUSE_REQUEST ? "could not be switched on"
+                                        : "the daemon does not run");
+  p->connections = st.connections;
+  p->timeout = st.timeout;
+}
+
+static void
+read_answer (struct snapshot *p)
+{
+  const struct json_t *a = p->answer;
+  int64_t n;
+
+  snprintf (p->state, sizeof p->state, "%s", string (a, "state"));
+  snprintf (p->cause, sizeof p->cause, "%s", string (a, "cause"));
+  snprintf (p->reason, sizeof p->reason, "%s", string (a, "reason"));
+  p->device = number (a, "device");
+  p->connections = number (a, "connections");
+  p->timeout = number (a, "timeout");
+  p->since_ms = number (a, "since_ms");
+  p->outages = number (a, "outages");
+  p->outage_last_ms = number (a, "outage_last_ms");
+  p->outage_longest_ms = number (a, "outage_longest_ms");
+  p->outage_ago_ms = number (a, "outage_ago_ms");
+  p->outage_ms = number (a, "outage_ms");
+  p->server = json_get_object (a, "server");
+  p->pid = number (p->server, "pid");
+  p->known = p->server && json_get_number (p->server, "generation", &n);
+  p->generation = number (p->server, "generation");
+  p->copy_path = number (p->server, "copy_path");
+  p->lost_ms = number (p->server, "lost_ms");
+  p->size = number (p->server, "size");
+  p->used = number (p->server, "used");
+  if (p->server) {
+    json_get_bool (p->server, "ready", &p->ready);
+    json_get_bool (p->server, "lost", &p->lost);
+  }
+  p->copy_reason = string (p->server, "copy_reason");
+  p->gpu_name = string (p->server, "gpu");
+  p->pci = string (p->server, "pci");
 }
 
 /* A GPU is asked when the server keeps it awake, and only then. */
 static void
-gpu_look (struct picture *p)
+look_at_gpu (struct snapshot *p)
 {
   gpu_init (&p->gpu);
-  if (!p->answers)
-    gpu_find_asleep (p->pci, sizeof p->pci);
-  else if (gpu_find_pci (p->server.description, p->pci, sizeof p->pci) &&
-           gpu_is_awake (p->pci))
-    nvml_ask (&p->gpu, p->pci);
   if (p->pci[0])
-    gpu_power_state (p->pci, p->power, sizeof p->power);
+    snprintf (p->gpu.pci, sizeof p->gpu.pci, "%s", p->pci);
+  else
+    p->asleep = gpu_find_asleep (p->gpu.pci, sizeof p->gpu.pci);
+  if (p->ready && p->pci[0] && gpu_is_awake (p->pci))
+    nvml_ask (&p->gpu, p->pci);
+  if (p->gpu.pci[0])
+    gpu_power_state (p->gpu.pci, p->power, sizeof p->power);
 }
 
 static int
-look (struct picture *p, const struct options *o)
+look (struct snapshot *p)
 {
   memset (p, 0, sizeof *p);
-  state_read (&p->st);
-  p->device = state_device (&p->st);
+  p->copy_reason = p->gpu_name = p->pci = "";
+  p->answer = client_get ("status");
+  p->forbidden = !p->answer && errno == EACCES;
+  if (p->answer)
+    read_answer (p);
+  else
+    read_file (p);
   if (swaps_read (&p->swaps) == -1 || meminfo_read (&p->mem) == -1)
     return -1;
-  if (p->device >= 0) {
-    snprintf (p->path, sizeof p->path, "/dev/nbd%d", p->device);
-    p->swap = swaps_find (&p->swaps, p->path);
-    p->has_log = kernel_log_read (&p->log, p->device, p->st.since);
-    p->has_outages = outages_read (&p->outages);
-  }
-  if (p->swap && capacity_read (&p->capacity, p->path) == -1)
+  if (p->device >= 0)
+    p->swap = nbd_find_swap (&p->swaps, p->device);
+  if (p->swap && capacity_read (&p->capacity, p->swap->path) == -1)
     return -1;
-
-  p->probe = server_probe (root_path ("%s", conf_text (&o->conf, CONF_SOCKET)),
-                           PROBE_MS, &p->server);
-  p->answers = p->probe == PROBE_OK;
-  look_at_way (p);
-  if (p->answers && p->server.pid > 0)
-    p->has_procmem = procmem_read (&p->procmem, p->server.pid);
-
+  if (p->pid > 0)
+    p->has_procmem = procmem_read (&p->procmem, p->pid);
   power_read (&p->mains);
   p->preserves = gpu_preserves ();
-  gpu_look (p);
+  look_at_gpu (p);
   return 0;
 }
 
 static const char *
-state_name (const struct picture *p)
-{
-  return p->swap ? "up" : p->st.paused != PAUSED_NO ? "paused" : "down";
-}
-
-static const char *
-kind_of (const struct picture *p, const struct swap *s)
+kind_of (const struct snapshot *p, const struct swap *s)
 {
   return s == p->swap                             ? "VRAM"
          : strncmp (s->path, "/dev/zram", 9) == 0 ? "zram"
@@ -135,7 +181,7 @@ kind_of (const struct picture *p, const struct swap *s)
 }
 
 static void
-print_memory_order (const struct picture *p)
+print_memory_order (const struct snapshot *p)
 {
   printf ("fills:     RAM (%s of %s available)\n", human (p->mem.available),
           human (p->mem.total));
@@ -150,43 +196,40 @@ print_memory_order (const struct picture *p)
 }
 
 static void
-print_way (const struct picture *p)
+print_copies (const struct snapshot *p)
 {
-  static const char *const words[] = {
-    [WAY_UNKNOWN] = "not known: ",
-    [WAY_WINDOW] = "by the window, and by DMA where that is faster",
-    [WAY_DMA] = "by DMA alone: ",
-    [WAY_NONE] = "FAIL: ",
-  };
-
-  printf ("copies:    %s%s\n", words[p->way],
-          p->way == WAY_WINDOW ? "" : p->why_way);
+  if (p->lost)
+    printf ("copies:    FAIL: the GPU is lost since %" PRId64 " s\n",
+            p->lost_ms / 1000);
+  else if (p->copy_path == COPY_PATH_MAPPING)
+    printf ("copies:    by the window, and by DMA where that is faster\n");
+  else if (p->copy_path == COPY_PATH_DMA)
+    printf ("copies:    by DMA alone: %s\n", p->copy_reason);
+  else if (p->known)
+    printf ("copies:    not known: the server does not say\n");
 }
 
 static void
-print_server (const struct picture *p)
+print_server (const struct snapshot *p)
 {
   const struct procmem *r = &p->procmem;
-  const char *copies = strstr (p->server.description, SERVER_COPIES);
-  size_t n = copies ? (size_t) (copies - p->server.description)
-                    : strlen (p->server.description);
 
-  if (!p->answers) {
-    printf ("server:    %s\n", p->probe == PROBE_FORBIDDEN
-                                   ? "not known (root may ask)"
-                               : p->device >= 0 ? "DOES NOT ANSWER"
-                                                : "not there");
-    /* Where there need be no server, that says it all. */
-    if (p->device >= 0)
-      print_way (p);
+  if (p->pid <= 0) {
+    if (p->forbidden)
+      printf ("server:    not known (root and group vram-swap may ask)\n");
+    else
+      printf ("server:    none\n");
     return;
   }
-  printf ("server:    %s%s%.*s", human (p->server.size), n > 0 ? ", " : "",
-          (int) n, p->server.description);
-  if (p->server.pid > 0)
-    printf (", process %ld", (long) p->server.pid);
+  printf ("server:    process %" PRId64 "%s", p->pid,
+          p->ready ? "" : ", NOT READY");
+  if (p->known)
+    printf (", number %" PRId64 " of this disk, %s, %s of it in use",
+            p->generation, human (p->size), human (p->used));
+  if (p->gpu_name[0])
+    printf (", VRAM of %s, %s", p->gpu_name, p->pci);
   printf ("\n");
-  print_way (p);
+  print_copies (p);
   if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
@@ -198,7 +241,7 @@ print_server (const struct picture *p)
 }
 
 static void
-print_gpu (const struct picture *p)
+print_gpu (const struct snapshot *p)
 {
   char load[128];
 
@@ -206,8 +249,8 @@ print_gpu (const struct picture *p)
     printf ("GPU:       %s, %s, driver %s: VRAM %s, %s used, %s free\n",
             p->gpu.name, p->gpu.pci, p->gpu.driver, human (p->gpu.total),
             human (p->gpu.used), human (p->gpu.free));
-  else if (p->pci[0] && !p->answers)
-    printf ("GPU:       %s is asleep\n", p->pci);
+  else if (p->asleep)
+    printf ("GPU:       %s is asleep\n", p->gpu.pci);
   gpu_load_text (&p->gpu, load, sizeof load);
   if (load[0])
     printf ("           %s\n", load);
@@ -218,23 +261,7 @@ print_gpu (const struct picture *p)
 }
 
 static void
-print_log (const struct picture *p)
-{
-  long errors = kernel_log_errors (&p->log), lost = p->log.connections;
-
-  if (!p->has_log) {
-    printf ("errors not known (root may look)\n");
-    return;
-  }
-  printf ("%ld error%s", errors, errors == 1 ? "" : "s");
-  if (lost > 0)
-    printf (" (%ld message%s of the kernel's about lost or late connections)",
-            lost, lost == 1 ? "" : "s");
-  printf ("\n");
-}
-
-static void
-print_policy (const struct picture *p, const struct options *o)
+print_policy (const struct snapshot *p, const struct options *o)
 {
   printf ("policy:    power %s (on %s",
           conf_text (&o->conf, CONF_POWER_POLICY),
@@ -247,38 +274,49 @@ print_policy (const struct picture *p, const struct options *o)
 }
 
 static void
-print_text (const struct picture *p, const struct options *o)
+print_device (const struct snapshot *p)
 {
-  char text[512];
+  if (p->device < 0)
+    return;
+  printf ("device:    /dev/nbd%" PRId64 ", %" PRId64 " connection%s, ",
+          p->device, p->connections, p->connections == 1 ? "" : "s");
+  if (p->timeout)
+    printf ("timeout %" PRId64 " s\n", p->timeout);
+  else
+    printf ("no timeout\n");
+}
 
-  printf ("VRAM swap: %s", state_name (p));
+static void
+print_text (const struct snapshot *p, const struct options *o)
+{
+  char device[32], text[512];
+
+  printf ("VRAM swap: %s", p->state);
   if (p->swap)
-    printf (", %s of %s used, since %lld min", human (p->swap->used),
-            human (p->swap->size), (now_ms () - p->st.since) / 60000);
-  else if (p->st.paused != PAUSED_NO)
-    printf (" by the %s policy", paused_name (p->st.paused));
+    printf (", %s of %s used, since %" PRId64 " min", human (p->swap->used),
+            human (p->swap->size), p->since_ms / 60000);
+  if (strcmp (p->state, state_name (STATE_PAUSED)) == 0)
+    printf (" by the %s policy", p->cause);
+  if (p->reason[0])
+    printf (": %s", p->reason);
   printf ("\n");
+  if (p->outage_ms > 0)
+    printf ("           no server for %" PRId64 " ms: what is swapped out "
+            "waits\n",
+            p->outage_ms);
   print_gpu (p);
   print_server (p);
-  if (p->device >= 0) {
-    printf ("device:    %s, %u connection%s, ", p->path, p->st.connections,
-            p->st.connections == 1 ? "" : "s");
-    if (p->st.timeout)
-      printf ("timeout %u s, ", p->st.timeout);
-    else
-      printf ("no timeout, ");
-    print_log (p);
-  }
-  if (p->has_outages && p->outages.count > 0)
-    printf ("outages:   %lld time%s the server was replaced, the last took "
-            "%lld ms (%lld min ago), the longest %lld ms\n",
-            (long long) p->outages.count, p->outages.count == 1 ? "" : "s",
-            (long long) p->outages.last_ms,
-            (now_ms () - (long long) p->outages.last_at) / 60000,
-            (long long) p->outages.longest_ms);
+  print_device (p);
+  if (p->outages > 0)
+    printf ("outages:   %" PRId64 " time%s the server was replaced, the last "
+            "took %" PRId64 " ms (%" PRId64 " min ago), the longest %" PRId64
+            " ms\n",
+            p->outages, p->outages == 1 ? "" : "s", p->outage_last_ms,
+            p->outage_ago_ms / 60000, p->outage_longest_ms);
   print_memory_order (p);
   if (p->swap && !p->capacity.fits) {
-    capacity_explain (&p->capacity, p->path, text, sizeof text);
+    snprintf (device, sizeof device, "/dev/nbd%" PRId64, p->device);
+    capacity_explain (&p->capacity, device, text, sizeof text);
     printf ("down:      would be refused: %s\n", text);
   }
   else if (p->swap)
@@ -307,24 +345,25 @@ json_text (struct json *j, const char *name, const char *text)
 }
 
 static void
-json_server (struct json *j, const struct picture *p)
+json_server (struct json *j, const struct snapshot *p)
 {
-  const int64_t generation = server_generation (&p->server);
+  static const char *const paths[] = {
+    [COPY_PATH_MAPPING] = "mapping",
+    [COPY_PATH_DMA] = "dma",
+  };
 
   json_add_object (j, "server");
-  json_add_bool (j, "answers", p->answers);
-  if (p->answers) {
-    json_add_number (j, "size", p->server.size);
-    json_text (j, "description", p->server.description);
-    json_known (j, "pid", p->server.pid > 0 ? p->server.pid : -1);
-    json_known (j, "generation",
-                generation > 0 ? generation : -1); /* it does not say */
-  }
-  if (p->way == WAY_UNKNOWN)
-    json_add_null (j, "window");
-  else
-    json_add_bool (j, "window", p->way == WAY_WINDOW);
-  json_text (j, "window_reason", p->why_way);
+  json_add_bool (j, "ready", p->ready);
+  json_known (j, "pid", p->pid > 0 ? p->pid : -1);
+  json_known (j, "generation", p->known ? p->generation : -1);
+  json_known (j, "size", p->known ? p->size : -1);
+  json_known (j, "used", p->known ? p->used : -1);
+  json_add_bool (j, "lost", p->lost);
+  json_text (j, "copy_path",
+             p->copy_path > 0 && p->copy_path <= COPY_PATH_DMA
+                 ? paths[p->copy_path]
+                 : "");
+  json_text (j, "copy_reason", p->copy_reason);
   if (p->has_procmem) {
     json_add_number (j, "resident", p->procmem.resident);
     json_add_number (j, "locked", p->procmem.locked);
@@ -337,11 +376,11 @@ json_server (struct json *j, const struct picture *p)
 }
 
 static void
-json_gpu (struct json *j, const struct picture *p)
+json_gpu (struct json *j, const struct snapshot *p)
 {
   json_add_object (j, "gpu");
-  json_text (j, "name", p->gpu.name);
-  json_text (j, "pci", p->pci);
+  json_text (j, "name", p->gpu.known ? p->gpu.name : p->gpu_name);
+  json_text (j, "pci", p->gpu.pci);
   json_text (j, "driver", p->gpu.driver);
   json_known (j, "vram_total", p->gpu.known ? p->gpu.total : -1);
   json_known (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
@@ -359,50 +398,53 @@ json_gpu (struct json *j, const struct picture *p)
 }
 
 static void
-print_json (const struct picture *p, const struct options *o)
+json_device (struct json *j, const struct snapshot *p)
+{
+  char path[32];
+
+  if (p->device >= 0) {
+    snprintf (path, sizeof path, "/dev/nbd%" PRId64, p->device);
+    json_add_object (j, "device");
+    json_add_string (j, "path", path);
+    json_add_number (j, "connections", p->connections);
+    json_add_number (j, "timeout", p->timeout);
+    json_close (j);
+  }
+  else
+    json_add_null (j, "device");
+  if (p->swap) {
+    json_add_object (j, "swap");
+    json_add_number (j, "size", p->swap->size);
+    json_add_number (j, "used", p->swap->used);
+    json_add_number (j, "priority", p->swap->priority);
+    json_add_number (j, "seconds", p->since_ms / 1000);
+    json_add_bool (j, "fits_elsewhere", p->capacity.fits);
+    json_add_number (j, "room_elsewhere", capacity_total (&p->capacity));
+    json_close (j);
+  }
+  else
+    json_add_null (j, "swap");
+}
+
+static int
+print_json (const struct snapshot *p, const struct options *o)
 {
   struct json j;
 
   json_begin (&j);
-  json_add_number (&j, "schema", 1);
-  json_add_string (&j, "state", state_name (p));
-  json_add_string (&j, "paused_by", paused_name (p->st.paused));
+  json_add_number (&j, "schema", 2);
+  json_add_string (&j, "state", p->state);
+  json_add_string (&j, "cause", p->cause);
+  json_text (&j, "reason", p->reason);
+  json_add_bool (&j, "daemon", p->answer != NULL);
+  json_device (&j, p);
 
-  if (p->device >= 0) {
-    json_add_object (&j, "device");
-    json_add_string (&j, "path", p->path);
-    json_add_number (&j, "connections", p->st.connections);
-    json_add_number (&j, "timeout", p->st.timeout);
-    json_known (&j, "errors", p->has_log ? kernel_log_errors (&p->log) : -1);
-    json_known (&j, "connection_messages",
-                p->has_log ? p->log.connections : -1);
-    json_close (&j);
-  }
-  else
-    json_add_null (&j, "device");
-
-  if (p->swap) {
-    json_add_object (&j, "swap");
-    json_add_number (&j, "size", p->swap->size);
-    json_add_number (&j, "used", p->swap->used);
-    json_add_number (&j, "priority", p->swap->priority);
-    json_add_number (&j, "seconds", (now_ms () - p->st.since) / 1000);
-    json_add_bool (&j, "fits_elsewhere", p->capacity.fits);
-    json_add_number (&j, "room_elsewhere", capacity_total (&p->capacity));
-    json_close (&j);
-  }
-  else
-    json_add_null (&j, "swap");
-
-  if (p->has_outages) {
-    json_add_object (&j, "outages");
-    json_add_number (&j, "count", p->outages.count);
-    json_add_number (&j, "last_ms", p->outages.last_ms);
-    json_add_number (&j, "longest_ms", p->outages.longest_ms);
-    json_close (&j);
-  }
-  else
-    json_add_null (&j, "outages");
+  json_add_object (&j, "outages");
+  json_add_number (&j, "count", p->outages);
+  json_add_number (&j, "last_ms", p->outage_last_ms);
+  json_add_number (&j, "longest_ms", p->outage_longest_ms);
+  json_add_number (&j, "now_ms", p->outage_ms);
+  json_close (&j);
 
   json_server (&j, p);
   json_gpu (&j, p);
@@ -437,17 +479,23 @@ print_json (const struct picture *p, const struct options *o)
   json_add_bool (&j, "on_battery", p->mains.on_battery);
   json_known (&j, "charge", p->mains.charge);
   json_close (&j);
-  json_print (&j, stdout);
+  return json_print (&j, stdout);
 }
 
 int
 cmd_status (struct options *o)
 {
-  struct picture p;
+  static struct snapshot p;
+  bool on;
 
   for (;;) {
-    if (look (&p, o) == -1)
+    const bool known = look (&p) == 0;
+
+    on = p.swap != NULL;
+    if (!known) {
+      json_free (p.answer);
       return EXIT_FAILED;
+    }
     if (o->json)
       print_json (&p, o);
     else {
@@ -457,10 +505,11 @@ cmd_status (struct options *o)
       if (o->watch && !isatty (STDOUT_FILENO))
         putchar ('\n');
     }
+    json_free (p.answer);
     if (output_flush () == -1)
       return EXIT_FAILED;
     if (!o->watch)
-      return p.swap ? EXIT_OK : EXIT_OFF;
+      return on ? EXIT_OK : EXIT_OFF;
     if (!pause_ms (WATCH_MS))
       return EXIT_OK;
   }

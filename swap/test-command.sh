@@ -44,17 +44,10 @@ if [[ $(id -u) == 0 ]]; then
   user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 fi
 cp vram-swap "$root"
-for command in up down test uninstall; do
+for command in up down test reload sleep; do
   status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" "$root/vram-swap" "$command"
 done
-# A folder that cannot be entered has nothing to do with a server in it.
-mkdir -m 000 "$root/closed"
-echo "socket = $root/closed/nbd.sock" >"$root/conf"
-mkdir "$root/bin"
-ln -s /bin/true "$root/bin/nbdkit"
-status 1 "error: $root/closed/nbd.sock: permission denied" \
-  env PATH="$root/bin:$PATH" "${user[@]}" "$root/vram-swap" --config "$root/conf" serve
-rm -r "${root:?}"/{bin,closed,conf,vram-swap}
+rm "$root/vram-swap"
 
 # Where everybody looks for it, unless configure was told another place.
 conf=$(./vram-swap --help | sed -n 's/.*instead of //p')
@@ -67,9 +60,9 @@ mkdir -p "$root/proc" "$root/run"
 printf 'MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n' \
   >"$root/proc/meminfo"
 printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 100\n' >"$root/proc/swaps"
-status 4 "VRAM swap: down" "${swap[@]}" status
+status 4 "VRAM swap: off" "${swap[@]}" status
 status 4 "then zram, 1.0 MiB of 4.0 GiB used, priority 100" "${swap[@]}" status
-status 4 '"state": "down"' "${swap[@]}" status --json
+status 4 '"state": "off"' "${swap[@]}" status --json
 status 4 "power keep (on mains), sleep auto" "${swap[@]}" status
 mkdir -p "$root/sys/class/power_supply/BAT0"
 echo Battery >"$root/sys/class/power_supply/BAT0/type"
@@ -78,8 +71,6 @@ echo 47 >"$root/sys/class/power_supply/BAT0/capacity"
 status 4 "power keep (on battery, charge 47 %), sleep auto" "${swap[@]}" status
 status 4 '"charge": 47' "${swap[@]}" status --json
 status 0 "priority = 1500 " "${swap[@]}" config
-echo "novramswap quiet" >"$root/proc/cmdline"
-status 1 "novramswap" "${swap[@]}" up
 
 echo "priority = 1" >"$root/conf"
 status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
@@ -90,7 +81,7 @@ status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" confi
 echo "prio = 1" >"$root/conf"
 # A typo keeps from work only what starts something.
 typo=("${swap[@]}" --config "$root/conf")
-for command in up serve reload test bench wait-server; do
+for command in daemon test; do
   status 2 "$root/conf:1: unknown key 'prio'" "${typo[@]}" "$command"
 done
 status 4 "$root/conf:1: unknown key 'prio'" "${typo[@]}" status
@@ -99,28 +90,21 @@ status 5 "\"text\": \"$root/conf:1: unknown key 'prio'\"" "${typo[@]}" check --j
 status 0 "swap is not on" "${typo[@]}" down
 status 0 "sleep goes on with what is right in the configuration" "${typo[@]}" sleep pre
 status 0 "unknown key" "${typo[@]}" sleep post
-status 0 "unknown key" "${typo[@]}" policy
-sleep 60 &
-status 0 "unknown key" "${typo[@]}" stop-server $!
-wait $! && fail "stop-server left it alone"
-# What was switched off for a sleep does not come on again by a file with errors, and is not forgotten.
-echo "paused=sleep" >"$root/run/vram-swap.state"
-status 2 "not switching on" "${typo[@]}" sleep post
-grep -q "^paused=sleep$" "$root/run/vram-swap.state" || fail "$(cat "$root/run/vram-swap.state")"
-grep -q "^awake=1$" "$root/run/vram-swap.state" || fail "the policy would not try again"
-status 0 "unknown key" "${typo[@]}" sleep pre
-grep -q "^awake=0$" "$root/run/vram-swap.state" || fail "the policy would come between: $(cat "$root/run/vram-swap.state")"
+status 0 "unknown key" "${typo[@]}" look
+status 1 "the daemon does not run" "${typo[@]}" up
+status 1 "the daemon does not run" "${typo[@]}" reload
 # What the file does not say is as it was when swap went on; what it says correctly counts.
-printf 'idle-down = 77\npower-policy = down-on-battery\n' >"$root/run/vram-swap.conf"
+mkdir "$root/run/vram-swap"
+printf 'idle-down = 77\npower-policy = down-on-battery\n' >"$root/run/vram-swap/settings"
 printf 'power-policy = keep\nidle-down = never\n' >"$root/conf"
 status 4 '"idle_down": 77' "${typo[@]}" status --json
 status 4 '"power": "keep"' "${typo[@]}" status --json
-for file in state log outages conf lock; do
-  : >"$root/run/vram-swap.$file"
-done
-: >"$root/run/vram-swap-reconnect.log"
-status 0 "it will not come back by itself" "${typo[@]}" uninstall
-[[ -z $(ls "$root/run") ]] || fail "uninstall has left $(ls "$root/run")"
+
+# Without a daemon, status says what the last one has left.
+printf 'state=ended\ncause=others\nreason=switched off by another program (swapoff)\n' >"$root/run/vram-swap/state"
+status 4 "VRAM swap: off: switched off by another program (swapoff)" "${swap[@]}" status
+status 4 '"cause": "others"' "${swap[@]}" status --json
+rm -r "$root/run/vram-swap"
 
 # A command fails when its output cannot be written, and ends when its reader has gone.
 for command in --help --version config "config --json" status "status --json" check down; do
@@ -130,17 +114,6 @@ for command in --help --version config "config --json" status "status --json" ch
 done
 timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 && ends=("${PIPESTATUS[@]}") || ends=("${PIPESTATUS[@]}")
 [[ ${ends[0]} == 1 ]] || fail "status --watch goes on without a reader: status ${ends[0]}"
-
-# While another one is at work, 'down' waits as long as it was told to, and in a unit's stop as long as it takes.
-flock "$root/run/vram-swap.lock" sleep 13 &
-status 0 "swap is not on" env SERVICE_RESULT=success "${swap[@]}" down &
-unit=$!
-status 0 "swap is not on" "${swap[@]}" down --wait=1min &
-patient=$!
-sleep 1
-status 1 "another vram-swap is at work" "${swap[@]}" down
-wait $unit
-wait $patient
 
 # check: a machine where all is well, and then one thing after the other that is not. Programs are made up as well.
 mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
@@ -173,13 +146,6 @@ EOF
 : >"$root/refusal"
 : >"$root/asked"
 chmod 666 "$root/asked"
-cat >"$root/bin/systemctl" <<EOF
-#!/bin/sh
-case \$1 in
-  cat) test ! -e "$root/no-units" ;;
-  show) cat "$root/unit" ;;
-esac
-EOF
 cat >"$root/bin/modinfo" <<EOF
 #!/bin/sh
 for name; do :; done
@@ -188,7 +154,7 @@ EOF
 for program in nbd-client mkswap modprobe nvidia-modprobe; do
   ln -s /bin/true "$root/bin/$program"
 done
-chmod +x "$root"/bin/{modinfo,nbdkit,systemctl}
+chmod +x "$root"/bin/{modinfo,nbdkit}
 
 # Two GPUs, the second with more that is free. This is what nbdkit-vram-plugin says.
 well ()
@@ -198,7 +164,8 @@ well ()
     "vram_device_name=Small GPU" vram_device_pci=0000:01:00.0 vram_device_memory_total=4294967296 \
     vram_device_memory_free=1073741824 vram_device_index=1 "vram_device_name=Large GPU" vram_device_pci=0000:02:00.0 \
     vram_device_memory_total=8589934592 vram_device_memory_free=6442450944 >"$root/dump"
-  printf '%s\n' MemoryMax=infinity MemoryHigh=infinity >"$root/unit"
+  mkdir -p "$root/usr/lib/systemd/system"
+  : >"$root/usr/lib/systemd/system/vram-swap.service"
   printf 'Name:\tinit\nCapBnd:\t000001ffffffffff\n' >"$root/proc/1/status"
   printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 100\n' >"$root/proc/swaps"
   echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
@@ -368,24 +335,23 @@ well
 echo 536870912 >"$root/sys/fs/cgroup/system.slice/memory.high"
 finds problem "memory limit: /sys/fs/cgroup/system.slice/memory.high is 512 MiB"
 well
-echo MemoryMax=104857600 >"$root/unit"
-finds problem "memory limit: MemoryMax is 100 MiB"
-mkdir "$root/sys/fs/cgroup/system.slice/vram-swap-server.service"
+mkdir "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 finds ok "memory limit: none"
-echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap-server.service/memory.max"
-finds problem "memory limit: /sys/fs/cgroup/system.slice/vram-swap-server.service/memory.max is 100 MiB"
-rm -r "$root/sys/fs/cgroup/system.slice/vram-swap-server.service"
+echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap.service/memory.max"
+finds problem "memory limit: /sys/fs/cgroup/system.slice/vram-swap.service/memory.max is 100 MiB"
+rm -r "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 
 # Its own swap is not another one; somebody else's NBD device is.
 well
 mkdir -p "$root/sys/block/nbd3"
 echo 77 >"$root/sys/block/nbd3/pid"
-printf 'device=3\nattach_pid=77\n' >"$root/run/vram-swap.state"
+mkdir "$root/run/vram-swap"
+printf 'device=3\nattach_pid=77\n' >"$root/run/vram-swap/state"
 echo "/dev/nbd3 partition 4194304 0 1500" >>"$root/proc/swaps"
 finds ok "priorities: VRAM (1500) fills before 2 other swaps"
 echo "/dev/nbd4 partition 4194304 0 2000" >>"$root/proc/swaps"
 finds warning "priorities: /dev/nbd4 has priority 2000"
-rm -r "$root/run/vram-swap.state" "$root/sys/block"
+rm -r "$root/run/vram-swap" "$root/sys/block"
 
 well
 echo Y >"$root/sys/module/zswap/parameters/enabled"
@@ -399,7 +365,7 @@ finds ok "suspend: the driver does not preserve VRAM"
 well "sleep-policy = keep"
 echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
 finds problem "suspend: what is swapped may be kept in VRAM"
-touch "$root/no-units"
+rm "$root/usr/lib/systemd/system/vram-swap.service"
 finds warning "init: systemd runs, but does not know vram-swap.service"
 rmdir "$root/run/systemd/system"
 finds ok "init: not systemd"
@@ -456,9 +422,9 @@ finds warning "earlyoom: runs with -S, which it compares with the swap that was 
 well "sleep-policy = keep"
 rm "$root"/dev/nvidia*
 touch "$root/.dockerenv"
-rm "$root/no-units"
 mkdir -p "$root/run/systemd/system"
-printf '%s\n' MemoryMax=104857600 >"$root/unit"
+mkdir "$root/sys/fs/cgroup/system.slice/vram-swap.service"
+echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap.service/memory.max"
 printf 'Name:\tinit\nCapBnd:\t00000000a80425fb\n' >"$root/proc/1/status"
 echo "/dev/zram1 partition 4194304 0 2000" >>"$root/proc/swaps"
 echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"

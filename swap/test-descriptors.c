@@ -58,6 +58,8 @@ static void
 test_names (void)
 {
   CHECK (descriptors_know ("vram-state"));
+  CHECK (descriptors_know ("vram-gpu"));
+  CHECK (!descriptors_know ("vram-probe"));
   CHECK (descriptors_know ("vram-chunk-0"));
   CHECK (descriptors_know ("vram-chunk-127"));
   CHECK (!descriptors_know (""));
@@ -318,10 +320,10 @@ test_take (void)
     { NULL, "3", "vram-chunk-0:vram-state", "vram-chunk-0 vram-state -" },
     /* With more names than descriptors: those do not exist. */
     { NULL, "1", "vram-chunk-0:vram-state", "vram-chunk-0 +" },
-    /* Two of one name: nobody knows which is it, and that is said. */
-    { NULL, "2", "vram-state:vram-state", "vram-state -" },
+    /* Two of one name: which is it cannot be told, and none is given up. */
+    { NULL, "2", "vram-state:vram-state", "vram-state +" },
     { NULL, "4", "vram-chunk-0:vram-chunk-1:vram-chunk-0:vram-state",
-      "vram-chunk-0 vram-chunk-1 - vram-state" },
+      "vram-chunk-0 vram-chunk-1 + vram-state" },
     { NULL, "2", "stored:stored", "- -" },
     /* For another process, or no number. */
     { "1", "1", "vram-state", "+" },
@@ -346,7 +348,8 @@ test_take (void)
       for (const char *p = kept; *p; p++)
         n += *p == ' ';
       start (cases[i].pid, cases[i].fds, cases[i].names, n);
-      CHECK (descriptors_take (&d) == (two_alike (cases[i].names) ? -1 : 0));
+      descriptors_take (&d);
+      CHECK (d.ambiguous == two_alike (cases[i].names));
       for (int fd = 3; (name = strsep (&rest, " ")); fd++) {
         CHECK (is_open (fd) == (*name != '-'));
         if (*name != '-' && *name != '+') {
@@ -356,7 +359,8 @@ test_take (void)
         }
       }
       CHECK (d.n == known);
-      CHECK (descriptors_complete (&d) == (find (&d, "vram-state") != -1));
+      CHECK (descriptors_complete (&d) ==
+             (find (&d, "vram-state") != -1 && !d.ambiguous));
       /* nbdkit would take them for sockets. */
       CHECK (!getenv ("LISTEN_PID") && !getenv ("LISTEN_FDS") &&
              !getenv ("LISTEN_FDNAMES"));
@@ -369,6 +373,65 @@ test_take (void)
   }
 }
 
+/* The same file twice, as systemd may have it, is one. */
+static void
+test_take_twice (void)
+{
+  static struct descriptors d;
+  pid_t child = fork ();
+  int status = -1;
+
+  if (child == 0) {
+    start (NULL, "2", "vram-state:vram-state", 1);
+    CHECK (dup (3) == 4);
+    descriptors_take (&d);
+    CHECK (!d.ambiguous && d.n == 1 && descriptors_complete (&d));
+    CHECK (is_open (3) && !is_open (4));
+    _exit (failures ? 1 : 0);
+  }
+  CHECK (waitpid (child, &status, 0) == child && status == 0);
+}
+
+/* What the servers have written down about the disk. */
+static void
+test_facts (void)
+{
+  static struct descriptors d;
+  struct superblock_header header = {
+    .version = SUPERBLOCK_VERSION,
+    .block_size = 4096,
+    .disk_size = 19 * 4096,
+  };
+  struct superblock_shared shared = {
+    .generation = 3,
+    .lost = 4,
+    .copy_path = COPY_PATH_DMA,
+    .copy_reason = "no mapping",
+    .gpu_name = "Some GPU",
+    .gpu_pci = "0000:01:00.0",
+  };
+  /* Bits beyond the disk's end do not count. */
+  const unsigned char bits[3] = { 0xff, 0x01, 0xff };
+  struct disk_facts facts;
+  const int fd = memfd_create ("test", 0);
+
+  CHECK (!descriptors_facts (&d, &facts));
+  CHECK (ftruncate (fd, 8192) == 0);
+  CHECK (pwrite (fd, &header, sizeof header, 0) == sizeof header);
+  CHECK (pwrite (fd, &shared, sizeof shared, SUPERBLOCK_SHARED_AT) ==
+         sizeof shared);
+  CHECK (pwrite (fd, bits, sizeof bits, 4096) == sizeof bits);
+  descriptors_add (&d, "vram-state", fd);
+  CHECK (descriptors_facts (&d, &facts));
+  CHECK (facts.version == SUPERBLOCK_VERSION && facts.generation == 3);
+  CHECK (facts.lost == 4 && facts.copy_path == COPY_PATH_DMA);
+  CHECK (strcmp (facts.copy_reason, "no mapping") == 0);
+  CHECK (strcmp (facts.gpu_name, "Some GPU") == 0);
+  CHECK (strcmp (facts.gpu_pci, "0000:01:00.0") == 0);
+  CHECK (facts.size == 19 * 4096 && facts.used == 12 * 4096);
+  let_all_go (&d);
+}
+
 /* Nothing at all. */
 static void
 test_take_nothing (void)
@@ -379,8 +442,8 @@ test_take_nothing (void)
   unsetenv ("LISTEN_PID");
   unsetenv ("LISTEN_FDS");
   unsetenv ("LISTEN_FDNAMES");
-  CHECK (descriptors_take (&d) == 0);
-  CHECK (d.n == 0 && count_open () == had);
+  descriptors_take (&d);
+  CHECK (!d.ambiguous && d.n == 0 && count_open () == had);
 }
 
 int
@@ -392,6 +455,8 @@ main (void)
   test_lock ();
   test_words ();
   test_take ();
+  test_take_twice ();
+  test_facts ();
   test_take_nothing ();
   FINISH;
 }

@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 
 #include "gpu.h"
-#include "kernel-log.h"
 #include "nbd-device.h"
 #include "nbd-netlink.h"
 #include "policy.h"
@@ -21,7 +20,7 @@
 #include "procmem.h"
 #include "root.h"
 #include "server.h"
-#include "state.h"
+#include "runstate.h"
 #include "swaps.h"
 #include "test.h"
 
@@ -126,7 +125,7 @@ test_power_policy (void)
     snprintf (line, sizeof line, "power-policy = %s\n", cases[i].policy);
     put ("/conf", line);
     CHECK (conf_load (&c, root_path ("/conf"), false) == 0);
-    if (policy_power_down (&c, &p, cases[i].paused) != cases[i].down) {
+    if (policy_power_low (&c, &p, cases[i].paused) != cases[i].down) {
       fprintf (stderr, "case %zu of the power policy\n", i);
       failures++;
     }
@@ -137,8 +136,8 @@ test_power_policy (void)
 static void
 test_devices (void)
 {
-  struct state st = { .device = 1, .attach_pid = 77, .paused = PAUSED_SLEEP };
-  struct state back;
+  struct runstate st = { .device = 1, .attach_pid = 77 };
+  struct runstate back;
   pid_t pid;
   FILE *fp;
 
@@ -152,22 +151,22 @@ test_devices (void)
   CHECK (nbd_size (1) == 1 << 20);
   CHECK (nbd_attached_by (1, &pid) && pid == 77);
 
-  put ("/run/x", "");
+  put (RUN_FOLDER "/x", "");
   put ("/proc/swaps", "Filename Type Size Used Priority\n");
-  CHECK (state_write (&st) == 0);
-  state_read (&back);
+  CHECK (runstate_write (&st) == 0);
+  runstate_read (&back);
   CHECK (back.device == 1 && back.attach_pid == 77);
-  CHECK (back.paused == PAUSED_SLEEP);
-  CHECK (state_device (&back) == 1);
+  CHECK (runstate_device (&back) == 1);
   /* Somebody else has attached it since. */
   put ("/sys/block/nbd1/pid", "78\n");
-  CHECK (state_device (&back) == -1);
+  CHECK (runstate_device (&back) == -1);
 
   /* Forgotten, but it is swap, and has our label. */
   put ("/proc/swaps", "Filename Type Size Used Priority\n"
                       "/dev/nbd1 partition 1020 0 1500\n");
-  state_read (&back);
-  CHECK (state_device (&back) == -1);
+  runstate_read (&back);
+  CHECK (runstate_device (&back) == -1);
+  CHECK (!runstate_find_device (&back));
   put ("/sys/block/nbd1/mq/0/cpu_list", "0\n");
   put ("/sys/block/nbd1/mq/1/cpu_list", "1\n");
   put ("/sys/block/nbd1/mq/2/cpu_list", "2\n");
@@ -180,10 +179,40 @@ test_devices (void)
   CHECK (fseek (fp, sysconf (_SC_PAGESIZE) - 10, SEEK_SET) == 0 &&
          fputs ("SWAPSPACE2", fp) >= 0);
   fclose (fp);
-  state_read (&back);
-  CHECK (state_device (&back) == 1 && back.attach_pid == 78);
+  CHECK (runstate_find_device (&back));
+  CHECK (runstate_device (&back) == 1 && back.attach_pid == 78);
   /* As many as are to be had anew when the server is another one. */
   CHECK (back.connections == 3);
+}
+
+/* However the swap on a device is called by now. */
+static void
+test_find_swap (void)
+{
+  static const struct {
+    const char *path;
+    bool found;
+  } cases[] = {
+    { "/dev/nbd1", true },   { "/dev/nbd1\\040(deleted)", true },
+    { "/nbd1", true },       { "/nbd1\\040(deleted)", true },
+    { "/dev/nbd12", false }, { "/nbd12", false },
+    { "/mnt/nbd1", false },  { "/dev/nbd1p1", false },
+  };
+  static struct swaps s;
+  char text[256];
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    snprintf (text, sizeof text,
+              "Filename Type Size Used Priority\n"
+              "%s partition 1020 0 1500\n",
+              cases[i].path);
+    put ("/proc/swaps", text);
+    CHECK (swaps_read (&s) == 0);
+    if ((nbd_find_swap (&s, 1) != NULL) != cases[i].found) {
+      fprintf (stderr, "%s: found: %d\n", cases[i].path, !cases[i].found);
+      failures++;
+    }
+  }
 }
 
 /* A label takes 16 bytes, the rest of them zero. */
@@ -325,122 +354,6 @@ test_gpu (void)
   CHECK (gpu_largest_bar ("0000:0A:00.0") == INT64_C (8) << 30);
 }
 
-static void
-test_way (void)
-{
-  static const struct {
-    const char *description;
-    enum way way;
-    const char *why;
-  } cases[] = {
-    { "VRAM of X, 0000:0a:00.0, copies by window", WAY_WINDOW, "" },
-    { "VRAM of X, 0000:0a:00.0, copies by DMA alone: no, copies are", WAY_DMA,
-      "no, copies are" },
-    { "VRAM of X, 0000:0a:00.0, copies fail: the GPU is lost", WAY_NONE,
-      "the GPU is lost" },
-    { "VRAM of X by window, 0000:0a:00.0", WAY_UNKNOWN, "" },
-    { "VRAM of X, 0000:0a:00.0, copies by pigeon", WAY_UNKNOWN, "" },
-    { "", WAY_UNKNOWN, "" },
-  };
-
-  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    struct server s = { 0 };
-    const char *why;
-
-    snprintf (s.description, sizeof s.description, "%s", cases[i].description);
-    if (server_way (&s, &why) != cases[i].way ||
-        strcmp (why, cases[i].why) != 0) {
-      fprintf (stderr, "case %zu of the way: %s\n", i, why);
-      failures++;
-    }
-  }
-}
-
-/* What records make of it, for /dev/nbd1 with the numbers 43:32. */
-static struct kernel_log
-log_of (const char *const *records, size_t n, long long since_us)
-{
-  struct kernel_log l = { 0 };
-
-  for (size_t i = 0; i < n; i++)
-    kernel_log_add (&l, records[i], 1, "43:32", since_us);
-  return l;
-}
-
-#define LOG_OF(records, since)                                                \
-  log_of (records, sizeof (records) / sizeof (records)[0], since)
-
-static void
-test_kernel_log (void)
-{
-  /* One read that fails is told of three times, and is one error. */
-  static const char *const failure[] = {
-    ("3,900,5000000,-;block nbd1: Other side returned error (5)\n "
-     "DEVICE=b43:32"),
-    "3,901,5000001,-;I/O error, dev nbd1, sector 8 op 0x0:(READ) flags 0x0",
-    "1,902,5000002,-;Read-error on swap-device (43:32:8)",
-  };
-  /* A write of which the block layer knows one request, and swap two pages. */
-  static const char *const write[] = {
-    "3,903,5,-;timeout error, dev nbd1, sector 8 op 0x1:(WRITE) flags 0x0",
-    "1,904,5,-;Write-error on swap-device (43:32:8)",
-    "1,905,5,-;Write-error on swap-device (43:32:16)",
-  };
-  static const char *const buffer[] = {
-    "3,906,5,-;Buffer I/O error on dev nbd1, logical block 0, async page read",
-  };
-  /* The server was replaced: nothing failed. */
-  static const char *const outage[] = {
-    "3,910,5,-;block nbd1: Receive control failed (result -104)",
-    "4,911,5,-;block nbd1: shutting down sockets",
-    "3,912,5,-;block nbd1: Send control failed (result -32)",
-    "3,913,5,-;block nbd1: Request send failed, requeueing",
-    "3,914,5,-;block nbd1: Dead connection, failed to find a fallback",
-    "3,915,5,-;block nbd1: Connection timed out, retrying (4/4 alive)",
-    "6,916,5,-;nbd1: detected capacity change from 0 to 131072",
-  };
-  static const char *const others[] = {
-    "3,920,5,-;I/O error, dev nbd12, sector 0 op 0x0:(READ)",
-    "3,921,5,-;I/O error, dev nbd0, sector 0 op 0x0:(READ)",
-    "3,922,5,-;block nbd12: Connection timed out, retrying (4/4 alive)",
-    "3,923,5,-;block nbd12: Other side returned error (5)",
-    "1,924,5,-;Read-error on swap-device (43:320:8)",
-    "1,925,5,-;Read-error on swap-device (8:32:8)",
-    "3,926,5,-;Buffer I/O error on dev nbd12, logical block 0",
-    "nonsense about nbd1: I/O error, dev nbd1,",
-  };
-  struct kernel_log l;
-
-  l = LOG_OF (failure, 4000000);
-  CHECK (kernel_log_errors (&l) == 1 && l.connections == 0);
-  CHECK (l.replies == 1 && l.requests == 1 && l.pages == 1);
-  l = LOG_OF (failure, 6000000); /* before that */
-  CHECK (kernel_log_errors (&l) == 0);
-  l = LOG_OF (write, 0);
-  CHECK (kernel_log_errors (&l) == 2 && l.connections == 0);
-  l = LOG_OF (buffer, 0);
-  CHECK (kernel_log_errors (&l) == 1 && l.connections == 0);
-  l = LOG_OF (outage, 0);
-  CHECK (kernel_log_errors (&l) == 0 && l.connections == 5);
-  l = LOG_OF (others, 0);
-  CHECK (kernel_log_errors (&l) == 0 && l.connections == 0);
-
-  /* Numbers that are not known match nothing. */
-  l = (struct kernel_log){ 0 };
-  kernel_log_add (&l, "1,1,5,-;Read-error on swap-device (:8)", 1, "", 0);
-  CHECK (kernel_log_errors (&l) == 0);
-
-  /* From the files. */
-  CHECK (!kernel_log_read (&l, 1, 0));
-  put ("/sys/block/nbd1/dev", "43:32\n");
-  put ("/dev/kmsg", "1,1,9000000000000000,-;Read-error on swap-device "
-                    "(43:32:8)\n");
-  CHECK (kernel_log_read (&l, 1, 0));
-  CHECK (l.pages == 1 && kernel_log_errors (&l) == 1);
-  CHECK (kernel_log_read (&l, 2, 0));
-  CHECK (kernel_log_errors (&l) == 0);
-}
-
 int
 main (void)
 {
@@ -450,12 +363,11 @@ main (void)
   test_power ();
   test_power_policy ();
   test_devices ();
+  test_find_swap ();
   test_identity ();
   test_lost ();
   test_processes ();
   test_gpu ();
-  test_way ();
-  test_kernel_log ();
   nftw (folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
   FINISH;
 }

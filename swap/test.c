@@ -1,4 +1,4 @@
-/* nbdkit-vram: vram-swap test, writes and reads back before swap does
+/* nbdkit-vram: writes to the device and reads back, before swap does
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -14,20 +14,21 @@
 #include <linux/fs.h>
 #include <unistd.h>
 
-#include "attach.h"
 #include "capacity.h"
+#include "jobs.h"
 #include "msg.h"
-#include "options.h"
-#include "progress.h"
+#include "nbd-device.h"
 #include "run.h"
-#include "service.h"
 
 #define MIB   (INT64_C (1) << 20)
 #define PIECE MIB
 
-/* O_DIRECT wants it aligned to the device's blocks. */
-static unsigned char data[PIECE] __attribute__ ((aligned (4096)));
-static unsigned char before[PIECE] __attribute__ ((aligned (4096)));
+#define SHOW_MS 200
+
+/* O_DIRECT wants them aligned to the device's blocks.  They are not static: the
+ * daemon would have them locked in RAM.
+ */
+static unsigned char *data, *before;
 
 /* The 64-bit word that belongs at OFFSET in the run of SEED: no two places of
  * a device look alike, so that a block in the wrong place shows.
@@ -77,44 +78,41 @@ transfer (int fd, unsigned char *buf, size_t n, int64_t offset, bool out)
 static int
 pass (int fd, int64_t length, uint64_t seed, bool out)
 {
-  struct progress p;
-  long long started = now_ms (), ms;
+  const char *what = out ? "writing" : "verifying";
+  long long started = now_ms (), shown = 0, ms;
 
-  progress_begin (&p, out ? "writing" : "verifying", "MiB", MIB, length);
   for (int64_t at = 0; at < length; at += PIECE) {
     size_t n = length - at < PIECE ? length - at : PIECE;
 
     if (interrupted ())
-      goto err;
+      return -1;
     if (out) {
       fill (seed, at, n);
       if (transfer (fd, data, n, at, true) == -1)
-        goto err;
+        return -1;
     }
     else {
       if (transfer (fd, data, n, at, false) == -1)
-        goto err;
+        return -1;
       for (size_t i = 0; i < n; i += 8) {
         uint64_t w = word_at (seed, at + i);
 
         if (memcmp (data + i, &w, 8) != 0) {
           error ("wrong data at %" PRId64, at + (int64_t) i);
-          goto err;
+          return -1;
         }
       }
     }
-    progress_show (&p, length - at - n);
+    if (now_ms () - shown >= SHOW_MS || at + (int64_t) n == length) {
+      shown = now_ms ();
+      job_tell_progress (what, "MiB", MIB, length, length - at - n);
+    }
   }
-  progress_end (&p, 0);
   ms = now_ms () - started;
   note ("%s: %s in %lld ms%s%s%s", out ? "written" : "verified",
         human (length), ms, ms > 0 ? ", " : "",
         ms > 0 ? human (length * 1000 / ms) : "", ms > 0 ? "/s" : "");
   return 0;
-
-err:
-  progress_end (&p, 0);
-  return -1;
 }
 
 static void
@@ -133,9 +131,11 @@ test_device (const char *path, bool whole)
   int64_t length = MIB;
   int ret = -1, fd = open (path, O_RDWR | O_DIRECT | O_EXCL | O_CLOEXEC);
 
-  if (fd == -1) {
+  data = aligned_alloc (4096, PIECE);
+  before = aligned_alloc (4096, PIECE);
+  if (fd == -1 || !data || !before) {
     error ("%s: %m", path);
-    return -1;
+    goto out;
   }
   if (whole && (length = lseek (fd, 0, SEEK_END)) == -1) {
     error ("%s: %m", path);
@@ -156,7 +156,9 @@ restore:
   if (transfer (fd, before, MIB, 0, true) == -1)
     ret = -1;
 out:
-  if (close (fd) == -1) {
+  free (data);
+  free (before);
+  if (fd != -1 && close (fd) == -1) {
     error ("%s: %m", path);
     ret = -1;
   }
@@ -164,25 +166,22 @@ out:
 }
 
 int
-cmd_test (struct options *o)
+job_test (const void *arg)
 {
-  int status = EXIT_FAILED, lock = service_lock (&o->conf, 10);
+  const struct job_order *o = arg;
   struct attachment a;
-  struct state st;
+  char path[32];
+  int status = EXIT_OK;
 
-  if (lock == -1)
+  if (attach_device (o, &a) == -1)
     return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
-  state_read (&st);
-  if (attach_for_test (&o->conf, &st, &a) == -1)
-    goto out;
-  if (test_device (a.path, o->fill) == 0)
-    status = EXIT_OK;
-  finish_undisturbed ();
-  if (attach_down (&st, &a) == -1)
+  snprintf (path, sizeof path, "/dev/nbd%d", a.device);
+  if (test_device (path, o->fill) == -1)
     status = EXIT_FAILED;
-out:
-  close (lock);
-  if (status != EXIT_OK && was_interrupted ())
-    status = EXIT_INTERRUPTED;
-  return status;
+  finish_undisturbed ();
+  if (nbd_detach (a.device) == -1)
+    return EXIT_FAILED;
+  a = (struct attachment){ .device = -1 };
+  job_tell_attachment (&a);
+  return status != EXIT_OK && was_interrupted () ? EXIT_INTERRUPTED : status;
 }

@@ -265,7 +265,8 @@ launcher ()
 }
 
 # swap_launcher CONF [SETTING...]: as launcher, but $launch is $swap, that is vram-swap, with a configuration in CONF:
-# these settings, this plugin and $sock. It finds nbdkit in $nbdkit_folder, and under valgrind it is what runs there.
+# these settings, this plugin and $sock, and /run below $swap_root. It finds nbdkit in $nbdkit_folder, and under valgrind
+# it is what runs there.
 swap_launcher ()
 {
   local conf=$1
@@ -277,7 +278,11 @@ swap_launcher ()
   printf '%s\n' "$@" "headroom = 0" "resident = auto" "socket = $sock" "plugin = $VRAM_PLUGIN" >"$conf"
   launcher
   unset 'launch[-1]'
-  launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$conf")
+  # A machine of its own as far as /run goes.
+  : "${swap_root:=$tmp/root}"
+  mkdir -p "$swap_root/run"
+  ln -sfn /proc "$swap_root/proc"
+  launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$conf" --root "$swap_root")
 }
 
 # vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the plugin's path among the arguments.

@@ -46,7 +46,7 @@ struct superblock_shared {
   _Atomic uint64_t limits_known;
   _Atomic uint64_t read_max, read_max_rested, write_max;
 
-  /* enum superblock_supervisor, stored by 'vram-swap serve', which alone says
+  /* enum superblock_supervisor, stored by 'vram-swap daemon', which alone says
    * then that the disk ends.
    */
   _Atomic uint64_t supervisor;

@@ -23,10 +23,7 @@ static pid_t parent;
 void
 handover_load (void)
 {
-  const char *keeper = getenv ("VRAM_SWAP_KEEPER");
-
-  /* The process above this one may be another already. */
-  parent = keeper ? (pid_t) strtol (keeper, NULL, 10) : getppid ();
+  parent = getppid ();
 }
 
 void
@@ -90,6 +87,11 @@ handover_outlive_parent (void)
 
   if (prctl (PR_GET_PDEATHSIG, &signal_number) == -1 || signal_number == 0)
     return 0;
+  /* The next supervisor finds this server, and goes on with it. */
+  if (getenv ("VRAM_SWAP_SUPERVISED")) {
+    prctl (PR_SET_PDEATHSIG, 0);
+    return 0;
+  }
   if (prctl (PR_SET_PDEATHSIG, SIGKILL) == -1) {
     log_error ("PR_SET_PDEATHSIG: %m");
     return -1;

@@ -30,8 +30,7 @@ extern int handover_begin (const struct slots *slots,
 extern void handover_put_gpu (const char *pci);
 
 /* Remember the process that started this server, for handover_outlive_parent.
- * Call it when the plugin is loaded.  'vram-swap serve' gives its process ID in
- * VRAM_SWAP_KEEPER, because it may end before the plugin is loaded.
+ * Call it when the plugin is loaded.
  */
 extern void handover_load (void);
 

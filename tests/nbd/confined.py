@@ -3,6 +3,7 @@
 #
 #   confined.py UNIT WRITABLE COMMAND...
 #
+# The unit's sandbox, and then the user and the two capabilities that the daemon leaves its server.
 # WRITABLE is the one folder that the command may write to, as RuntimeDirectory= is for the service. What could not be
 # done on this machine is said on standard error, a line each. A directive that this file does not know is an error, so
 # that none is added to the unit without being tried here.
@@ -25,10 +26,10 @@ MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 KEPT = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21}
 
 # What says nothing of confinement, or nothing that a driver could be kept from something by.
-OTHER = """Type ExecStartPre ExecStart ExecStartPost ExecStop TimeoutStartSec TimeoutStopSec FileDescriptorStoreMax
-FileDescriptorStorePreserve Restart RestartPreventExitStatus RestartSec KillSignal SendSIGKILL SurviveFinalKillSignal
+OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec TimeoutStopSec FileDescriptorStoreMax
+FileDescriptorStorePreserve Restart RestartPreventExitStatus RestartSec KillMode SendSIGKILL SurviveFinalKillSignal
 OOMScoreAdjust OOMPolicy ManagedOOMPreference MemorySwapMax RuntimeDirectory RuntimeDirectoryMode
-RemoveIPC IPAddressDeny""".split ()
+RuntimeDirectoryPreserve CapabilityBoundingSet IPAddressDeny""".split ()
 
 
 def not_done (what, why):
@@ -117,33 +118,12 @@ def protect_system (writable):
     read_only ("/", ("/dev", "/proc", "/sys", "/tmp", "/var/tmp", writable))
 
 
-def protect_tunables (writable):
-    for path in "/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/sysrq-trigger", "/proc/mtrr":
-        read_only (path)
-    read_only ("/sys", ("/sys/fs/cgroup",))
-    for path in "/proc/kallsyms", "/proc/kcore":
-        hide (path)
-
-
-def protect_modules (writable):
-    for path in "/lib/modules", "/usr/lib/modules":
-        hide (os.path.realpath (path))
-
-
-def protect_proc (writable):
-    mount ("proc", "/proc", "proc", 2 | 4 | 8, "hidepid=invisible")
-
-
 # In systemd's order, from what stands above the others down: (directive, its value, what it does).
 FILES = [
-    ("ProtectProc", "invisible", protect_proc),
     ("PrivateTmp", "yes", private_tmp),
     ("ProtectSystem", "strict", protect_system),
     ("ProtectHome", "yes", protect_home),
-    ("ProtectControlGroups", "yes", lambda w: read_only ("/sys/fs/cgroup")),
     ("ProtectKernelLogs", "yes", lambda w: [hide (p) for p in ("/proc/kmsg", "/dev/kmsg")]),
-    ("ProtectKernelModules", "yes", protect_modules),
-    ("ProtectKernelTunables", "yes", protect_tunables),
 ]
 
 
@@ -288,7 +268,7 @@ def capabilities (names):
         if mine >> CAPABILITIES[name] & 1:
             mask |= 1 << CAPABILITIES[name]
         else:
-            not_done ("AmbientCapabilities=" + name, "this process does not have it")
+            not_done (name, "this process does not have it")
     return mask
 
 
@@ -329,14 +309,10 @@ def main ():
     def take (key, default = None):
         return (service.pop (key, None) or [default])[-1]
 
-    if take ("DynamicUser") != "yes":
-        raise SystemExit ("confined: the unit does not say DynamicUser=yes")
-    uid = 61184 + sum (take ("User", "").encode ()) # the same each time, as systemd makes one out of the name
+    uid = 61184 # the server's user, which need not be there
     os.chown (writable, uid, uid)
     umask = int (take ("UMask", "0022"), 8)
-    mask = capabilities (take ("AmbientCapabilities", "").split ())
-    if take ("CapabilityBoundingSet", "").split () != [n for n in CAPABILITIES]:
-        raise SystemExit ("confined: the unit's bounding set is another one than this file's")
+    mask = capabilities (CAPABILITIES)
     for limit in "MEMLOCK", "CORE":
         value = take ("Limit" + limit)
         which = getattr (resource, "RLIMIT_" + limit)

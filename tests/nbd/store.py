@@ -104,11 +104,13 @@ class Store:
         out.close ()
 
     def start_as_systemd (self, log, twice = None):
-        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the name twice is there twice."""
+        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the name twice is another file's, too."""
         with self.lock:
             names = list (self.fds) + ([twice] if twice else [])
             # Out of the way of where they are to be.
-            fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500) for name in names]
+            fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500) for name in self.fds]
+            if twice:
+                fds.append (fcntl.fcntl (os.memfd_create ("another"), fcntl.F_DUPFD_CLOEXEC, 500))
         environment = dict (os.environ, NOTIFY_SOCKET = self.address)
         if names:
             environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))

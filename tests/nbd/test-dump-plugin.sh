@@ -17,7 +17,8 @@ fi
 export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
-echo "vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)" >"$tmp/want"
+echo "vram_superblock_version=1" >"$tmp/want"
+echo "vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)" >>"$tmp/want"
 cat >>"$tmp/want" <<EOF
 vram_boost=no
 vram_quiet=$quiet

@@ -68,17 +68,21 @@ if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
   {
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make -s -C "$VRAM_BUILD/swap" "$@" \
       "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" "systemdsystemunitdir=$tmp/units" \
-      "udevrulesdir=$tmp/rules" "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
+      "sysusersdir=$tmp/sysusers" "modulesloaddir=$tmp/modules" "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
   }
   make_swap install
-  mkdir -p "$tmp/enabled/multi-user.target.wants" "$tmp/enabled/sleep.target.requires"
+  mkdir -p "$tmp/enabled/multi-user.target.wants" "$tmp/enabled/systemd-suspend.service.requires" \
+    "$tmp/enabled/systemd-hibernate.service.requires"
   swap_link=$tmp/enabled/multi-user.target.wants/vram-swap.service
-  sleep_link=$tmp/enabled/sleep.target.requires/vram-swap-sleep.service
+  sleep_link=$tmp/enabled/systemd-suspend.service.requires/vram-swap-sleep@suspend.service
+  other_link=$tmp/enabled/systemd-hibernate.service.requires/vram-swap-sleep@hibernate.service
   : >"$tmp/other"
   ln -s "$tmp/units/vram-swap.service" "$swap_link"
-  ln -s "$tmp/other" "$sleep_link"
+  ln -s "$tmp/units/vram-swap-sleep@.service" "$sleep_link"
+  ln -s "$tmp/other" "$other_link"
   make_swap uninstall
   [ ! -L "$swap_link" ] || fail "it is still enabled"
-  [ -L "$sleep_link" ] || fail "somebody else's link has gone"
-  [ "$(find "$tmp/units" -type f)" = "" ]
+  [ ! -L "$sleep_link" ] || fail "it is still enabled for suspend"
+  [ -L "$other_link" ] || fail "somebody else's link has gone"
+  [ "$(find "$tmp/units" "$tmp/sysusers" "$tmp/modules" -type f)" = "" ]
 fi

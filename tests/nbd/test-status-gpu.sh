@@ -12,17 +12,20 @@ vram_swap=$VRAM_BUILD/swap/vram-swap
 [ -x "$vram_swap" ] || skip "vram-swap is not built"
 [ -e "$standin/.libs/libnvidia-ml.so.1" ] || skip "the stand-in for NVML is not built"
 
-# A machine of its own, without swap, whose server is the one on $sock.
+# A machine of its own, without swap, whose daemon runs a server only.
 device=$tmp/sys/bus/pci/devices/0000:01:00.0
 mkdir -p "$tmp/proc" "$tmp/run" "$device/power"
 grep -E '^Mem|^Swap' /proc/meminfo >"$tmp/proc/meminfo"
 printf 'Filename\tType\tSize\tUsed\tPriority\n' >"$tmp/proc/swaps"
-printf '%s\n' "socket = /sock" "plugin = $VRAM_PLUGIN" >"$tmp/conf"
+printf '%s\n' "size = 16M" "min-size = 16M" "headroom = 0" "resident = auto" "window = no" "socket = $sock" \
+  "plugin = $VRAM_PLUGIN" >"$tmp/conf"
 echo 0x10de >"$device/vendor"
 echo 0x030000 >"$device/class"
 echo active >"$device/power/runtime_status"
 
 export STANDIN_NVML_LOG=$tmp/nvml
+# The plugin that check asks does not run as root, and cannot write there.
+unset STANDIN_CUDA_TRACE STANDIN_CUDA_REPORT STANDIN_VULKAN_REPORT
 nvml=$standin/.libs
 
 # says STATUS COMMAND...: with the stand-in for NVML, unless $nvml is empty.
@@ -43,7 +46,13 @@ gpu ()
   python3 -c 'import json, sys; gpu = json.load (open (sys.argv[1]))["gpu"]; assert eval (sys.argv[2]), gpu' "$tmp/said" "$1"
 }
 
-start_vram size=16M window=no
+launcher
+unset 'launch[-1]'
+env "PATH=$(dirname "$(command -v "$NBDKIT")"):$PATH" "${launch[@]}" "$vram_swap" --root "$tmp" --config "$tmp/conf" \
+  daemon --server-only --user root >"$log" 2>&1 &
+server=$!
+cleanup_fn kill_server "$server"
+wait_until_served
 export STANDIN_NVML_POWER=70500 STANDIN_NVML_SM=345 STANDIN_NVML_SM_MAX=1980 STANDIN_NVML_MEMORY=2619 \
   STANDIN_NVML_STATE=0 STANDIN_NVML_BUSY=0
 says 4 status
@@ -59,9 +68,9 @@ gpu 'gpu["power_mw"] is None and gpu["performance_state"] is None'
 
 # Neither a driver that hangs nor a machine without the library keeps status from the rest.
 STANDIN_NVML_HANGS=1 says 4 status
-grep -E '^server:    16\.0 MiB' "$tmp/said"
+grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' "$tmp/said"
 nvml='' says 4 status
-grep -E '^server:    16\.0 MiB' "$tmp/said"
+grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' "$tmp/said"
 if grep MHz "$tmp/said"; then fail "there is a library although there is none"; fi
 
 # The other programs of check are not the matter here.
@@ -81,7 +90,7 @@ STANDIN_NVML_SM=1980 STANDIN_NVML_BUSY=80 check
 grep -F "ok       clocks: SM 1980 MHz" "$tmp/said"
 STANDIN_NVML_SM=1980 STANDIN_NVML_DRIVER=570.1 check
 grep -F "ok       clocks: SM 1980 MHz" "$tmp/said"
-stop_vram
+end_server TERM
 
 # Without a server, nothing keeps the GPU awake and nothing asks it.
 rm -f "$tmp/nvml"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status shows which way the running server copies, or why that is not known
+# nbdkit-vram: vram-swap status shows what the daemon and the disk's superblock say, and what it says without a daemon
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,108 +8,64 @@ set -e -x -u
 requires_standin
 requires_nbdsh
 requires_program python3
-
-vram_swap=$VRAM_BUILD/swap/vram-swap
-[ -x "$vram_swap" ] || skip "vram-swap is not built"
-
-# A machine of its own, without swap, whose server is the one on $sock.
-mkdir "$tmp/proc" "$tmp/run"
-grep -E '^Mem|^Swap' /proc/meminfo >"$tmp/proc/meminfo"
-printf 'Filename\tType\tSize\tUsed\tPriority\n' >"$tmp/proc/swaps"
-echo "socket = /sock" >"$tmp/conf"
+swap_launcher "$tmp/conf" "size = 16M" "min-size = 16M"
 
 # swap_status OPTION...: swap is off, which is exit status 4.
 swap_status ()
 {
   local status=0
-  timeout "$patience" "$vram_swap" --root "$tmp" --config "$tmp/conf" status "$@" >"$tmp/status" || status=$?
+  timeout "$patience" "${launch[@]}" status "$@" >"$tmp/status" || status=$?
   cat "$tmp/status"
   [ "$status" -eq 4 ] || fail "the exit status is $status"
 }
 
-# shows WINDOW REASON [LINE]: in JSON, an empty reason for none, and to people.
+# shows EXPRESSION...: each is true of S, which is what status --json says.
 shows ()
 {
   swap_status --json
-  WINDOW=$1 REASON=$2 python3 -c '
-import json, os, sys
-window = { "yes": True, "no": False, "unknown": None }[os.environ["WINDOW"]]
-server = json.load (open (sys.argv[1]))["server"]
-assert server["window"] is window, server
-assert server.get ("generation") is None, server
-assert server["window_reason"] == (os.environ["REASON"] or None), server
-' "$tmp/status"
-  [ $# -lt 3 ] || { swap_status && grep -Fx "copies:    $3" "$tmp/status"; }
+  python3 -c '
+import json, sys
+S = json.load (open (sys.argv[1]))
+for expression in sys.argv[2:]:
+    assert eval (expression), (expression, S)
+' "$tmp/status" "$@"
 }
 
-shows unknown "there is no server"
+# begin SETTING...: a daemon with these and the usual settings.
+begin ()
+{
+  swap_launcher "$tmp/conf" "size = 16M" "min-size = 16M" "$@"
+  "${launch[@]}" daemon --server-only --user root >"$log" 2>&1 &
+  server=$!
+  cleanup_fn kill_server "$server"
+  wait_until_served
+}
 
-start_vram size=16M window=yes
-shows yes "" "by the window, and by DMA where that is faster"
-grep -Ex 'server:    16\.0 MiB, VRAM of Stand-in GPU 0, 0000:01:00\.0, process [0-9]+' "$tmp/status"
-stop_vram
+shows 'S["schema"] == 2' 'S["state"] == "off" and S["daemon"] is False' 'S["reason"] == "the daemon does not run"' \
+  'S["server"]["ready"] is False and S["server"]["pid"] is None' 'S["server"]["generation"] is None' \
+  'S["device"] is None and S["swap"] is None'
+swap_status
+grep -Fx "VRAM swap: off: the daemon does not run" "$tmp/status"
+grep -Fx "server:    none" "$tmp/status"
 
-# What it does, not what it was told: the mapping fails.
-export STANDIN_VULKAN_FAULT_FILE=$tmp/fault VRAM_TEST_TMP=$tmp
-start_vram size=16M window=yes window-read-max=1M
-shows yes ""
-touch "$tmp/fault"
-wait_for "$patience" test -e "$tmp/fault.active"
-nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0)'
-shows no "the mapping of VRAM has failed (SIGBUS)" "by DMA alone: the mapping of VRAM has failed (SIGBUS)"
-rm "$tmp/fault"
-stop_vram
-unset STANDIN_VULKAN_FAULT_FILE
-
-start_vram size=16M window=no
-shows no "window=no" "by DMA alone: window=no"
-stop_vram
-
-# What to do about it is left to the man page.
-export STANDIN_VULKAN_NO_TYPE=1
-start_vram size=16M
-shows no "the CPU cannot see the VRAM of this GPU"
-stop_vram
-unset STANDIN_VULKAN_NO_TYPE
-
-start_vram -D"$PLUGIN_NAME.window_write_max"=-1 size=16M window=yes window-read-max=0
-shows no "the window is faster or allowed for no size"
-stop_vram
-
-# The GPU goes.
-export STANDIN_CUDA_LOSE_FILE=$tmp/lose
-start_vram size=16M window=no
-touch "$tmp/lose"
-nbdsh -u "$uri" -c '
-try:
-    h.pwrite (b"x" * 4096, 0)
-    assert False
-except nbd.Error as e:
-    assert e.errno == "EIO", e.errno
-'
-shows no "the GPU is lost" "FAIL: the GPU is lost"
+begin "window = yes"
+shows 'S["state"] == "on" and S["daemon"] is True' 'S["server"]["ready"] is True and S["server"]["pid"] > 0' \
+  'S["server"]["generation"] == 1 and S["server"]["size"] == 16 << 20 and S["server"]["used"] == 0' \
+  'S["server"]["lost"] is False' 'S["server"]["threads"] > 0'
+nbdsh -u "$uri" -c 'h.pwrite (b"x" * 8192, 0)'
+shows 'S["server"]["used"] == 8192'
+swap_status
+grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB, 8 KiB of it in use' "$tmp/status"
+pid=$(sed -n 's/^server: *process \([0-9]*\).*/\1/p' "$tmp/status")
+kill -KILL "$pid"
+wait_for "$patience" grep -q "took over a disk" "$log"
+wait_until_served
+shows 'S["server"]["generation"] == 2 and S["server"]["used"] == 8192' "S[\"server\"][\"pid\"] != $pid"
+# How it copies is the plugin's to write down.
+if shows 'S["server"]["copy_path"] == "mapping"' 2>/dev/null; then
+  swap_status
+  grep -Fx "copies:    by the window, and by DMA where that is faster" "$tmp/status"
+fi
 end_server TERM
-unset STANDIN_CUDA_LOSE_FILE
-
-# One that listens, and says nothing for ever; and one that hangs up.
-for say in "time.sleep (1000)" "c.close ()"; do
-  rm -f "$sock" "$tmp/ready"
-  python3 -c '
-import socket, sys, time
-s = socket.socket (socket.AF_UNIX)
-s.bind (sys.argv[1])
-s.listen ()
-open (sys.argv[2], "w").close ()
-while True:
-    c, _ = s.accept ()
-    '"$say"'
-' "$sock" "$tmp/ready" &
-  listener=$!
-  cleanup_fn kill_server "$listener"
-  wait_for "$patience" test -e "$tmp/ready"
-  case $say in
-    time*) shows unknown "the server does not answer" ;;
-    *) shows unknown "the server hung up" ;;
-  esac
-  kill "$listener"
-done
+[ "$status" -eq 0 ] || fail "the daemon's exit status is $status"
+shows 'S["state"] == "off" and S["daemon"] is False' 'S["reason"] == "the service was stopped"'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server serves, by window and DMA, and takes over, with no more rights than its systemd unit leaves it
+# nbdkit-vram: the server serves, by window and DMA, and takes over, with no more rights than unit and daemon leave it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -18,7 +18,7 @@ chmod 755 "$tmp"
 sock=$tmp/run/sock
 uri="nbd+unix:///?socket=$sock"
 # The unit that a build or an installation has differs in paths only.
-confined=(python3 "$tests/nbd/confined.py" "$top_srcdir/swap/units/vram-swap-server.service.in" "$tmp/run")
+confined=(python3 "$tests/nbd/confined.py" "$top_srcdir/swap/units/vram-swap.service.in" "$tmp/run")
 requires "${confined[@]}" test -r "$VRAM_PLUGIN"
 
 # What it says of the window without being confined.
@@ -76,8 +76,11 @@ driver_is_content
 
 # What the unit runs, killed under load: its VRAM is handed on and imported by a process that is confined, too.
 # Where it can be read by a user who is nobody's.
+swap_root=$tmp/run/root
+mkdir -p "$swap_root/run"
+chmod 777 "$swap_root/run"
 swap_launcher "$tmp/run/conf" "size = 72M" "min-size = 64M" "threads = 16"
-python3 "$tests/nbd/adopt-serve.py" 6 72 "$tmp/run" "$log" "${launch[@]}" serve
+python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" daemon --server-only
 expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: 3 descriptors"
 driver_is_content

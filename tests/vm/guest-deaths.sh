@@ -1,23 +1,15 @@
-# nbdkit-vram: the server is killed again and again while programs are swapped out to it, and nobody notices
+# nbdkit-vram: server and daemon are killed again and again while programs are swapped out, and no program notices
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh
+# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within
+#
+# DEATHS of the server, DAEMON_DEATHS of the daemon alone, BOTH_DEATHS of both at once, under systemd, some of which is
+# swapped out as far as the kernel lets that happen.
 . ./guest.sh
 install_project
 settings 'size = 256M' 'min-size = 256M' "connections = ${CONNECTIONS:-1}" 'threads = 4'
-deaths=${DEATHS:-50}
-
-# The server's process, a child of the one that was started.
-server_now ()
-{
-  pgrep -P "$keeper" -x nbdkit
-}
-
-# How often the kernel was given new connections.
-outages ()
-{
-  sed -n 's/^count=//p' /run/vram-swap.outages
-}
+use_stand_in STANDIN_CUDA_MEMORY=300M
+deaths=${DEATHS:-50} daemon_deaths=${DAEMON_DEATHS:-20} both_deaths=${BOTH_DEATHS:-10}
 
 # How many requests the block layer has given the device: pages go both ways.
 requests ()
@@ -25,13 +17,15 @@ requests ()
   awk '{ print $1 + $5 }' /sys/block/nbd0/stat
 }
 
-export STANDIN_CUDA_MEMORY=300M
-vram-swap serve >/run/serve.log 2>&1 &
-keeper=$!
-expect 0 vram-swap wait-server $keeper
-lock_vram $keeper
-echo "the stand-in's VRAM: $(cat /run/lockvram.out)"
-expect 0 vram-swap up
+swapping_goes_on ()
+{
+  [ "$(requests)" -gt $((before + 20)) ]
+}
+
+expect 0 systemctl start vram-swap.service
+swap_is_on
+lock_vram_to_the_end
+echo "the stand-in's VRAM: $(cat /run/lockvram.out); PID 1: $(cat /sys/fs/cgroup/init.scope/memory.swap.max) B of swap"
 cat /sys/block/nbd0/queue/io_timeout
 
 fillers=()
@@ -42,18 +36,24 @@ for _ in 1 2; do
 done
 echo "2 x $part MiB filled, $(swapped) MiB of them swapped, $(awk '$1 == "MemFree:" { print int ($2 / 1024) }' /proc/meminfo) MiB free"
 [ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
+# What the kernel would take of PID 1 under pressure.
+echo 50M >/sys/fs/cgroup/init.scope/memory.reclaim 2>/dev/null
+echo "PID 1 has $(awk '$1 == "VmSwap:" { print $2 }' /proc/1/status) kB swapped out"
 
-step "$deaths deaths"
 waited=()
-for ((n = 1; n <= deaths; n++)); do
-  before=$(requests)
-  sleep "0.$((RANDOM % 10))"
-  pid=
-  until [ -n "$pid" ]; do
-    pid=$(server_now)
-  done
-  began=$(date +%s%N)
-  case $((n % 10)) in
+# wait_for_swap N: until the kernel has had new connections N times and goes on with swapping.
+wait_for_swap ()
+{
+  within 60 outages_are "$1" || { fail "no new connections within 60 s after death $n: $(remembered outages)"; return 1; }
+  within 60 swapping_goes_on || { fail "no swapping within 60 s after death $n"; return 1; }
+}
+
+# kill_server N: in the way that is the Nth one's turn.
+kill_server ()
+{
+  local pid
+  pid=$(pgrep -x nbdkit) || return
+  case $(($1 % 10)) in
     3) kill -SEGV "$pid" ;;
     5)
       # What the kernel does when memory is short, to whom it likes least.
@@ -61,42 +61,74 @@ for ((n = 1; n <= deaths; n++)); do
       echo f >/proc/sysrq-trigger ;;
     *) kill -KILL "$pid" ;;
   esac
-  for ((i = 0; i < 600; i++)); do
-    [ "$(outages)" -lt "$n" ] || break
-    sleep 0.05
-  done
-  [ "$(outages)" -ge "$n" ] || { fail "no new connections within 30 s after death $n"; break; }
-  # Swapping goes on: what had been under way when the server died comes in the end as well.
-  for ((i = 0; i < 600; i++)); do
-    [ "$(requests)" -le $((before + 20)) ] || break
-    sleep 0.05
-  done
-  [ $((n % 10)) != 0 ] || echo "$n deaths, $(swapped) MiB swapped"
+}
+
+step "$deaths deaths of the server"
+for ((n = 1; n <= deaths; n++)); do
+  before=$(requests)
+  sleep "0.$((RANDOM % 10))"
+  began=$(date +%s%N)
+  until kill_server "$n"; do sleep 0.1; done
+  wait_for_swap "$n" || break
   waited+=($((($(date +%s%N) - began) / 1000000)))
+  [ $((n % 10)) != 0 ] || echo "$n deaths, $(swapped) MiB swapped"
 done
 printf '%s\n' "${waited[@]}" | sort -n >/run/waited
 echo "new connections and swapping again after, ms: p50 $(sed -n "$((${#waited[@]} / 2 + 1))p" /run/waited), max $(tail -n 1 /run/waited)"
-sed -n 's/.*new connections after \([0-9]*\) ms/\1/p' /run/vram-swap-reconnect.log | sort -n >/run/outages
+journalctl -q --no-pager -o cat -u vram-swap.service | sed -n 's/.*new connections after \([0-9]*\) ms/\1/p' | sort -n >/run/outages
 echo "new connections after, ms: p50 $(sed -n "$(($(wc -l </run/outages) / 2 + 1))p" /run/outages), max $(tail -n 1 /run/outages), $(wc -l </run/outages) times"
+
+daemon_now ()
+{
+  systemctl show -P MainPID vram-swap.service
+}
+
+# It is there, and has taken over.
+another_daemon ()
+{
+  local state
+  state=$(systemctl show -P MainPID -P ActiveState vram-swap.service | paste -sd ' ')
+  [ "$state" != "$daemon active" ] && [ "${state#* }" = active ] && [ "${state%% *}" != 0 ]
+}
+
+step "$daemon_deaths deaths of the daemon"
+for ((n = 1; n <= daemon_deaths; n++)); do
+  before=$(requests) daemon=$(daemon_now) server=$(pgrep -x nbdkit)
+  kill -KILL "$daemon"
+  within 60 another_daemon || { fail "no other daemon within 60 s"; break; }
+  within 60 swapping_goes_on || { fail "no swapping within 60 s after the daemon's death $n"; break; }
+  [ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server has not outlived the daemon"
+  [ $((n % 5)) != 0 ] || echo "$n deaths, $(swapped) MiB swapped"
+done
+
+step "$both_deaths deaths of both at once"
+for ((n = 1; n <= both_deaths; n++)); do
+  before=$(requests) daemon=$(daemon_now) had=$(remembered outages)
+  # In either order.
+  if ((n % 2)); then
+    kill -KILL "$daemon" "$(pgrep -x nbdkit)"
+  else
+    kill -KILL "$(pgrep -x nbdkit)" "$daemon"
+  fi
+  within 60 another_daemon || { fail "no other daemon within 60 s"; break; }
+  wait_for_swap $((had + 1)) || break
+done
 expect 0 vram-swap status
 echo "$out"
 
-step "nobody noticed"
+step "no program noticed"
 kill "${fillers[@]}"
 for pid in "${fillers[@]}"; do
   wait "$pid" || fail "memfill: $?"
 done
-cat /run/memfill.*
+cat /run/memfill.[0-9]*
 dmesg | grep -E "I/O error|Read-error|Write-error|Buffer I/O" && fail "the kernel met errors"
-grep -c "took over a disk" /run/serve.log
+journalctl -q --no-pager -o cat -u vram-swap.service | grep -c "took over a disk"
 
-step "down"
-expect 0 vram-swap down
-kill $keeper
-wait $keeper || fail "serve: $?"
+step "stop"
+expect 0 systemctl stop vram-swap.service
 all_is_off
-if [ "$failures" != 0 ]; then
-  tail -n 20 /run/serve.log /run/vram-swap-reconnect.log
-  dmesg | tail -n 40
-fi
+[ "$(systemctl show -P NFileDescriptorStore vram-swap.service)" = 0 ] || fail "systemd still keeps descriptors"
+[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] || fail "PID 1 is still kept out of swap"
+[ "$failures" = 0 ] || journal
 finish

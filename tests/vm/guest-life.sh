@@ -1,9 +1,15 @@
-# nbdkit-vram: vram-swap's life without systemd: up, down, and all that can be missing
+# nbdkit-vram: the daemon without systemd: up, down, and all that can be missing or go wrong
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh
+# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and expect
 . ./guest.sh
 install_project
+
+# swap_or_end: it is on, or the daemon has ended.
+swap_or_end ()
+{
+  grep -q nbd /proc/swaps || ! kill -0 "$daemon" 2>/dev/null
+}
 
 attach_when_busy ()
 {
@@ -13,15 +19,16 @@ attach_when_busy ()
   nice -n -20 stress-ng --cpu 4 --timeout 100 >/dev/null 2>&1 &
   stress=$!
   sleep 1
-  expect 0 nice -n -20 vram-swap up
-  echo "$out"
+  vram-swap daemon >>/run/daemon.log 2>&1 &
+  daemon=$!
+  renice -n -20 $daemon >/dev/null
+  state_becomes on 100
   kill $stress
   wait $stress
   for cpu in 0 1; do
     expect 0 timeout 20 taskset -c $cpu dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct
   done
-  expect 0 vram-swap down
-  all_is_off
+  stop_daemon
   settings
 }
 
@@ -33,32 +40,59 @@ else
 fi
 
 step "a working life, each command twice"
-expect 0 vram-swap up
-said "swap is on: /dev/nbd0"
+expect 1 vram-swap up
+said "the daemon does not run"
+expect 0 vram-swap down
+said "not on"
+daemon
 swap_is_on
 [ "$(awk '$1 == "/dev/nbd0" { print $5 }' /proc/swaps)" = 1500 ] || fail "priority"
 [ "$(cat /sys/block/nbd0/queue/logical_block_size)" = 4096 ] || fail "block size"
+expect 1 vram-swap daemon
+said "runs already"
 expect 0 vram-swap up
-said "already"
+swap_is_on
 expect 0 vram-swap down
+said "swap is off: /dev/nbd0"
 all_is_off
 expect 0 vram-swap down
-said "not on"
+expect 4 vram-swap status
+said "VRAM swap: off"
+expect 0 vram-swap up
+said "swap is on: /dev/nbd0"
+swap_is_on
+stop_daemon
+
+step "no process but the server is left, and nothing wakes the daemon up at rest"
+daemon
+# switches: how often it has waited for something.
+switches ()
+{
+  awk '/^voluntary_ctxt/ { print $2 }' "/proc/$daemon/status"
+}
+sleep 5
+before=$(switches)
+sleep 20
+echo "the daemon was woken up $(($(switches) - before)) times in 20 s; its children: $(pgrep -P $daemon -l | paste -sd ,)"
+[ "$(($(switches) - before))" = 0 ] || fail "the daemon does not rest"
+[ "$(pgrep -P $daemon | wc -l)" = 1 ] || fail "its children: $(pgrep -P $daemon -l)"
+server=$(pgrep -x nbdkit)
+grep -E '^(Uid|NoNewPrivs|CapEff|CapBnd):' "/proc/$server/status" | paste -sd ' '
+[ "$(stat -c %U "/proc/$server")" = vram-swap ] || fail "the server runs as $(stat -c %U "/proc/$server")"
+grep -q '^NoNewPrivs:.1$' "/proc/$server/status" || fail "new privileges"
+grep -q '^CapBnd:.0000000001004000$' "/proc/$server/status" || fail "the bounding set"
+for fd in "/proc/$server/fd"/*; do
+  case $(readlink "$fd") in
+    */server.lock) ;; # by which the next daemon finds it
+    *vram-swap/*) fail "the server has $fd: $(readlink "$fd")" ;;
+  esac
+done
 
 step "status and test"
-expect 4 vram-swap status
-said "VRAM swap: down"
-expect 0 vram-swap test
-said "verified: 1.0 MiB"
-all_is_off
-expect 0 vram-swap test --fill
-said "verified: 64.0 MiB"
-all_is_off
-expect 0 vram-swap up
 expect 1 vram-swap test
-said "swap is on"
+said "not now: swap is on"
 expect 0 vram-swap status
-said "VRAM swap: up"
+said "VRAM swap: on"
 said "<- this"
 said "all of it locked, 0 B swapped out, IO_FLUSHER"
 said "OOM score -1000"
@@ -67,65 +101,173 @@ expect 0 vram-swap status --json
 printf '%s\n' "$out" | python3 -c '
 import json, sys
 s = json.load (sys.stdin)
-assert s["state"] == "up" and s["device"]["path"] == "/dev/nbd0", s
+assert s["state"] == "on" and s["device"]["path"] == "/dev/nbd0", s
 r = s["server"]
 assert r["io_flushers"] == r["threads"] > 0 and r["locked"] > 0, r
-assert s["device"]["errors"] == 0, s
+assert r["generation"] == 1 and r["size"] == 64 << 20 and r["lost"] is False, r
 ' || fail "status --json: $out"
 expect 0 vram-swap down
-
-step "bench, beside another swap, which is only read"
-dd if=/dev/zero of=/swapfile bs=1M count=64 status=none
-chmod 600 /swapfile
-mkswap /swapfile >/dev/null
-swapon -p 1 /swapfile
-sum=$(sha256sum </swapfile)
-expect 0 vram-swap bench
-echo "$out"
-said "VRAM /dev/nbd0"
-said "one 4K read a second"
-[ "$(printf '%s\n' "$out" | grep -c '^/swapfile ')" = 3 ] || fail "/swapfile is not in each table"
-[ "$(sha256sum </swapfile)" = "$sum" ] || fail "bench wrote to another swap"
+expect 0 vram-swap test
+said "verified: 1.0 MiB"
 all_is_off
-swapoff /swapfile
-rm /swapfile
-expect 0 vram-swap up
-expect 1 vram-swap bench
-said "swap is on"
+expect 0 vram-swap test --fill
+said "verified: 64.0 MiB"
+all_is_off
+stop_daemon
+# And without a daemon.
+expect 0 vram-swap test
+said "verified: 1.0 MiB"
+all_is_off
+
+step "who may ask: root and its group"
+daemon
+useradd -M member
+useradd -M stranger
+usermod -a -G vram-swap member
+# ask USER REQUEST
+ask ()
+{
+  setpriv --reuid "$1" --regid "$1" --init-groups python3 -c '
+import socket, sys
+s = socket.socket (socket.AF_UNIX)
+s.connect ("/run/vram-swap/control")
+s.sendall (sys.argv[1].encode () + b"\n")
+print (s.makefile ().readline ())' "$2"
+}
+expect 0 ask member '{"request":"status"}'
+said '"state":"on"'
+expect 0 ask member '{"request":"stop"}'
+said 'only root may ask'
+expect 1 ask stranger '{"request":"status"}'
+said 'PermissionError'
+for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' '{"request":"status","request":"stop"}'; do
+  expect 0 ask root "$bad"
+  said 'not a request'
+done
+expect 0 ask root '{"request":"limit","size":1}'
+said 'not supported yet'
 swap_is_on
+
+step "another program switches it off: the daemon says why, and nothing is left"
+for how in "swapoff /dev/nbd0" "swapoff -a"; do
+  $how
+  status=0
+  wait $daemon || status=$?
+  [ "$status" = 0 ] || fail "the daemon's status is $status"
+  all_is_off
+  expect 4 vram-swap status
+  said "off: switched off by another program (swapoff)"
+  daemon
+done
+
+step "another program detaches the device under swap"
+nbd-client -d /dev/nbd0 >/dev/null
+# The kernel tells nobody; the next look finds out.
+vram-swap status >/dev/null
+status=0
+wait $daemon || status=$?
+[ "$status" = 0 ] || fail "the daemon's status is $status"
+all_is_off
+expect 4 vram-swap status
+said "was detached by another program"
+
+step "the node is removed, and renamed"
+daemon
+rm /dev/nbd0
+expect 0 vram-swap status
+said "VRAM swap: on"
 expect 0 vram-swap down
+all_is_off
+mknod /dev/nbd0 b 43 0
+expect 0 vram-swap up
+mv /dev/nbd0 /dev/nbd0-renamed
+expect 0 vram-swap status
+said "VRAM swap: on"
+stop_daemon
+mv /dev/nbd0-renamed /dev/nbd0
+
+step "a device in use stays attached, and the daemon says so"
+daemon
+expect 0 vram-swap down
+expect 0 vram-swap up
+swapoff /dev/nbd0 && swap_was_off=yes
+wait $daemon
+[ "${swap_was_off-}" = yes ] || fail "swapoff"
+all_is_off
+
+step "/run is full: swap stays off, and what was on is switched off all the same"
+# In a file system of its own, so that the test's files have room.
+mkdir -p /run/vram-swap
+mount -t tmpfs -o size=64k,mode=755 none /run/vram-swap
+dd if=/dev/zero of=/run/vram-swap/fill bs=4k 2>/dev/null
+vram-swap daemon >>/run/daemon.log 2>&1 &
+daemon=$!
+status=0
+wait $daemon || status=$?
+[ "$status" = 1 ] || fail "the daemon's status is $status"
+all_is_off
+for left in 4 12 24; do
+  rm -f /run/vram-swap/*
+  dd if=/dev/zero of=/run/vram-swap/fill bs=1k count=$((64 - left)) 2>/dev/null
+  vram-swap daemon >/run/out 2>&1 &
+  daemon=$!
+  within 10 swap_or_end || fail "neither on nor ended: $(cat /run/out)"
+  if kill -0 $daemon 2>/dev/null; then
+    stop_daemon
+  else
+    echo "$left KiB: $(grep error /run/out | head -n 1)"
+    all_is_off
+  fi
+done
+rm -f /run/vram-swap/*
+daemon
+dd if=/dev/zero of=/run/vram-swap/fill bs=4k 2>/dev/null
+mv /usr/sbin/nbd-client /root
+stop_daemon
+mv /root/nbd-client /usr/sbin
+umount /run/vram-swap
+
+# fails WORDS: the daemon does not start, and says so.
+fails ()
+{
+  expect 1 timeout "${2-60}" vram-swap daemon
+  said "$1"
+  all_is_off
+}
 
 step "nbd-client is missing"
 mv /usr/sbin/nbd-client /root
-expect 1 vram-swap up
-said "nbd-client is not installed"
+fails "nbd-client is not installed"
 mv /root/nbd-client /usr/sbin
-all_is_off
 
 step "nbdkit is missing"
-mv /usr/sbin/nbdkit /root 2>/dev/null || mv /usr/bin/nbdkit /root
-expect 1 vram-swap up
-said "nbdkit is not installed"
-mv /root/nbdkit /usr/sbin
-all_is_off
+mv /usr/bin/nbdkit /root
+fails "nbdkit is not installed"
+mv /root/nbdkit /usr/bin
+
+step "the server's user is missing"
+userdel vram-swap
+fails "there is no user 'vram-swap'"
+getent group vram-swap >/dev/null || groupadd --system vram-swap
+useradd --system -g vram-swap vram-swap
 
 step "the kernel's driver is missing"
 modprobe -r nbd
 mv /lib/modules /lib/modules.away
-expect 1 vram-swap up
-said "nbd driver is not there"
+fails "nbd driver is not there"
 mv /lib/modules.away /lib/modules
-all_is_off
+
+step "the driver has no devices"
+modprobe nbd nbds_max=0
+fails "nbds_max=0"
+modprobe -r nbd
 
 step "the server cannot allocate"
 settings 'size = 16G' 'min-size = 8G'
-expect 1 vram-swap up
-said "the server's last words"
-said "size"
-all_is_off
+fails "size"
+settings
 
 step "mkswap fails, swapon fails"
-settings
 fake ()
 {
   mkdir -p /root/fake
@@ -134,148 +276,146 @@ fake ()
 }
 real_path=$PATH
 
-# begin_up: 'up' goes on in the background, $pid, with what has been faked, when a fake has said that it was reached.
-begin_up ()
-{
-  rm -f /run/reached
-  PATH=/root/fake:$real_path vram-swap up >/run/out 2>&1 &
-  pid=$!
-  until [ -e /run/reached ] || ! kill -0 $pid; do
-    sleep 0.05
-  done
-}
-
 fake mkswap 'echo "mkswap: no" >&2; exit 1'
-PATH=/root/fake:$real_path expect 1 vram-swap up
-said "mkswap: no"
-all_is_off
+PATH=/root/fake:$real_path fails "mkswap: no"
 fake mkswap 'exit 0' # writes no signature, so that swapon (2) refuses
-PATH=/root/fake:$real_path expect 1 vram-swap up
-said "swapon /dev/nbd0: Invalid argument"
-all_is_off
+PATH=/root/fake:$real_path fails "swapon /dev/nbd0: Invalid argument"
 rm /root/fake/mkswap
+
+step "nbd-client without netlink"
+# shellcheck disable=SC2016
+fake nbd-client 'exec /usr/sbin/nbd-client -nonetlink "$@"'
+PATH=/root/fake:$real_path fails "not attached by netlink"
+rm /root/fake/nbd-client
 
 step "the device is taken"
 modprobe nbd
 nbdkit -U /run/other.sock -P /run/other.pid null 1M
 nbd-client -unix /run/other.sock /dev/nbd0 >/dev/null 2>&1
 settings 'nbd-device = /dev/nbd0'
-expect 1 vram-swap up
+expect 1 vram-swap daemon
 said "/dev/nbd0 is in use"
 settings 'nbd-device = /dev/nbd99'
-expect 1 vram-swap up
+expect 1 vram-swap daemon
 said "no /dev/nbd99"
 settings
-expect 0 vram-swap up
+daemon
 swap_is_on 1
 expect 0 vram-swap down
 [ -e /sys/block/nbd0/pid ] || fail "the other client's device was detached"
 nbd-client -d /dev/nbd0 >/dev/null
 kill "$(cat /run/other.pid)"
-wait_for 20 ended nbdkit
-
-step "what answers on the socket is no NBD server"
-settings 'socket = /run/other-server.sock'
-socat UNIX-LISTEN:/run/other-server.sock,fork SYSTEM:'echo hello to all of you who have come here' &
-wait_for 20 test -S /run/other-server.sock
-expect 1 vram-swap up
-said "not an NBD server"
-kill $!
-settings
-all_is_off
+stop_daemon
 
 step "a server that never answers reads"
 # shellcheck disable=SC2016
-fake nbdkit 'exec /usr/sbin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
-PATH=/root/fake:$real_path expect 1 timeout 100 vram-swap up
-said "cannot be read"
-all_is_off
+fake nbdkit 'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
+PATH=/root/fake:$real_path fails "cannot be read" 100
+rm /root/fake/nbdkit
 
-step "interrupted while such a one is attached anew"
-# shellcheck disable=SC2016
-fake nbd-client 'if [ "$1" = -d ]; then touch /run/reached; sleep 2; fi; exec /usr/sbin/nbd-client "$@"'
-begin_up
-kill -INT $pid
-status=0
-wait $pid || status=$?
-[ $status = 6 ] || fail "status $status: $(cat /run/out)"
-rm /root/fake/nbdkit /root/fake/nbd-client
-all_is_off
-
-step "interrupted in each step, then all is as before; killed, then 'up' recovers"
-for signal in INT TERM KILL; do
-  # nbdkit: while 'up' waits for the server's VRAM.
+step "interrupted in each step, then all is as before; killed, then the next daemon recovers"
+for signal in TERM KILL; do
+  # nbdkit: while it is waited for the server's VRAM.
   for program in modprobe nbdkit nbd-client mkswap; do
     modprobe -r nbd
     where=$(command -v $program)
     fake $program "touch /run/reached; sleep 2; exec $where \"\$@\""
-    begin_up
-    kill -$signal $pid
+    rm -f /run/reached
+    PATH=/root/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
+    daemon=$!
+    wait_for 30 test -e /run/reached
+    kill -$signal $daemon
     status=0
-    wait $pid || status=$?
+    wait $daemon || status=$?
     rm /root/fake/$program
-    if [ $signal = KILL ]; then
-      sleep 3 # what it had started goes on
+    if [ $signal = TERM ]; then
+      all_is_off || echo "after $signal in $program"
     else
-      [ $status = 6 ] || fail "$signal in $program: status $status: $(cat /run/out)"
-      sleep 0.3
-      all_is_off
+      sleep 3 # what it had started goes on
     fi
-    expect 0 vram-swap up
+    daemon
     swap_is_on
-    expect 0 vram-swap down
-    all_is_off
+    stop_daemon
   done
 done
 
-step "interrupted and killed in swapon: it is on or all is as before"
-# Discarding the whole device takes its time there.
-settings 'discard = once' 'plugin-args = --filter=delay delay-trim=4'
-for signal in INT TERM KILL; do
-  where=$(command -v mkswap)
-  fake mkswap "$where \"\$@\" && touch /run/reached"
-  begin_up
-  rm /root/fake/mkswap
-  sleep 1
-  ! grep -q nbd /proc/swaps || fail "swapon has not been slow"
-  kill -$signal $pid
-  status=0
-  wait $pid || status=$?
-  echo "$signal: status $status, $(grep -c nbd /proc/swaps) swaps"
-  case $status in
-    0) swap_is_on ;;
-    6) all_is_off ;;
-    137) ;;
-    *) fail "$signal in swapon: status $status: $(cat /run/out)" ;;
-  esac
-  expect 0 vram-swap up
-  swap_is_on
-  expect 0 vram-swap down
-  all_is_off
-done
-settings
+step "a command that is interrupted has it undone"
+daemon
+expect 0 vram-swap down
+where=$(command -v mkswap)
+kill $daemon
+wait $daemon
+fake mkswap "touch /run/reached; sleep 5; exec $where \"\$@\""
+PATH=/root/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
+daemon=$!
+state_becomes on
+expect 0 vram-swap down
+rm -f /run/reached
+vram-swap up >/run/out 2>&1 &
+pid=$!
+wait_for 30 test -e /run/reached
+kill -INT $pid
+status=0
+wait $pid || status=$?
+[ $status = 6 ] || fail "status $status: $(cat /run/out)"
+state_becomes off
+all_is_off
+rm /root/fake/mkswap
+stop_daemon
+
+step "the daemon is killed, and the server and its swap go on with the next one"
+daemon
+server=$(pgrep -x nbdkit)
+kill -KILL $daemon
+wait $daemon 2>/dev/null
+swap_is_on
+daemon
+[ "$(pgrep -x nbdkit)" = "$server" ] || fail "another server"
+swap_is_on
+expect 0 vram-swap status
+echo "$out" | head -n 3
+stop_daemon
 
 step "forgotten, but found again"
-expect 0 vram-swap up
-rm /run/vram-swap.state
-expect 0 vram-swap up
-said "already"
-expect 0 vram-swap down
-! grep -q nbd /proc/swaps || fail "swap is on"
-pkill -x vram-swap # whose it is was forgotten, too; only what keeps a server ends it
-wait_for 20 ended nbdkit
+daemon
+kill -KILL $daemon
+wait $daemon 2>/dev/null
+rm /run/vram-swap/state
+vram-swap daemon >>/run/daemon.log 2>&1 &
+daemon=$!
+state_becomes on
+stop_daemon
 
 step "two at once"
+daemon
+expect 0 vram-swap down
 vram-swap up >/run/out1 2>&1 &
 first=$!
 vram-swap up >/run/out2 2>&1 &
 second=$!
-wait $first || fail "$(cat /run/out1)"
-wait $second || fail "$(cat /run/out2)"
-swap_is_on
+wait $first || wait $second || fail "$(cat /run/out1 /run/out2)"
+state_becomes on
 [ "$(grep -c nbd /proc/swaps)" = 1 ] || fail "two swaps: $(cat /proc/swaps)"
-expect 0 vram-swap down
-all_is_off
+stop_daemon
+
+step "CPUs that go and come back"
+if [ -e /sys/devices/system/cpu/cpu1/online ]; then
+  settings 'connections = auto'
+  daemon
+  expect 0 vram-swap down
+  echo 0 >/sys/devices/system/cpu/cpu1/online
+  expect 0 timeout 120 vram-swap up
+  expect 0 timeout 60 vram-swap down
+  echo 1 >/sys/devices/system/cpu/cpu1/online
+  expect 0 timeout 120 vram-swap up
+  grep nbd /proc/swaps || fail "swap is not on"
+  expect 0 timeout 60 vram-swap down
+  expect 0 timeout 120 vram-swap up
+  expect 0 vram-swap status
+  stop_daemon
+  settings
+fi
 
 dmesg | grep -E "nbd.*(error|timed out)|I/O error" | head -5
+[ "$failures" = 0 ] || tail -n 60 /run/daemon.log
 finish

@@ -71,21 +71,17 @@ served ()
   # In the cgroup from the start: what it allocates counts there.
   (
     echo $BASHPID >$cgroup/cgroup.procs
-    exec vram-swap serve >/run/serve.log 2>&1
+    exec vram-swap daemon >/run/daemon.log 2>&1
   ) &
-  keeper=$!
-  expect 0 vram-swap wait-server $keeper
-  lock_vram $keeper
-  server=$(pgrep -P $keeper -x nbdkit)
-  expect 0 vram-swap up
+  daemon=$!
+  state_becomes on
+  lock_vram $daemon
+  server=$(pgrep -x nbdkit)
 }
 
 over ()
 {
-  expect 0 vram-swap down
-  kill $keeper
-  wait $keeper || fail "serve: $(cat /run/serve.log)"
-  all_is_off
+  stop_daemon
 }
 
 for way in ${MIX:-1 2 3 4}; do

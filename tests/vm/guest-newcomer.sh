@@ -38,11 +38,11 @@ man -w vram-swap 2>/dev/null || find / -xdev -name 'vram-swap.8*'
 
 step "and away again"
 ./quickstart uninstall || fail "quickstart uninstall"
-server_is_gone
+all_is_off
 hash -r
 ! command -v vram-swap || fail "vram-swap is still there"
 # But for what this test itself has made.
-left=$(find / -xdev \( -name '*vram-swap*' -o -name '*nbdkit-vram*' \) -not -path '/root/*' -not -path '*/vram-swap-server.service.d*')
+left=$(find / -xdev \( -name '*vram-swap*' -o -name '*nbdkit-vram*' \) -not -path '/root/*' -not -path '*/vram-swap.service.d*')
 [ -z "$left" ] || fail "left behind: $left"
 [ "$failures" = 0 ] || journal
 finish

@@ -1,29 +1,11 @@
 # nbdkit-vram: what the kernel is given new connections to, and when, one case after the other, with nothing swapped out
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh
+# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and wait_for
 . ./guest.sh
 install_project
-log=/run/vram-swap-reconnect.log
-sock=/run/vram-swap/nbd.sock
+log=/run/daemon.log
 usual=('connections = 2' 'timeout = 60s' 'threads = 4')
-
-# The server's process, a child of the one that was started.
-server_now ()
-{
-  pgrep -P "$keeper" -x nbdkit
-}
-
-# field NAME: of what is remembered.
-field ()
-{
-  sed -n "s/^$1=//p" /run/vram-swap.state /run/vram-swap.outages 2>/dev/null
-}
-
-outages_are ()
-{
-  [ "$(field count)" = "$1" ]
-}
 
 # logged WORDS [N]: N times, or more than none.
 logged ()
@@ -33,65 +15,66 @@ logged ()
   [ "$n" = "${2-$n}" ] && [ "$n" != 0 ]
 }
 
+outages_are_just ()
+{
+  [ "$(remembered outages)" = "$1" ]
+}
+
 # The device is read, past the page cache, over whichever connection.
 reads ()
 {
-  timeout 20 dd if=/dev/nbd0 of=/dev/null bs=4096 count=4 iflag=direct 2>/dev/null
-}
-
-# What watches is ended, and what is in its place now is a child of this script.
-stop_watching ()
-{
-  kill -KILL "${1-$(field watcher_pid)}"
-}
-
-watch_again ()
-{
-  vram-swap reconnect >>"$log" 2>&1 &
-  watcher=$!
+  timeout "${1-20}" dd if=/dev/nbd0 of=/dev/null bs=4096 count=4 iflag=direct 2>/dev/null
 }
 
 # no_server: and none to come, until kill -CONT.
 no_server ()
 {
-  kill -STOP "$keeper"
-  kill -KILL "$(server_now)"
+  kill -STOP "$daemon"
+  kill -KILL "$(pgrep -x nbdkit)"
 }
 
 settings "${usual[@]}"
-vram-swap serve >/run/serve.log 2>&1 &
-keeper=$!
-expect 0 vram-swap wait-server $keeper
-lock_vram $keeper
-expect 0 vram-swap up
+daemon
+lock_vram "$daemon"
 [ -d /sys/block/nbd0/mq/1 ] || fail "not two queues: $(ls /sys/block/nbd0/mq)"
-wait_for 20 grep -q '^disk=' /run/vram-swap.outages
+[ -n "$(remembered disk)" ] || fail "the disk is not known"
 
-step "killed, and told to end by somebody else"
-kill -KILL "$(server_now)"
+step "killed, and told to end by another process"
+kill -KILL "$(pgrep -x nbdkit)"
 wait_for 30 outages_are 1
 reads || fail "the device cannot be read"
-server=$(server_now)
+server=$(pgrep -x nbdkit)
 kill -TERM "$server"
 sleep 3
 reads || fail "the device cannot be read"
-[ "$(server_now)" = "$server" ] || fail "the server has ended"
-outages_are 1 || fail "$(field count) outages"
+[ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server has ended"
+outages_are_just 1 || fail "$(remembered outages) outages"
 
 step "another disk of the same size"
 # It answers, but nothing is on it.
-no_server
-rm -f "$sock"
-nbdkit --foreground --unix "$sock" memory 64M &
-other=$!
+expect 0 vram-swap down
+stop_daemon
+mkdir /run/fake
+cat >/run/fake/nbdkit <<'END'
+#!/bin/sh
+# Instead of the plugin, while there is this file.
+[ ! -e /run/other-disk ] || exec /usr/bin/nbdkit --foreground --unix "$3" memory 64M
+exec /usr/bin/nbdkit "$@"
+END
+chmod +x /run/fake/nbdkit
+PATH=/run/fake:$PATH daemon
+lock_vram "$daemon"
+touch /run/other-disk
+kill -KILL "$(pgrep -x nbdkit)"
 wait_for 30 logged "has another disk than /dev/nbd0"
 sleep 3
 logged "has another disk than /dev/nbd0" 1 || fail "said $(grep -c "has another disk" "$log") times"
-outages_are 1 || fail "$(field count) outages"
-kill $other
-wait $other
-kill -CONT "$keeper"
-wait_for 30 outages_are 2
+outages_are_just 0 || fail "$(remembered outages) outages"
+expect 0 vram-swap status
+said "VRAM swap: outage"
+rm /run/other-disk
+kill -KILL "$(pgrep -x nbdkit)"
+wait_for 30 outages_are 1
 reads || fail "the device cannot be read"
 
 step "another nbd device has lost its server"
@@ -102,59 +85,90 @@ expect 0 nbd-client -unix /run/other.sock /dev/nbd5
 kill -KILL $other
 wait $other
 sleep 3
-outages_are 2 || fail "$(field count) outages"
+outages_are_just 1 || fail "$(remembered outages) outages"
 nbd-client -d /dev/nbd5 >/dev/null
 
-step "nobody watched when the server was replaced"
-stop_watching
-kill -KILL "$(server_now)"
-wait_for 30 server_now >/dev/null
-expect 0 vram-swap wait-server $keeper
-watch_again
-wait_for 30 reads
-[ "$(field count)" -ge 2 ] || fail "the count began anew: $(field count)"
-
-step "nobody remembers the device"
-stop_watching $watcher
-cp /run/vram-swap.state /run/state.kept
-rm /run/vram-swap.state
-watch_again
-sleep 2
-before=$(field count)
-kill -KILL "$(server_now)"
-wait_for 30 outages_are $((before + 1))
-wait_for 30 reads
-cp /run/state.kept /run/vram-swap.state
-expect 0 vram-swap down
-wait_for 10 test ! -e /sys/block/nbd0/pid
-# 'down' does not know this one, which takes the next device of that name for its own if that comes within two seconds.
-stop_watching $watcher 2>/dev/null
-wait $watcher
-
-step "the wait is over"
-settings "${usual[@]}" 'outage-timeout = 5s'
-rm -f "$log"
-expect 0 vram-swap up
-wait_for 20 grep -q '^disk=' /run/vram-swap.outages
-no_server
-wait_for 60 logged "the wait (outage-timeout) is over" 1
-! reads || fail "the device can be read without a server"
-sleep 12
-logged "the wait (outage-timeout) is over" 1 || fail "said more than once"
-logged "everything that is swapped out waits" && fail "nothing waits any more"
-kill -CONT "$keeper"
-wait_for 60 outages_are 1
-wait_for 30 reads
+step "the daemon dies, then the server, and there is no systemd that has the disk"
+# The next daemon goes on with the server, and says that its disk would end with it.
+kill -KILL $daemon
+wait $daemon 2>/dev/null
+daemon
+logged "the disk's descriptors were not passed on" || fail "no warning"
 swap_is_on
-
-step "down"
+kill -KILL "$(pgrep -x nbdkit)"
+state_becomes failed
+expect 0 vram-swap status
+said "the server's disk is lost"
+# Nothing was swapped out.
 expect 0 vram-swap down
-kill $keeper
-wait $keeper || fail "serve: $?"
-server_is_gone
 all_is_off
+stop_daemon
+
+for connections in 1 2; do
+  step "the wait is over, with $connections connection(s)"
+  case $connections in
+    1) settings 'connections = 1' 'outage-timeout = 5s' ;;
+    2) settings "${usual[@]}" 'outage-timeout = 5s' ;;
+  esac
+  rm -f "$log"
+  PATH=/run/fake:$PATH daemon
+  lock_vram "$daemon"
+  # One request that is under way when the server dies: it has been sent, and is not answered.
+  server=$(pgrep -x nbdkit)
+  kill -STOP "$server"
+  reads 100 &
+  reader=$!
+  sleep 1
+  # The next server does not come up.
+  mv /run/fake/nbdkit /run/fake/away
+  printf '#!/bin/sh\nexit 1\n' >/run/fake/nbdkit
+  chmod +x /run/fake/nbdkit
+  kill -KILL "$server"
+  wait_for 60 logged "the wait (outage-timeout) is over" 1
+  status=0
+  within 60 eval "! kill -0 $reader 2>/dev/null" || fail "what was under way waits for ever"
+  wait $reader && fail "it was read without a server"
+  ! reads || fail "the device can be read without a server"
+  sleep 12
+  logged "the wait (outage-timeout) is over" 1 || fail "said more than once"
+  logged "everything that is swapped out waits" && fail "nothing waits any more"
+  mv /run/fake/away /run/fake/nbdkit
+  wait_for 60 outages_are 1
+  wait_for 30 reads
+  swap_is_on
+  # And it waits again.
+  kill -KILL "$(pgrep -x nbdkit)"
+  reads 60 || fail "the device does not wait any more"
+  stop_daemon
+done
+
+step "a next server that would not start is not tried"
+settings "${usual[@]}"
+PATH=/run/fake:$PATH daemon
+server=$(pgrep -x nbdkit)
+mv "$plugin" /run/plugin.away
+expect 1 vram-swap reload
+said "the server is not replaced"
+[ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server is another one"
+echo "no plugin" >"$plugin"
+expect 1 vram-swap reload
+said "the server is not replaced"
+mv /run/plugin.away "$plugin"
+settings "${usual[@]}" 'plugin-args = foo=bar'
+expect 1 vram-swap reload
+said "foo"
+settings "${usual[@]}" 'nonsense = 1'
+expect 2 vram-swap reload
+said "unknown key"
+settings "${usual[@]}"
+[ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server is another one"
+reads || fail "the device cannot be read"
+expect 0 vram-swap reload
+[ "$(pgrep -x nbdkit)" != "$server" ] || fail "the server is the old one"
+reads || fail "the device cannot be read"
+stop_daemon
 if [ "$failures" != 0 ]; then
-  tail -n 40 /run/serve.log "$log"
+  tail -n 60 "$log"
   dmesg | tail -n 40
 fi
 finish

@@ -38,12 +38,9 @@ release ()
 # The stand-in's VRAM is the guest's own RAM, which must be there, and must not
 # be swapped itself, through a server that lives for as long as the test.
 export STANDIN_CUDA_MEMORY=300M
-vram-swap serve >/run/serve.log 2>&1 &
-server=$!
-expect 0 vram-swap wait-server $server
-lock_vram $server
+daemon
+lock_vram $daemon
 echo "the stand-in's VRAM: $(cat /run/lockvram.out)"
-expect 0 vram-swap up
 
 step "more than RAM holds, and every byte comes back"
 part=$((($(available) + 150) / 6))
@@ -77,6 +74,7 @@ echo "$before MiB before, $(swapped) MiB after, status $status: $(tail -1 /run/o
 # How much there is room for is not in our hand.
 [ $status = 3 ] || [ $status = 0 ] || fail "status $status: $(cat /run/out)"
 expect 0 vram-swap up
+lock_vram $daemon
 swap_is_on
 kill -CONT "${fillers[@]}"
 
@@ -98,6 +96,7 @@ dd if=/dev/zero of=/swapfile bs=1M count=500 status=none
 chmod 600 /swapfile
 mkswap /swapfile >/dev/null
 expect 0 vram-swap up
+lock_vram $daemon
 hold $part $part $part $part $part $part
 kill -STOP "${fillers[@]}"
 swapon -p 1 /swapfile
@@ -122,6 +121,7 @@ swapoff /swapfile
 
 step "files in memory come back in one go, and count as that"
 expect 0 vram-swap up
+lock_vram $daemon
 dd if=/dev/urandom of=/dev/shm/file bs=1M count=$((part * 2)) status=none
 sum=$(sha256sum </dev/shm/file)
 hold $part $part $part $part
@@ -148,9 +148,7 @@ swap_is_on
 sysctl -q vm.overcommit_memory=0
 expect 0 vram-swap down
 swap_is_off
-kill $server
-wait $server
-all_is_off
+stop_daemon
 
 dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Out of memory" && fail "the kernel complained"
 finish

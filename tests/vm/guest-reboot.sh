@@ -28,6 +28,5 @@ swap_is_on
 expect 0 vram-swap status
 echo "$out" | head -8
 expect 0 systemctl stop vram-swap.service
-server_is_gone
 all_is_off
 finish

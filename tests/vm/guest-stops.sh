@@ -37,7 +37,6 @@ for ((n = 1; n <= stops; n++)); do
   # All three go on, and want their pages meanwhile.
   expect 0 timeout 600 systemctl stop vram-swap.service
   times+=($((($(date +%s%N) - began) / 1000000)))
-  server_is_gone
   all_is_off
   for pid in "${fillers[@]}"; do
     kill -0 "$pid" || fail "a program was killed"

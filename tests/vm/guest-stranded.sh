@@ -7,10 +7,10 @@ install_project
 settings 'size = 256M' 'min-size = 256M' 'outage-timeout = 10s'
 use_stand_in STANDIN_CUDA_MEMORY=300M
 tell_how_they_stop
-# All in seconds that are half hours and minutes otherwise: down's patience, systemd's own with the shutdown, and that
+# All in seconds that are half hours and minutes otherwise: systemd's patience with the service, with the shutdown, and
 # with processes at its end.
 mkdir -p /etc/systemd/system/poweroff.target.d /etc/systemd/system.conf.d
-printf '[Service]\nExecStop=\nExecStop=vram-swap down --wait=5s\n' >/etc/systemd/system/vram-swap.service.d/hasty.conf
+printf '[Service]\nTimeoutStopSec=5s\n' >/etc/systemd/system/vram-swap.service.d/hasty.conf
 printf '[Unit]\nJobTimeoutSec=30s\n' >/etc/systemd/system/poweroff.target.d/hasty.conf
 printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >/etc/systemd/system.conf.d/hasty.conf
 systemctl daemon-reexec

@@ -11,14 +11,24 @@ step "enabled, and started with what wants it"
 expect 0 systemctl enable --now vram-swap.service
 expect 3 systemctl is-active vram-swap.service
 [ "$(systemctl show -P ConditionResult vram-swap.service)" = no ] || fail "its condition was not looked at"
-expect 0 systemctl start vram-swap-server.service
-[ "$(systemctl show -P ConditionResult vram-swap-server.service)" = no ] || fail "the server's condition was not looked at"
 all_is_off
 expect 4 vram-swap status
 echo "$out" | head -5
 
+step "without systemd it is off, and a request switches it on"
+systemctl stop vram-swap.service
+vram-swap daemon >/run/daemon.log 2>&1 &
+daemon=$!
+within 20 grep -q novramswap /run/daemon.log || fail "$(cat /run/daemon.log)"
+all_is_off
+expect 4 vram-swap status
+said "off: the kernel's command line says novramswap"
+expect 0 vram-swap up
+swap_is_on
+stop_daemon
+
 step "and away for good"
-expect 0 vram-swap uninstall
+expect 0 systemctl disable vram-swap.service
 expect 1 systemctl is-enabled vram-swap.service
 all_is_off
 finish

@@ -14,6 +14,7 @@ out=
 install_project ()
 {
   cp -a dest/. /
+  systemd-sysusers "$(find dest -path '*sysusers.d/vram-swap.conf' -printf '/%P')"
   # shellcheck disable=SC2034 # for the tests
   plugin=$(find dest -name 'nbdkit-*-plugin.so' -printf '/%P')
   mkdir -p /opt/driver && cp -a driver/. /opt/driver
@@ -25,8 +26,8 @@ install_project ()
 # use_stand_in VARIABLE=VALUE: have the server's unit use the stand-in.
 use_stand_in ()
 {
-  mkdir -p /etc/systemd/system/vram-swap-server.service.d
-  cat >/etc/systemd/system/vram-swap-server.service.d/stand-in.conf <<EOF
+  mkdir -p /etc/systemd/system/vram-swap.service.d
+  cat >/etc/systemd/system/vram-swap.service.d/stand-in.conf <<EOF
 [Service]
 Environment=LD_LIBRARY_PATH=/opt/driver $*
 EOF
@@ -115,7 +116,7 @@ said ()
 # shellcheck disable=SC2120
 swap_is_on ()
 {
-  grep -q "^/dev/nbd${1:-0} " /proc/swaps || fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
+  grep -qE "^(/dev)?/nbd${1:-0} " /proc/swaps || fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
 }
 
 # Nothing is left of it: no swap, no attached device, no server, no socket.
@@ -126,16 +127,59 @@ all_is_off ()
   ! pgrep -x nbdkit >/dev/null || fail "a server runs: $(pgrep -ax nbdkit)"
 }
 
-# Waits, since the server's end is not waited for by who asked for it.
-server_is_gone ()
-{
-  within 20 ended nbdkit || fail "the server did not end: $(journal)"
-}
-
 # What the service has said last.
 journal ()
 {
   journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -n 40
+}
+
+# daemon: starts it in the background, as an init script would, and waits until swap is on. Its process is $daemon, what
+# it says is in /run/daemon.log.
+daemon ()
+{
+  vram-swap daemon >>/run/daemon.log 2>&1 &
+  daemon=$!
+  state_becomes on || cat /run/daemon.log
+}
+
+# state_becomes STATE [SECONDS]: wait until the daemon says so.
+state_becomes ()
+{
+  within "${2-60}" state_is "$1" || fail "the state is $(status state), not $1"
+}
+
+# status FIELD: of what vram-swap status --json says, such as server.pid.
+status ()
+{
+  vram-swap status --json 2>/dev/null | python3 -c '
+import functools, json, sys
+print (functools.reduce (lambda o, k: o[k], sys.argv[1].split ("."), json.load (sys.stdin)))' "$1" 2>/dev/null
+}
+
+state_is ()
+{
+  [ "$(status state)" = "$1" ]
+}
+
+# remembered FIELD: of the state file, which costs less than asking.
+remembered ()
+{
+  sed -n "s/^$1=//p" /run/vram-swap/state
+}
+
+outages_are ()
+{
+  [ "$(remembered outages)" -ge "$1" ]
+}
+
+# stop_daemon: as an init script would; nothing is left.
+stop_daemon ()
+{
+  local status=0
+  kill -TERM "$daemon"
+  wait "$daemon" || status=$?
+  [ "$status" = 0 ] || { fail "the daemon ended with $status"; tail -n 40 /run/daemon.log; }
+  all_is_off
 }
 
 # fill MIB [ORDER]: a verifying program of that size, $filler, has all its memory; its words are in /run/memfill.$filler.
@@ -157,7 +201,7 @@ available ()
 
 swapped ()
 {
-  awk '$1 ~ "^/dev/nbd" { print int ($4 / 1024) }' /proc/swaps
+  awk '$1 ~ "/nbd" { print int ($4 / 1024) }' /proc/swaps
 }
 
 is_swapped ()
@@ -171,7 +215,7 @@ lock_vram_to_the_end ()
   # A program with memory of its own, not of the folder that the host has lent.
   cp lockvram /run
   expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
-    /run/lockvram "$(pgrep -x nbdkit)"
+    /run/lockvram "$(pgrep -x nbdkit)" 1
   within 30 grep -qs locked /run/lockvram.out || fail "lockvram: $(cat /run/lockvram.out)"
 }
 
@@ -188,13 +232,11 @@ in_use_to_the_end ()
 # What each unit finds when it has been stopped, on the console, for check-vm.sh to read when the machine is off.
 tell_how_they_stop ()
 {
-  for unit in vram-swap vram-swap-server; do
-    mkdir -p "/etc/systemd/system/$unit.service.d"
-    cat >"/etc/systemd/system/$unit.service.d/console.conf" <<EOF
+  mkdir -p /etc/systemd/system/vram-swap.service.d
+  cat >/etc/systemd/system/vram-swap.service.d/console.conf <<'EOF'
 [Service]
-ExecStopPost=+/bin/sh -c 'echo "$unit has stopped, swaps: \$\$(grep -c nbd /proc/swaps), result: \$\$SERVICE_RESULT" >/dev/ttyS0'
+ExecStopPost=+/bin/sh -c 'echo "vram-swap has stopped, swaps: $$(grep -c nbd /proc/swaps), result: $$SERVICE_RESULT" >/dev/ttyS0'
 EOF
-  done
   systemctl daemon-reload
 }
 

@@ -1,10 +1,11 @@
 /* nbdkit-vram: keeps the stand-in driver's VRAM from being swapped
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * lockvram PID: the stand-in keeps VRAM in memory files, which the kernel swaps
+ * lockvram PID [FOR]: the stand-in keeps VRAM in memory files, which the kernel swaps
  * like any other memory, and then to the very disk that is made of it. No GPU
  * does that. So this process maps and locks them, which allocates them whole,
- * writes "locked" and how many MiB, and stays for as long as PID lives.
+ * writes "locked" and how many MiB, and stays for as long as PID lives, or the
+ * process FOR.
  */
 
 #define _GNU_SOURCE
@@ -21,7 +22,8 @@
 int
 main (int argc, char **argv)
 {
-  const pid_t pid = argc == 2 ? atol (argv[1]) : 0;
+  const pid_t pid = argc >= 2 ? atol (argv[1]) : 0;
+  const pid_t with = argc == 3 ? atol (argv[2]) : pid;
   char folder[64], path[320], target[128];
   const struct dirent *entry;
   size_t locked = 0;
@@ -72,7 +74,7 @@ main (int argc, char **argv)
   }
   printf ("locked %zu MiB\n", locked >> 20);
   fflush (stdout);
-  while (kill (pid, 0) == 0)
+  while (kill (with, 0) == 0)
     sleep (1);
   return 0;
 }

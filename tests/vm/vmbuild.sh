@@ -38,7 +38,9 @@ if ((${#need[@]})); then
 fi
 
 work=$(mktemp -d "$cache/build.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# mmdebstrap mounts /proc, /sys and /dev of this machine in there: in a namespace of its own, so that a signal, or one to
+# this script alone, leaves nothing mounted, and what were mounted is not removed with the folder.
+trap 'rm -rf --one-file-system "$work"' EXIT
 chmod 755 "$work"
 
 # Unpacked, not installed: installing the kernel would bring in initramfs-tools.
@@ -51,7 +53,7 @@ kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" {prin
 )
 
 root=$work/root
-mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
+unshare --mount --propagation private mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" >"$cache/build.log" 2>&1 ||
     { tail -n 20 "$cache/build.log" >&2; exit 1; }

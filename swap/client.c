@@ -1,0 +1,175 @@
+/* nbdkit-vram: a command's side of the control socket
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "control.h"
+#include "msg.h"
+#include "progress.h"
+
+#define ANSWER_MS 5000 /* for an answer that the daemon has at once */
+
+struct connection {
+  int fd;
+  size_t used, taken;
+  char text[2 * CONTROL_LINE_MAX];
+};
+
+static int
+send_line (const struct connection *c, struct json *j)
+{
+  char line[CONTROL_LINE_MAX];
+  const long n = json_line (j, line, sizeof line);
+
+  return n > 0 && send (c->fd, line, n, MSG_NOSIGNAL) == n ? 0 : -1;
+}
+
+/* The next line as an object; NULL when the daemon has hung up, or at the end
+ * of the time limit (-1: none).
+ */
+static struct json_t *
+next (struct connection *c, int ms, bool *cancelled)
+{
+  for (;;) {
+    struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
+    char *end = memchr (c->text, '\n', c->used);
+    struct json_t *object;
+    ssize_t n;
+
+    if (end) {
+      object = json_read (c->text, end - c->text);
+      c->used -= end + 1 - c->text;
+      memmove (c->text, end + 1, c->used);
+      if (object)
+        return object;
+      continue;
+    }
+    if (cancelled && interrupted () && !*cancelled) {
+      /* The daemon takes that for the end of this process. */
+      *cancelled = true;
+      shutdown (c->fd, SHUT_WR);
+    }
+    n = poll (&pfd, 1, ms);
+    if (n == 0)
+      return NULL;
+    if (n == -1)
+      continue;
+    n = recv (c->fd, c->text + c->used, sizeof c->text - c->used, 0);
+    if (n == -1 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return NULL;
+    c->used += n;
+  }
+}
+
+static void
+print_message (const struct json_t *object)
+{
+  const char *severity = json_get_string (object, "severity");
+  const char *text = json_get_string (object, "text");
+
+  if (!severity || !text)
+    return;
+  if (strcmp (severity, "error") == 0)
+    error ("%s", text);
+  else if (strcmp (severity, "warning") == 0)
+    warning ("%s", text);
+  else
+    note ("%s", text);
+}
+
+static void
+show_progress (struct progress *p, const struct json_t *object)
+{
+  static char what[32], unit[32];
+  const char *w = json_get_string (object, "what");
+  const char *u = json_get_string (object, "unit");
+  int64_t size = 1, total = 0, left = 0;
+
+  if (!w || !u || !json_get_number (object, "unit_size", &size) ||
+      !json_get_number (object, "total", &total) ||
+      !json_get_number (object, "left", &left) || size <= 0)
+    return;
+  if (!p->what || strcmp (p->what, w) != 0 || p->total != total) {
+    snprintf (what, sizeof what, "%s", w);
+    snprintf (unit, sizeof unit, "%s", u);
+    progress_begin (p, what, unit, size, total);
+  }
+  progress_show (p, left);
+  if (left == 0) {
+    progress_end (p, 0);
+    p->what = NULL;
+  }
+}
+
+int
+client_ask (struct json *j)
+{
+  static struct connection c;
+  struct progress p = { .what = NULL };
+  bool cancelled = false;
+  struct json_t *object;
+  const char *event, *why;
+  int64_t status;
+
+  c.fd = control_connect ();
+  if (c.fd == -1) {
+    json_line (j, c.text, sizeof c.text);
+    return -1;
+  }
+  if (send_line (&c, j) == -1) {
+    close (c.fd);
+    return -1;
+  }
+  while ((object = next (&c, -1, &cancelled)) != NULL) {
+    event = json_get_string (object, "event");
+    if (event && strcmp (event, "message") == 0)
+      print_message (object);
+    else if (event && strcmp (event, "progress") == 0)
+      show_progress (&p, object);
+    else if (!event && json_get_number (object, "status", &status)) {
+      why = json_get_string (object, "error");
+      if (why)
+        error ("%s", why);
+      json_free (object);
+      close (c.fd);
+      return status;
+    }
+    json_free (object);
+  }
+  close (c.fd);
+  if (cancelled)
+    return EXIT_INTERRUPTED;
+  error ("the daemon has ended; its log says why");
+  return EXIT_FAILED;
+}
+
+struct json_t *
+client_get (const char *request)
+{
+  static struct connection c;
+  struct json_t *object = NULL;
+  struct json j;
+
+  json_begin (&j);
+  json_add_string (&j, "request", request);
+  c = (struct connection){ .fd = control_connect () };
+  if (c.fd == -1) {
+    json_line (&j, c.text, sizeof c.text);
+    return NULL;
+  }
+  if (send_line (&c, &j) == 0)
+    object = next (&c, ANSWER_MS, NULL);
+  close (c.fd);
+  return object;
+}

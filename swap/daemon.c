@@ -1,0 +1,543 @@
+/* nbdkit-vram: vram-swap daemon, which owns the life of the swap
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One process with one thread, which waits for events: its child, its jobs, its
+ * socket, signals, the kernel.  What they do is in states.c.  At rest it is
+ * never woken up.
+ *
+ * All of it is in RAM, and while swap does not answer it needs nothing but the
+ * server: whatever could block is done by jobs (job.h).
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "descriptors.h"
+#include "memlock.h"
+#include "msg.h"
+#include "root.h"
+#include "run.h"
+
+static struct daemon the_daemon;
+static char **the_argv;
+
+void
+daemon_set_timer (struct daemon *d, enum timer timer, long long in_ms)
+{
+  d->timer[timer] = in_ms < 0 ? 0 : now_ms () + in_ms;
+}
+
+void
+daemon_watch (struct daemon *d, int fd, unsigned events)
+{
+  struct epoll_event e = { .events = events, .data.fd = fd };
+
+  /* A regular file, as a made-up machine has for /proc/swaps, has no events. */
+  if (fd != -1 && epoll_ctl (d->epoll, EPOLL_CTL_ADD, fd, &e) == -1 &&
+      errno != EPERM)
+    warning ("epoll: %m");
+}
+
+int
+daemon_remember (const struct daemon *d)
+{
+  return runstate_write (&d->st);
+}
+
+/* Messages go to the log and to those that listen. */
+static void
+tell_message (enum severity severity, const char *line)
+{
+  static const char *const words[] = {
+    [SEVERITY_ERROR] = "error: ",
+    [SEVERITY_WARNING] = "warning: ",
+    [SEVERITY_NOTE] = "",
+  };
+
+  if (severity != SEVERITY_NOTE || !quiet)
+    msg_log ("%s%s", words[severity], line);
+  requests_tell_message (&the_daemon, severity, line);
+}
+
+/* --- Events --- */
+
+static void
+take_attachment (struct daemon *d, const struct attachment *a)
+{
+  const bool was_attached = d->st.device >= 0;
+
+  d->st.device = a->device;
+  d->st.attach_pid = a->attach_pid;
+  d->st.connections = a->connections;
+  d->st.timeout = a->timeout;
+  d->st.size = a->size;
+  job_answer (&d->job, daemon_remember (d) == 0);
+  /* The driver has been loaded by now. */
+  if (!was_attached && d->nl.fd == -1 && a->device >= 0 &&
+      nbd_netlink_open (&d->nl, true) == 0)
+    daemon_watch (d, d->nl.fd, EPOLLIN);
+}
+
+static void
+take_packets (struct daemon *d)
+{
+  static struct job_packet packet;
+
+  while (d->job.socket != -1 && job_receive (&d->job, &packet))
+    switch (packet.type) {
+    case JOB_ERROR:
+      tell_message (SEVERITY_ERROR, packet.u.text);
+      break;
+    case JOB_WARNING:
+      tell_message (SEVERITY_WARNING, packet.u.text);
+      break;
+    case JOB_NOTE:
+      tell_message (SEVERITY_NOTE, packet.u.text);
+      break;
+    case JOB_PROGRESS:
+      requests_tell_progress (d, &packet);
+      break;
+    case JOB_ATTACHMENT:
+      take_attachment (d, &packet.u.attachment);
+      break;
+    }
+}
+
+static void
+job_has_ended (struct daemon *d, int status)
+{
+  take_packets (d);
+  job_close (&d->job);
+  daemon_set_timer (d, TIMER_JOB, -1);
+  d->job_status = WIFEXITED (status) ? WEXITSTATUS (status) : EXIT_FAILED;
+  if (d->work == job_check) {
+    if (d->job_status == EXIT_OK) {
+      note ("the next server takes the disk over");
+      supervisor_replace (&d->server);
+      return;
+    }
+    d->replacing = false;
+    daemon_finish (d, d->job_status);
+    return;
+  }
+  daemon_handle (d, d->job_status == EXIT_OK        ? EVENT_JOB_DONE
+                    : d->job_status == EXIT_REFUSED ? EVENT_JOB_REFUSED
+                                                    : EVENT_JOB_FAILED);
+}
+
+static void
+take_signals (struct daemon *d)
+{
+  struct signalfd_siginfo info;
+  int status;
+
+  while (read (d->signals, &info, sizeof info) == sizeof info)
+    switch (info.ssi_signo) {
+    case SIGTERM:
+    case SIGINT:
+      daemon_handle (d, EVENT_END);
+      break;
+    case SIGHUP:
+      requests_reload (d, NULL);
+      break;
+    default:
+      break;
+    }
+  if (d->job.pid > 0 && waitpid (d->job.pid, &status, WNOHANG) == d->job.pid)
+    job_has_ended (d, status);
+}
+
+static void
+server_is_ready (struct daemon *d)
+{
+  char line[320];
+
+  if (d->server_only) {
+    snprintf (line, sizeof line, "READY=1\nSTATUS=%s", d->server.status);
+    supervisor_notify (&d->server, line);
+    daemon_handle (d, d->st.state == STATE_STARTING ? EVENT_JOB_DONE
+                                                    : EVENT_CONNECTED);
+  }
+  else if (d->outage)
+    outage_connect (d);
+}
+
+static void
+server_has_ended (struct daemon *d)
+{
+  const bool ending = d->server.ending;
+  const bool kept = supervisor_ended (&d->server);
+
+  if (!ending && d->st.state == STATE_STARTING)
+    error ("the server ended before swap was on; its log says why");
+  if (ending)
+    daemon_handle (d, EVENT_SERVER_ENDED);
+  else
+    daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
+}
+
+static void
+take_event (struct daemon *d, int fd)
+{
+  if (fd == d->signals)
+    take_signals (d);
+  else if (fd == d->server.listening) {
+    if (supervisor_listen (&d->server))
+      server_is_ready (d);
+  }
+  else if (fd == d->server.pidfd)
+    server_has_ended (d);
+  else if (fd == d->job.socket)
+    take_packets (d);
+  else if (fd == d->nl.fd) {
+    if (d->st.device >= 0 && nbd_netlink_lost (&d->nl, d->st.device) &&
+        !d->outage && state_has_swap (d->st.state) && d->server.ready)
+      outage_connect (d);
+  }
+  else if (fd == d->swaps)
+    watch_swaps (d);
+  else if (fd == d->uevents)
+    watch_uevents (d);
+  else if (fd == d->pressure)
+    watch_policies (d);
+  else if (fd == d->control.fd) {
+    const struct client *client = control_accept (&d->control);
+
+    if (client)
+      daemon_watch (d, client->fd, EPOLLIN);
+  }
+  else
+    for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+      if (d->control.client[i].fd == fd)
+        requests_serve (d, &d->control.client[i]);
+}
+
+/* Becomes the program that is installed now, when that is another one: the same
+ * process, whose child the server stays.  Only at rest.
+ */
+static void
+renew (struct daemon *d)
+{
+  static char fds[16], names[DESCRIPTORS_MAX * 40], pid[16];
+  char path[512];
+  struct stat now, mine;
+  size_t used = 0;
+  ssize_t n = readlink ("/proc/self/exe", path, sizeof path - 1);
+
+  if (n <= 0)
+    return;
+  path[n] = '\0';
+  if (strstr (path, " (deleted)"))
+    *strstr (path, " (deleted)") = '\0';
+  if (stat (path, &now) == -1 || stat ("/proc/self/exe", &mine) == -1 ||
+      (now.st_ino == mine.st_ino && now.st_dev == mine.st_dev) ||
+      access (path, X_OK) == -1)
+    return;
+  note ("becoming the vram-swap that is installed now");
+  daemon_remember (d);
+  /* As systemd passes them; those that are in the way are moved out of it. */
+  for (size_t i = 0; i < d->server.kept.n; i++) {
+    struct descriptor *one = &d->server.kept.one[i];
+    const int fd = fcntl (one->fd, F_DUPFD_CLOEXEC, 3 + DESCRIPTORS_MAX);
+
+    if (fd == -1)
+      return;
+    close (one->fd);
+    one->fd = fd;
+    used += snprintf (names + used, sizeof names - used, "%s%s", i ? ":" : "",
+                      one->name);
+  }
+  snprintf (fds, sizeof fds, "%zu", d->server.kept.n);
+  snprintf (pid, sizeof pid, "%ld", (long) getpid ());
+  setenv ("LISTEN_FDS", fds, 1);
+  setenv ("LISTEN_FDNAMES", names, 1);
+  setenv ("LISTEN_PID", pid, 1);
+  sigprocmask (SIG_SETMASK, &d->server.mask, NULL);
+  for (size_t i = 0; i < d->server.kept.n; i++)
+    dup2 (d->server.kept.one[i].fd, 3 + i);
+  closefrom (3 + d->server.kept.n);
+  execv (path, the_argv);
+  /* Nothing is left that could go on: the next daemon does. */
+  msg_log ("error: %s: %m", path);
+  _exit (EXIT_FAILED + 1);
+}
+
+/* --- Timers --- */
+
+/* A job that was told to end has not: it hangs in the kernel. */
+static void
+job_hangs (struct daemon *d)
+{
+  if (d->job.pid == 0)
+    return;
+  warning ("process %ld hangs in the kernel (modprobe, nbd-client, mkswap or "
+           "swapoff)",
+           (long) d->job.pid);
+  if (d->st.state != STATE_STARTING)
+    return;
+  /* Swap is not on: the device is left alone, and so is the process. */
+  d->st.device = -1;
+  job_close (&d->job);
+  daemon_handle (d, EVENT_JOB_FAILED);
+}
+
+static void
+server_does_not_end (struct daemon *d)
+{
+  if (d->server.pid == 0 || !d->server.ending)
+    return;
+  error (
+      "the server, process %ld, does not end: killed, and its memory is not "
+      "overwritten",
+      (long) d->server.pid);
+  supervisor_replace (&d->server);
+}
+
+static void
+take_timer (struct daemon *d, enum timer timer)
+{
+  switch (timer) {
+  case TIMER_SERVER:
+    if (d->server.pid == 0)
+      outage_start_server (d);
+    break;
+  case TIMER_CONNECT:
+    outage_connect (d);
+    break;
+  case TIMER_COMPLAIN:
+    outage_complain (d);
+    break;
+  case TIMER_PATIENCE:
+    outage_is_over (d);
+    break;
+  case TIMER_JOB:
+    job_hangs (d);
+    break;
+  case TIMER_END:
+    server_does_not_end (d);
+    break;
+  case TIMER_DRAIN:
+    daemon_handle (d, EVENT_RETRY);
+    break;
+  case TIMER_POLICY:
+    watch_policies (d);
+    break;
+  case TIMERS:
+    break;
+  }
+}
+
+/* How long until the next timer, ms, or -1. */
+static int
+next_timer (const struct daemon *d)
+{
+  const long long now = now_ms ();
+  long long in = -1;
+
+  for (unsigned i = 0; i < TIMERS; i++)
+    if (d->timer[i] != 0) {
+      const long long left = d->timer[i] > now ? d->timer[i] - now : 0;
+
+      if (in == -1 || left < in)
+        in = left;
+    }
+  return in > 3600000 ? 3600000 : (int) in;
+}
+
+static void
+run_timers (struct daemon *d)
+{
+  const long long now = now_ms ();
+
+  for (unsigned i = 0; i < TIMERS; i++)
+    if (d->timer[i] != 0 && d->timer[i] <= now) {
+      d->timer[i] = 0;
+      take_timer (d, i);
+    }
+}
+
+static int
+loop (struct daemon *d)
+{
+  enum state told = STATE_STARTING;
+
+  while (!d->exits) {
+    struct epoll_event events[16];
+    int n;
+
+    /* systemd has been told once it is started, whatever it is by now. */
+    if (!d->initial && told == STATE_STARTING) {
+      told = d->st.state;
+      if (!d->server_only)
+        supervisor_notify (&d->server, "READY=1");
+    }
+    n = epoll_wait (d->epoll, events, 16, next_timer (d));
+    if (n == -1 && errno != EINTR) {
+      error ("epoll: %m");
+      return EXIT_FAILED;
+    }
+    for (int i = 0; i < n; i++)
+      take_event (d, events[i].data.fd);
+    run_timers (d);
+    if (d->renews && d->job.pid == 0 && !d->outage && !d->replacing &&
+        d->timer[TIMER_CONNECT] == 0) {
+      d->renews = false;
+      renew (d);
+    }
+  }
+  return d->exit_status;
+}
+
+/* --- Start --- */
+
+/* The socket's folder, which only the server's user and root may enter. */
+static int
+make_socket_folder (const struct daemon *d)
+{
+  const struct unprivileged *u = &d->server.user;
+  char folder[512];
+  char *slash;
+
+  snprintf (folder, sizeof folder, "%s", d->server.socket);
+  slash = strrchr (folder, '/');
+  if (!slash || slash == folder)
+    return 0;
+  *slash = '\0';
+  if (mkdir (folder, 0700) == -1) {
+    if (errno == EEXIST)
+      return 0;
+    error ("%s: %m", folder);
+    return -1;
+  }
+  if (!u->same && chown (folder, u->uid, u->gid) == -1) {
+    error ("%s: %m", folder);
+    return -1;
+  }
+  return 0;
+}
+
+/* Only one daemon at a time. */
+static int
+lock (void)
+{
+  const char *path = root_path (RUN_FOLDER "/lock");
+  int fd = open (path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+  if (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == 0)
+    return 0;
+  if (fd != -1 && errno == EWOULDBLOCK)
+    error ("vram-swap daemon runs already");
+  else
+    error ("%s: %m", path);
+  return -1;
+}
+
+static void
+block_signals (struct daemon *d)
+{
+  sigset_t set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGCHLD);
+  sigaddset (&set, SIGTERM);
+  sigaddset (&set, SIGINT);
+  sigaddset (&set, SIGHUP);
+  signal (SIGPIPE, SIG_IGN);
+  sigprocmask (SIG_BLOCK, &set, &d->server.mask);
+  d->signals = signalfd (-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  daemon_watch (d, d->signals, EPOLLIN);
+}
+
+static int
+prepare (struct daemon *d, struct options *o)
+{
+  static char program[512];
+  const char *folder = root_path (RUN_FOLDER);
+
+  d->conf = &o->conf;
+  d->conf_file = o->conf_file;
+  d->server_only = o->server_only;
+  d->test = o->test;
+  d->fill = o->fill;
+  d->pressure = d->swaps = d->uevents = d->nl.fd = -1;
+  d->job = (struct job) JOB_NONE;
+  d->server.socket = conf_text (d->conf, CONF_SOCKET);
+  d->server.command = server_command (d->conf);
+  d->server.program = run_find ("nbdkit", program, sizeof program);
+  if (!d->server.command)
+    return -1;
+  if (!d->server.program) {
+    error ("nbdkit is not installed");
+    return -1;
+  }
+  if (mkdir (folder, 0755) == -1 && errno != EEXIST) {
+    error ("%s: %m", folder);
+    return -1;
+  }
+  if (unprivileged_find (&d->server.user, o->user ? o->user : SERVER_USER) ==
+          -1 ||
+      lock () == -1 || make_socket_folder (d) == -1)
+    return -1;
+  d->epoll = epoll_create1 (EPOLL_CLOEXEC);
+  if (d->epoll == -1) {
+    error ("epoll: %m");
+    return -1;
+  }
+  json_use_arena ();
+  memlock_process ();
+  block_signals (d);
+  if (supervisor_open (&d->server) == -1 ||
+      control_open (&d->control, d->server.user.gid) == -1)
+    return -1;
+  daemon_watch (d, d->server.listening, EPOLLIN);
+  daemon_watch (d, d->control.fd, EPOLLIN);
+  msg_sink = tell_message;
+  if (!d->server_only)
+    watch_open (d);
+  return 0;
+}
+
+/* What a stopped service leaves is why it is off. */
+static void
+clean_up (const struct daemon *d)
+{
+  unlink (root_path (CONTROL_SOCKET));
+  unlink (d->server.address);
+  unlink (root_path (RUN_FOLDER "/job.lock"));
+  /* What an earlier version has attached is not ours. */
+  if (d->start_again)
+    unlink (root_path (RUN_FOLDER "/state"));
+  if (d->st.state == STATE_ENDED)
+    unlink (root_path (RUN_FOLDER "/settings"));
+}
+
+int
+cmd_daemon (struct options *o)
+{
+  struct daemon *d = &the_daemon;
+  int status;
+
+  if (prepare (d, o) == -1)
+    return EXIT_FAILED;
+  the_argv = o->own_argv;
+  daemon_take_over (d);
+  daemon_remember (d);
+  status = loop (d);
+  if (d->st.state == STATE_ENDED)
+    daemon_remember (d);
+  clean_up (d);
+  return status;
+}

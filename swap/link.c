@@ -1,0 +1,142 @@
+/* nbdkit-vram: the connections between the kernel's device and the server
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the kernel's nbd driver does when a server dies: each connection whose
+ * end it meets is lost.  Requests that come now, and those that could not be
+ * sent, wait for a new connection, for as long as the device's patience goes
+ * (NBD_ATTR_DEAD_CONN_TIMEOUT), and then fail.  Requests that had been sent and
+ * were not answered wait for their own time-out; it finds that the connection
+ * is another one by now, and sends them again.  So both times matter, see
+ * nbd_hold ().
+ *
+ * With one connection and no time-out a request that had been sent never fails
+ * by itself: its time-out only looks whether there is a new connection, again
+ * and again.  So when the wait is over the device is given connections that
+ * end at once, and no patience: all requests find a new connection, are sent
+ * again, cannot be, and fail.
+ *
+ * What is swapped out is on one disk and no other: while swap is on, a server
+ * is handed over only when its disk begins with the swap that is on, told by
+ * its UUID, which an empty one of the same size does not.
+ *
+ * What is not done is to read over each new connection, as is done before swap
+ * is on: one without a receiver costs its time-out, after which it is lost and
+ * replaced like any other, and nothing else than that time-out ends it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "link.h"
+#include "server.h"
+
+/* For a handshake, or an answer.  The server is there and has nothing else to
+ * do; when it takes longer it is tried again.
+ */
+#define ANSWER_MS 2000
+
+static void
+close_all (const int *fds, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++)
+    close (fds[i]);
+}
+
+/* Reads what is on the disk at the other end of FD. */
+static enum link_result
+read_id (int fd, char *id)
+{
+  static char start[SWAP_START];
+
+  if (server_read (fd, start, sizeof start, ANSWER_MS) == -1)
+    return LINK_NO_SERVER;
+  return swap_identify (start, id) ? LINK_DONE : LINK_WRONG_SERVER;
+}
+
+static enum link_result
+check_disk (struct link *l, int fd)
+{
+  char id[SWAP_ID + 1];
+  enum link_result result = read_id (fd, id);
+
+  if (result != LINK_DONE)
+    return result;
+  if (!l->disk[0])
+    memcpy (l->disk, id, sizeof id);
+  return strcmp (l->disk, id) == 0 ? LINK_DONE : LINK_WRONG_SERVER;
+}
+
+enum link_result
+link_connect (struct link *l, struct nbd_netlink *nl)
+{
+  enum link_result result = LINK_DONE;
+  int fds[NBD_SOCKETS_MAX] = { -1 }, saved;
+  struct server s;
+  unsigned n = 0;
+
+  while (n < l->connections && n < NBD_SOCKETS_MAX && result == LINK_DONE) {
+    fds[n] = server_connect (l->socket, ANSWER_MS, &s);
+    if (fds[n] == -1)
+      break;
+    if (s.size != l->size)
+      result = LINK_WRONG_SERVER;
+    else if (l->swap_on)
+      result = check_disk (l, fds[n]);
+    n++;
+  }
+  if (n < l->connections && result == LINK_DONE)
+    result = LINK_NO_SERVER;
+  if (result == LINK_DONE &&
+      nbd_netlink_reconnect (nl, l->device, fds, n) == -1)
+    result = LINK_REFUSED;
+  saved = errno;
+  close_all (fds, n);
+  errno = saved;
+  return result;
+}
+
+bool
+link_identify (struct link *l)
+{
+  struct server s;
+  const int fd = server_connect (l->socket, ANSWER_MS, &s);
+  enum link_result result;
+
+  if (fd == -1)
+    return false;
+  result = read_id (fd, l->disk);
+  close (fd);
+  if (result != LINK_DONE)
+    l->disk[0] = '\0';
+  return result == LINK_DONE;
+}
+
+int
+link_fail (const struct link *l, struct nbd_netlink *nl)
+{
+  int fds[NBD_SOCKETS_MAX] = { -1 }, pair[2], saved, r;
+  unsigned n = 0;
+
+  if (link_wait (l, nl, 0) == -1)
+    return -1;
+  while (n < l->connections && n < NBD_SOCKETS_MAX &&
+         socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
+    fds[n++] = pair[0];
+    close (pair[1]);
+  }
+  r = nbd_netlink_reconnect (nl, l->device, fds, n);
+  saved = errno;
+  close_all (fds, n);
+  errno = saved;
+  return r;
+}
+
+int
+link_wait (const struct link *l, struct nbd_netlink *nl, int64_t seconds)
+{
+  return nbd_netlink_set_patience (nl, l->device, seconds);
+}

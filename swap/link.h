@@ -1,0 +1,49 @@
+/* nbdkit-vram: the connections between the kernel's device and the server
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_LINK_H
+#define VRAM_SWAP_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nbd-netlink.h"
+#include "swaps.h"
+
+struct link {
+  const char *socket; /* the server's */
+  unsigned device;    /* N of /dev/nbdN */
+  unsigned connections;
+  int64_t size;           /* bytes */
+  char disk[SWAP_ID + 1]; /* the UUID of the swap that is on, "": not known */
+  bool swap_on;
+};
+
+enum link_result {
+  LINK_DONE,
+  LINK_NO_SERVER,
+  LINK_WRONG_SERVER, /* it has another disk */
+  LINK_REFUSED,      /* by the kernel: errno */
+};
+
+/* Hands the device as many new connections to the server as it has; it takes
+ * those that it has lost.  While swap is on only a server with the swap's own
+ * disk is taken.  Allocates nothing.
+ */
+enum link_result link_connect (struct link *l, struct nbd_netlink *nl);
+
+/* Learns which swap is on the server's disk, for LINK_WRONG_SERVER.  Returns
+ * false when there is none of ours, or the server does not answer.
+ */
+bool link_identify (struct link *l);
+
+/* Has all requests that wait for a server fail, and those that come, until
+ * link_connect () and link_wait ().  Returns 0, or -1 with errno set.
+ */
+int link_fail (const struct link *l, struct nbd_netlink *nl);
+
+/* Has requests wait for a server again, for so many seconds. */
+int link_wait (const struct link *l, struct nbd_netlink *nl, int64_t seconds);
+
+#endif

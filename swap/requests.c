@@ -1,0 +1,430 @@
+/* nbdkit-vram: what commands ask of the daemon, and what it tells them
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "msg.h"
+#include "policy.h"
+#include "run.h"
+
+static void
+add_text (struct json *j, const char *name, const char *text)
+{
+  if (text && text[0])
+    json_add_string (j, name, text);
+  else
+    json_add_null (j, name);
+}
+
+static void
+add_disk (struct json *j, const struct daemon *d)
+{
+  struct disk_facts f;
+
+  json_add_object (j, "server");
+  json_add_bool (j, "ready", d->server.pid > 0 && d->server.ready);
+  if (d->server.pid > 0)
+    json_add_number (j, "pid", d->server.pid);
+  else
+    json_add_null (j, "pid");
+  if (descriptors_facts (&d->server.kept, &f)) {
+    json_add_number (j, "generation", f.generation);
+    json_add_number (j, "size", f.size);
+    json_add_number (j, "used", f.used);
+    json_add_number (j, "lost_ms", f.lost ? now_ms () - (int64_t) f.lost : 0);
+    json_add_bool (j, "lost", f.lost != 0);
+    json_add_number (j, "copy_path", f.copy_path);
+    add_text (j, "copy_reason", f.copy_reason);
+    json_add_number (j, "quiet", f.quiet);
+    add_text (j, "gpu", f.gpu_name);
+    add_text (j, "pci", f.gpu_pci);
+  }
+  json_close (j);
+}
+
+static void
+add_state (struct json *j, const struct daemon *d)
+{
+  const struct runstate *st = &d->st;
+
+  json_add_string (j, "state", state_name (st->state));
+  json_add_string (j, "cause", cause_name (st->cause));
+  add_text (j, "reason", st->reason);
+}
+
+static void
+answer_status (const struct daemon *d, struct client *client)
+{
+  const struct runstate *st = &d->st;
+  struct json j;
+
+  json_begin (&j);
+  json_add_bool (&j, "ok", true);
+  add_state (&j, d);
+  json_add_number (&j, "daemon", getpid ());
+  if (d->job.pid != 0) {
+    json_add_number (&j, "job", d->job.pid);
+    json_add_bool (&j, "job_hangs",
+                   d->job.cancelled && d->timer[TIMER_JOB] == 0);
+  }
+  json_add_number (&j, "device", st->device);
+  json_add_number (&j, "connections", st->connections);
+  json_add_number (&j, "timeout", st->timeout);
+  json_add_number (&j, "since_ms", st->since ? now_ms () - st->since : 0);
+  json_add_number (&j, "outages", st->outages);
+  json_add_number (&j, "outage_last_ms", st->outage_last_ms);
+  json_add_number (&j, "outage_longest_ms", st->outage_longest_ms);
+  json_add_number (&j, "outage_ago_ms",
+                   st->outage_at ? now_ms () - st->outage_at : 0);
+  json_add_number (&j, "outage_ms",
+                   d->outage ? now_ms () - d->outage_began : 0);
+  add_disk (&j, d);
+  control_send (client, &j);
+}
+
+static void
+answer (struct client *client, int status, const char *why)
+{
+  struct json j;
+
+  json_begin (&j);
+  if (why)
+    json_add_string (&j, "error", why);
+  else
+    json_add_bool (&j, "ok", status == EXIT_OK);
+  json_add_number (&j, "status", status);
+  control_send (client, &j);
+}
+
+void
+daemon_finish (struct daemon *d, int status)
+{
+  for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+    if (d->control.client[i].waits) {
+      d->control.client[i].waits = false;
+      answer (&d->control.client[i], status, NULL);
+    }
+  d->asked = NULL;
+}
+
+void
+requests_tell_state (struct daemon *d)
+{
+  char line[300];
+  struct json j;
+
+  json_begin (&j);
+  json_add_string (&j, "event", "state");
+  add_state (&j, d);
+  control_tell_all (&d->control, &j);
+  snprintf (line, sizeof line, "%sSTATUS=%s%s%s",
+            d->st.state == STATE_ENDED ? "STOPPING=1\n" : "",
+            state_name (d->st.state), d->st.reason[0] ? ": " : "",
+            d->st.reason);
+  supervisor_notify (&d->server, line);
+}
+
+void
+requests_tell_message (struct daemon *d, enum severity severity,
+                       const char *line)
+{
+  static const char *const words[] = {
+    [SEVERITY_ERROR] = "error",
+    [SEVERITY_WARNING] = "warning",
+    [SEVERITY_NOTE] = "note",
+  };
+  struct json j;
+
+  json_begin (&j);
+  json_add_string (&j, "event", "message");
+  json_add_string (&j, "severity", words[severity]);
+  json_add_string (&j, "text", line);
+  control_tell_all (&d->control, &j);
+}
+
+void
+requests_tell_progress (struct daemon *d, const struct job_packet *p)
+{
+  struct json j;
+
+  json_begin (&j);
+  json_add_string (&j, "event", "progress");
+  json_add_string (&j, "what", p->u.progress.what);
+  json_add_string (&j, "unit", p->u.progress.unit);
+  json_add_number (&j, "unit_size", p->u.progress.unit_size);
+  json_add_number (&j, "total", p->u.progress.total);
+  json_add_number (&j, "left", p->u.progress.left);
+  control_tell_all (&d->control, &j);
+}
+
+/* The client has asked for EVENT, and waits until that is through. */
+static void
+ask (struct daemon *d, struct client *client, enum event event)
+{
+  char why[320];
+  enum action action;
+
+  client->waits = true;
+  if (!d->asked)
+    d->asked = client;
+  action = daemon_handle (d, event);
+  if (!client->waits)
+    return; /* it was answered already */
+  if (action == ACTION_GRANT) {
+    client->waits = false;
+    answer (client, EXIT_OK, NULL);
+  }
+  else if (action == ACTION_REFUSE) {
+    client->waits = false;
+    snprintf (why, sizeof why, "not now: swap is %s%s%s",
+              state_name (d->st.state), d->st.reason[0] ? ": " : "",
+              d->st.reason);
+    answer (client, EXIT_FAILED, why);
+  }
+  if (!client->waits && d->asked == client)
+    d->asked = NULL;
+}
+
+static void
+request_stop (struct daemon *d, struct client *client, struct json_t *request)
+{
+  int64_t seconds;
+  bool force = false;
+
+  json_get_bool (request, "force", &force);
+  d->order.force = force;
+  d->order.wait = json_get_number (request, "wait", &seconds);
+  d->order.wait_ms = d->order.wait && seconds >= 0 ? seconds * 1000 : -1;
+  ask (d, client, EVENT_DOWN);
+}
+
+static void
+request_sleep (struct daemon *d, struct client *client, struct json_t *request)
+{
+  const char *action = json_get_string (request, "action"), *why = "";
+
+  if (!action)
+    action = "suspend";
+  if (state_has_swap (d->st.state) && d->st.state != STATE_DRAINING &&
+      !policy_sleep_drains (d->conf, action, &why)) {
+    note ("sleep: swap stays on: %s", why);
+    answer (client, EXIT_OK, NULL);
+    return;
+  }
+  note ("sleep (%s): swap goes off%s%s", action, why[0] ? ": " : "", why);
+  d->order.force = d->order.wait = false;
+  ask (d, client, EVENT_SLEEP);
+}
+
+static void
+request_test (struct daemon *d, struct client *client, struct json_t *request)
+{
+  bool fill = false;
+
+  json_get_bool (request, "fill", &fill);
+  d->order.fill = fill;
+  ask (d, client, EVENT_TEST);
+}
+
+static void
+request_events (struct daemon *d, struct client *client,
+                struct json_t *request)
+{
+  struct json j;
+
+  (void) request;
+  client->listens = true;
+  json_begin (&j);
+  json_add_string (&j, "event", "state");
+  add_state (&j, d);
+  control_send (client, &j);
+}
+
+static void
+request_status (struct daemon *d, struct client *client,
+                struct json_t *request)
+{
+  (void) request;
+  /* The kernel tells nobody when a device is detached. */
+  watch_device (d);
+  answer_status (d, client);
+}
+
+static void
+request_resume (struct daemon *d, struct client *client,
+                struct json_t *request)
+{
+  (void) request;
+  ask (d, client, EVENT_UP);
+}
+
+static void
+request_wake (struct daemon *d, struct client *client, struct json_t *request)
+{
+  (void) request;
+  /* Coming on again is not waited for: the machine has woken up. */
+  daemon_handle (d, EVENT_WAKE);
+  answer (client, EXIT_OK, NULL);
+}
+
+static void
+request_look (struct daemon *d, struct client *client, struct json_t *request)
+{
+  (void) request;
+  d->not_before = 0;
+  watch_policies (d);
+  answer (client, EXIT_OK, NULL);
+}
+
+static void
+request_reload (struct daemon *d, struct client *client,
+                struct json_t *request)
+{
+  (void) request;
+  requests_reload (d, client);
+}
+
+static void
+request_limit (struct daemon *d, struct client *client, struct json_t *request)
+{
+  (void) d;
+  (void) request;
+  answer (client, EXIT_FAILED, "not supported yet");
+}
+
+static const struct {
+  const char *name;
+  bool anybody; /* in the group */
+  void (*serve) (struct daemon *d, struct client *client,
+                 struct json_t *request);
+} requests[] = {
+  { "status", true, request_status }, { "events", true, request_events },
+  { "stop", false, request_stop },    { "resume", false, request_resume },
+  { "sleep", false, request_sleep },  { "wake", false, request_wake },
+  { "look", false, request_look },    { "reload", false, request_reload },
+  { "test", false, request_test },    { "limit", false, request_limit },
+};
+
+static void
+serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
+{
+  struct json_t *request = json_read (text, n);
+  const char *name = request ? json_get_string (request, "request") : NULL;
+  bool known = false;
+
+  if (client->waits) {
+    json_free (request);
+    answer (client, EXIT_FAILED, "the last request is not answered yet");
+    return;
+  }
+  for (size_t i = 0; name && i < sizeof requests / sizeof requests[0]; i++)
+    if (strcmp (name, requests[i].name) == 0) {
+      known = true;
+      if (client->root || requests[i].anybody)
+        requests[i].serve (d, client, request);
+      else
+        answer (client, EXIT_FAILED, "only root may ask for that");
+    }
+  if (!known)
+    answer (client, EXIT_USAGE, "not a request");
+  json_free (request);
+}
+
+void
+requests_serve (struct daemon *d, struct client *client)
+{
+  char *text;
+  size_t n;
+
+  if (!control_receive (client)) {
+    const bool asked = d->asked == client;
+
+    if (asked)
+      d->asked = NULL;
+    control_drop (client);
+    /* What it has asked for is not wanted any more. */
+    if (asked)
+      daemon_handle (d, EVENT_CANCEL);
+    return;
+  }
+  while (client->fd != -1 && (text = control_next_line (client, &n)) != NULL)
+    serve_one (d, client, text, n);
+}
+
+/* Says of each setting that has changed when it counts. */
+static void
+compare (const struct conf *old, const struct conf *new)
+{
+  static const char *const words[] = {
+    [CONF_LIVE] = "counts from now on",
+    [CONF_AT_UP] = "counts after 'vram-swap down' and 'up'",
+    [CONF_AT_NEW_SERVER] = "counts with the next server",
+  };
+  unsigned changes = 0;
+
+  for (unsigned k = 0; k < CONF_KEYS; k++)
+    if (strcmp (conf_text (old, k), conf_text (new, k)) != 0) {
+      changes++;
+      note ("%s: %s -> %s: %s", conf_name (k), conf_text (old, k),
+            conf_text (new, k), words[conf_when (k)]);
+    }
+  if (changes == 0)
+    note ("no setting has changed");
+}
+
+static void
+finish_reload (struct client *client, int status)
+{
+  if (client) {
+    client->waits = false;
+    answer (client, status, NULL);
+  }
+}
+
+void
+requests_reload (struct daemon *d, struct client *client)
+{
+  struct disk_facts facts = { .version = 0 };
+  struct conf new;
+
+  if (client)
+    client->waits = true;
+  if (d->job.pid != 0 || d->outage || d->replacing) {
+    error ("not reloaded: swap is %s", state_name (d->st.state));
+    finish_reload (client, EXIT_FAILED);
+    return;
+  }
+  if (options_load (&new, d->conf_file) == -1) {
+    conf_free (&new);
+    error ("not reloaded: the settings stay as they are");
+    finish_reload (client, EXIT_USAGE);
+    return;
+  }
+  d->renews = true;
+  compare (d->conf, &new);
+  conf_free (d->conf);
+  *d->conf = new;
+  d->server.command = server_command (d->conf);
+  d->server.socket = conf_text (d->conf, CONF_SOCKET);
+  d->link.socket = d->server.socket;
+  watch_policies (d);
+  if (d->st.state != STATE_ON || d->server_only) {
+    finish_reload (client, EXIT_OK);
+    return;
+  }
+  if (!descriptors_facts (&d->server.kept, &facts)) {
+    note ("the server is not replaced: its disk would end with it");
+    finish_reload (client, EXIT_OK);
+    return;
+  }
+  /* A next server that cannot start would be the end of what is swapped out. */
+  d->replacing = true;
+  d->order.disk_version = facts.version;
+  daemon_run_job (d, job_check);
+}

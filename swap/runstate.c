@@ -1,0 +1,184 @@
+/* nbdkit-vram: what outlives the daemon, in one file in /run
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "msg.h"
+#include "nbd-device.h"
+#include "root.h"
+#include "runstate.h"
+
+#define STATE_FILE RUN_FOLDER "/state"
+
+/* What is a number or a text, by its name in the file. */
+static const struct field {
+  const char *name;
+  enum { INT, UNSIGNED, INT64, PID, TEXT } type;
+  size_t at, size;
+} fields[] = {
+#define FIELD(type, name)                                                     \
+  {                                                                           \
+#name, type, offsetof(struct runstate, name),                             \
+        sizeof((struct runstate *) 0)->name                                   \
+  }
+  FIELD (TEXT, reason),
+  FIELD (INT, device),
+  FIELD (PID, attach_pid),
+  FIELD (UNSIGNED, connections),
+  FIELD (UNSIGNED, timeout),
+  FIELD (INT64, size),
+  FIELD (TEXT, disk),
+  FIELD (INT64, since),
+  FIELD (INT64, outages),
+  FIELD (INT64, outage_last_ms),
+  FIELD (INT64, outage_longest_ms),
+  FIELD (INT64, outage_at),
+  FIELD (TEXT, init_swap_max),
+#undef FIELD
+};
+#define FIELDS (sizeof fields / sizeof fields[0])
+
+static void
+take (struct runstate *st, const char *name, const char *value)
+{
+  if (strcmp (name, "state") == 0)
+    state_find (value, &st->state);
+  else if (strcmp (name, "cause") == 0)
+    cause_find (value, &st->cause);
+  for (size_t i = 0; i < FIELDS; i++) {
+    void *at = (char *) st + fields[i].at;
+    const int64_t n = strtoll (value, NULL, 10);
+
+    if (strcmp (name, fields[i].name) != 0)
+      continue;
+    switch (fields[i].type) {
+    case INT:
+      *(int *) at = n;
+      break;
+    case UNSIGNED:
+      *(unsigned *) at = n;
+      break;
+    case INT64:
+      *(int64_t *) at = n;
+      break;
+    case PID:
+      *(pid_t *) at = n;
+      break;
+    case TEXT:
+      snprintf (at, fields[i].size, "%s", value);
+      break;
+    }
+  }
+}
+
+void
+runstate_reset (struct runstate *st)
+{
+  *st = (struct runstate){ .device = -1 };
+}
+
+bool
+runstate_read (struct runstate *st)
+{
+  char text[2048], *line, *next, *value;
+
+  runstate_reset (st);
+  if (read_text (root_path (STATE_FILE), text, sizeof text) == -1)
+    return false;
+  for (line = text; line; line = next) {
+    next = strchr (line, '\n');
+    if (next)
+      *next++ = '\0';
+    value = strchr (line, '=');
+    if (value) {
+      *value++ = '\0';
+      take (st, line, value);
+    }
+  }
+  return true;
+}
+
+int
+runstate_write (const struct runstate *st)
+{
+  const char *path = root_path (STATE_FILE);
+  char text[2048];
+  size_t used;
+
+  used = snprintf (text, sizeof text, "state=%s\ncause=%s\n",
+                   state_name (st->state), cause_name (st->cause));
+  for (size_t i = 0; i < FIELDS; i++) {
+    const void *at = (const char *) st + fields[i].at;
+    int64_t n = 0;
+
+    switch (fields[i].type) {
+    case INT:
+      n = *(const int *) at;
+      break;
+    case UNSIGNED:
+      n = *(const unsigned *) at;
+      break;
+    case INT64:
+      n = *(const int64_t *) at;
+      break;
+    case PID:
+      n = *(const pid_t *) at;
+      break;
+    case TEXT:
+      used += snprintf (text + used, sizeof text - used, "%s=%s\n",
+                        fields[i].name, (const char *) at);
+      continue;
+    }
+    used += snprintf (text + used, sizeof text - used, "%s=%" PRId64 "\n",
+                      fields[i].name, n);
+  }
+  if (write_text (path, text) == -1) {
+    error ("%s: %m", path);
+    return -1;
+  }
+  return 0;
+}
+
+int
+runstate_device (const struct runstate *st)
+{
+  pid_t pid;
+
+  if (st->device < 0 || !nbd_attached_by (st->device, &pid) ||
+      pid != st->attach_pid)
+    return -1;
+  return st->device;
+}
+
+bool
+runstate_find_device (struct runstate *st)
+{
+  static struct swaps s;
+  char path[32];
+  unsigned n;
+  pid_t pid;
+
+  if (swaps_read (&s) == -1)
+    return false;
+  for (size_t i = 0; i < s.n; i++) {
+    if (sscanf (s.swap[i].path, "/dev/nbd%u", &n) != 1 &&
+        sscanf (s.swap[i].path, "/nbd%u", &n) != 1)
+      continue;
+    snprintf (path, sizeof path, "/dev/nbd%u", n);
+    if (nbd_attached_by (n, &pid) && swap_has_label (path)) {
+      st->device = n;
+      st->attach_pid = pid;
+      st->connections = nbd_connections (n);
+      st->size = nbd_size (n);
+      return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,56 @@
+/* nbdkit-vram: what outlives the daemon, in one file in /run
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef VRAM_SWAP_RUNSTATE_H
+#define VRAM_SWAP_RUNSTATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "states.h"
+#include "swaps.h"
+
+/* The folder of the daemon's own files, which nobody else can write to. */
+#define RUN_FOLDER "/run/vram-swap"
+
+/* Times are milliseconds of CLOCK_BOOTTIME. */
+struct runstate {
+  enum state state;
+  enum cause cause;
+  char reason[256]; /* why it is off, or "" */
+
+  int device;       /* N of the /dev/nbdN that we attached, -1 for none */
+  pid_t attach_pid; /* the process that attached it */
+  unsigned connections;
+  unsigned timeout;
+  int64_t size;           /* bytes */
+  char disk[SWAP_ID + 1]; /* the swap's own UUID, "" when it is not known */
+  int64_t since;          /* when swap went on */
+
+  int64_t outages, outage_last_ms, outage_longest_ms, outage_at;
+  char init_swap_max[32]; /* memory.swap.max of init.scope before, or "" */
+};
+
+/* Everything is as it is when nothing is remembered. */
+void runstate_reset (struct runstate *st);
+
+/* Reads the file.  Returns false when there is none. */
+bool runstate_read (struct runstate *st);
+
+/* Returns 0, or -1 with a message. */
+int runstate_write (const struct runstate *st);
+
+/* The device that is attached by us, or -1: the one that is remembered, when
+ * the kernel says that the same process attached it.
+ */
+int runstate_device (const struct runstate *st);
+
+/* Looks for a device with swap on it that carries our label, attached by
+ * nobody that we remember, and takes it for ours.  Returns whether there is
+ * one.
+ */
+bool runstate_find_device (struct runstate *st);
+
+#endif

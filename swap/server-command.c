@@ -1,0 +1,96 @@
+/* nbdkit-vram: the server's command line
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "msg.h"
+#include "server-command.h"
+
+/* systemd's last kill at shutdown spares processes of root whose name begins
+ * with @, and from version 255 on those of a unit that asks for it.
+ */
+#define SERVER_NAME "@nbdkit"
+
+static const char *words[SERVER_WORDS_MAX + 1];
+static size_t n_words;
+static char text[8192];
+static size_t used;
+static bool too_long;
+
+static void __attribute__ ((format (printf, 1, 2))) add (const char *fmt, ...)
+{
+  va_list args;
+  int n;
+
+  va_start (args, fmt);
+  n = vsnprintf (text + used, sizeof text - used, fmt, args);
+  va_end (args);
+  if (n_words == SERVER_WORDS_MAX || n < 0 ||
+      (size_t) n >= sizeof text - used) {
+    too_long = true;
+    return;
+  }
+  words[n_words++] = text + used;
+  words[n_words] = NULL;
+  used += n + 1;
+}
+
+/* A setting handed on under the plugin's own name, unless it is AS_DEFAULT. */
+static void
+pass (const struct conf *c, enum conf_key key, const char *as_default)
+{
+  if (!as_default || !conf_is (c, key, as_default))
+    add ("%s=%s", conf_name (key), conf_text (c, key));
+}
+
+bool
+server_is_ours (const struct conf *c)
+{
+  const char *plugin = conf_text (c, CONF_PLUGIN);
+
+  return strcmp (plugin, PLUGIN_NAME) == 0 ||
+         strstr (plugin, "nbdkit-" PLUGIN_NAME "-plugin.so") != NULL;
+}
+
+const char *const *
+server_command (const struct conf *c)
+{
+  const char *p;
+
+  n_words = used = 0;
+  too_long = false;
+  add (SERVER_NAME);
+  add ("--foreground");
+  add ("--unix");
+  add ("%s", conf_text (c, CONF_SOCKET));
+  add ("--threads");
+  add ("%s", conf_text (c, CONF_THREADS));
+  add ("%s", conf_text (c, CONF_PLUGIN));
+  pass (c, CONF_SIZE, NULL);
+  if (server_is_ours (c)) {
+    pass (c, CONF_MIN_SIZE, NULL);
+    pass (c, CONF_HEADROOM, NULL);
+    pass (c, CONF_DEVICE, "auto");
+    pass (c, CONF_WINDOW, "auto");
+    pass (c, CONF_RESIDENT, NULL);
+    pass (c, CONF_BOOST, NULL);
+    pass (c, CONF_SCRUB, NULL);
+    add ("%s=%lld", conf_name (CONF_GPU_TIMEOUT),
+         (long long) conf_number (c, CONF_GPU_TIMEOUT));
+  }
+  /* Split at blanks; the values of a plugin's parameters rarely hold any. */
+  for (p = conf_text (c, CONF_PLUGIN_ARGS); *p; p += strcspn (p, " \t")) {
+    p += strspn (p, " \t");
+    if (*p)
+      add ("%.*s", (int) strcspn (p, " \t"), p);
+  }
+  if (!too_long)
+    return words;
+  error ("the server's command line is too long");
+  return NULL;
+}

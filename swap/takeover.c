@@ -1,0 +1,200 @@
+/* nbdkit-vram: what the daemon finds when it starts
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * An earlier daemon may have died at any instant, and its server may be alive
+ * or not.  What it remembers is in the file in /run, its disk's descriptors
+ * come from systemd, and the kernel says which device is attached by whom and
+ * whether swap is on there.
+ */
+
+#include <config.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "msg.h"
+#include "nbd-device.h"
+#include "root.h"
+#include "run.h"
+#include "server.h"
+
+#define ORPHANS_MS 10000
+#define PROBE_MS   2000
+
+static struct swaps swaps;
+
+/* The word with which somebody who cannot boot keeps swap off. */
+static bool
+forbidden_at_boot (void)
+{
+  char line[4096], *word, *rest = line;
+
+  if (read_text (root_path ("/proc/cmdline"), line, sizeof line) <= 0)
+    return false;
+  while ((word = strsep (&rest, " ")) != NULL)
+    if (strcmp (word, "novramswap") == 0)
+      return true;
+  return false;
+}
+
+/* The server that an earlier daemon started, if it still runs. */
+static bool
+take_server (struct daemon *d)
+{
+  const pid_t pid = supervisor_find (&d->server);
+
+  if (pid == 0 || supervisor_take (&d->server, pid) == -1)
+    return false;
+  note ("the server of an earlier daemon, process %ld, goes on", (long) pid);
+  daemon_watch (d, d->server.pidfd, EPOLLIN);
+  return true;
+}
+
+/* Whether a server answers that no daemon has started. */
+static bool
+has_old_server (const struct daemon *d)
+{
+  struct server s;
+
+  return supervisor_find (&d->server) == 0 && d->server.kept.n == 0 &&
+         (server_probe ("/run/vram-swap/nbd.sock", PROBE_MS, &s) == PROBE_OK ||
+          server_probe (d->server.socket, PROBE_MS, &s) == PROBE_OK);
+}
+
+/* Swap is on: goes on with it. */
+static void
+take_swap (struct daemon *d)
+{
+  const bool alive = take_server (d);
+  const bool kept = descriptors_complete (&d->server.kept);
+
+  d->initial = false;
+  outage_link (d);
+  d->link.swap_on = true;
+  d->st.cause = CAUSE_NONE;
+  d->st.reason[0] = '\0';
+  d->st.state = STATE_ON;
+  if (alive && !kept)
+    warning (
+        "the disk's descriptors were not passed on: when the server dies, "
+        "what is swapped out is lost; 'vram-swap down' and 'up' mend that");
+  if (kept)
+    note ("the disk of an earlier server is there: %zu descriptors",
+          d->server.kept.n);
+  if (!alive) {
+    daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
+    return;
+  }
+  /* A connection may have been lost meanwhile. */
+  outage_connect (d);
+}
+
+/* Swap is on, on the device of a version that had no daemon: its server and
+ * what keeps it are other processes.  It goes on until it is empty.
+ */
+static void
+take_old_version (struct daemon *d)
+{
+  warning (
+      "swap is on, on /dev/nbd%d, kept by an earlier version of vram-swap: "
+      "it is emptied and switched off first",
+      d->st.device);
+  d->start_again = true;
+  d->st.cause = CAUSE_NONE;
+  d->st.state = STATE_DRAINING;
+  daemon_run_job (d, job_down);
+}
+
+/* Something is there, and no swap on it: it is cleared away. */
+static void
+clear_away (struct daemon *d)
+{
+  take_server (d);
+  d->start_again = true;
+  d->st.state = STATE_DRAINING;
+  d->st.cause = CAUSE_NONE;
+  daemon_run_job (d, job_down);
+}
+
+int
+daemon_take_over (struct daemon *d)
+{
+  const bool known = runstate_read (&d->st);
+  const enum state before = known ? d->st.state : STATE_ENDED;
+  const bool attached =
+      runstate_device (&d->st) >= 0 || runstate_find_device (&d->st);
+  /* Whatever it is called, a device that is in use has swap on it. */
+  const bool on =
+      attached &&
+      ((swaps_read (&swaps) == 0 && nbd_find_swap (&swaps, d->st.device)) ||
+       nbd_in_use (d->st.device) == 1);
+
+  if (!attached)
+    d->st.device = -1;
+  job_await_orphans (ORPHANS_MS);
+  if (attached && nbd_netlink_open (&d->nl, true) == 0)
+    daemon_watch (d, d->nl.fd, EPOLLIN);
+  d->initial = true;
+  if (d->server_only) {
+    if (take_server (d)) {
+      d->initial = false;
+      d->st.state = STATE_ON;
+      d->st.cause = CAUSE_NONE;
+      if (descriptors_complete (&d->server.kept))
+        note ("the disk of an earlier server is there: %zu descriptors",
+              d->server.kept.n);
+      supervisor_notify (&d->server, "READY=1");
+    }
+    else if (d->server.kept.ambiguous) {
+      d->exits = true;
+      d->exit_status = EXIT_FAILED;
+    }
+    else {
+      if (descriptors_complete (&d->server.kept))
+        note ("the disk of an earlier server is there: %zu descriptors",
+              d->server.kept.n);
+      else if (d->server.kept.n > 0) {
+        warning ("only a part of an earlier server's disk is there, or it was "
+                 "given up: let go");
+        supervisor_discard (&d->server);
+      }
+      d->st.state = STATE_OFF;
+      daemon_handle (d, EVENT_UP);
+    }
+  }
+  else if (on && has_old_server (d))
+    take_old_version (d);
+  else if (on)
+    take_swap (d);
+  else if (attached || supervisor_find (&d->server) > 0)
+    clear_away (d);
+  else if (before == STATE_PAUSED)
+    d->initial = false;
+  else if (before == STATE_OFF) {
+    d->initial = false;
+    d->st.cause = CAUSE_REQUEST;
+  }
+  else if (forbidden_at_boot () && !d->test) {
+    d->initial = false;
+    d->st.state = STATE_OFF;
+    d->st.cause = CAUSE_REQUEST;
+    snprintf (d->st.reason, sizeof d->st.reason,
+              "the kernel's command line says novramswap");
+    warning ("%s", d->st.reason);
+  }
+  else {
+    if (d->server.kept.n > 0) {
+      warning ("a disk of an earlier server is there, and nothing is swapped "
+               "out to it: given up");
+      supervisor_discard (&d->server);
+    }
+    runstate_reset (&d->st);
+    d->order.fill = d->fill;
+    daemon_handle (d, d->test ? EVENT_TEST : EVENT_UP);
+  }
+  return d->exits ? d->exit_status : EXIT_OK;
+}

@@ -1,0 +1,201 @@
+/* nbdkit-vram: what others do to swap, device, power and memory
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * All of it comes as events: /proc/swaps and the kernel's uevents tell of
+ * changes, /proc/pressure/memory of want of memory.  Only idle-down and a
+ * threshold for a battery's charge have a timer, while they are configured.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "msg.h"
+#include "nbd-device.h"
+#include "policy.h"
+#include "power.h"
+#include "root.h"
+#include "run.h"
+
+#define CHARGE_MS 120000 /* between looks at a battery's charge */
+#define IDLE_MS   60000  /* the most between looks whether swap is empty */
+#define MEMORY_MS 10000  /* between looks at memory without pressure files */
+
+static struct swaps swaps;
+
+void
+watch_open (struct daemon *d)
+{
+  const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK,
+                                      .nl_groups = 1 };
+
+  d->swaps = open (root_path ("/proc/swaps"), O_RDONLY | O_CLOEXEC);
+  daemon_watch (d, d->swaps, EPOLLPRI);
+  d->uevents = socket (AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                       NETLINK_KOBJECT_UEVENT);
+  if (d->uevents == -1 || bind (d->uevents, (const struct sockaddr *) &kernel,
+                                sizeof kernel) == -1)
+    warning ("the kernel does not tell of power and devices: %m");
+  else
+    daemon_watch (d, d->uevents, EPOLLIN);
+}
+
+void
+watch_swaps (struct daemon *d)
+{
+  if (d->job.pid != 0 || !state_has_swap (d->st.state) ||
+      d->st.state == STATE_DRAINING || d->server_only ||
+      swaps_read (&swaps) == -1 || nbd_find_swap (&swaps, d->st.device))
+    return;
+  snprintf (d->st.reason, sizeof d->st.reason,
+            "switched off by another program (swapoff)");
+  daemon_handle (d, EVENT_SWAP_GONE);
+}
+
+/* Whether the device is still attached.  The kernel shows its client for as long
+ * as swap is on there, but takes no more settings for it.
+ */
+static bool
+is_attached (struct daemon *d)
+{
+  return runstate_device (&d->st) >= 0 &&
+         (d->outage ||
+          nbd_netlink_set_patience (
+              &d->nl, d->st.device,
+              conf_number (d->conf, CONF_OUTAGE_TIMEOUT)) == 0 ||
+          errno != EINVAL);
+}
+
+void
+watch_device (struct daemon *d)
+{
+  if (d->job.pid != 0 || !state_has_swap (d->st.state) ||
+      d->st.state == STATE_DRAINING || d->server_only || is_attached (d))
+    return;
+  snprintf (d->st.reason, sizeof d->st.reason,
+            "/dev/nbd%d was detached by another program, with swap on it",
+            d->st.device);
+  error ("%s: what was swapped out is lost", d->st.reason);
+  daemon_handle (d, EVENT_DEVICE_GONE);
+}
+
+void
+watch_uevents (struct daemon *d)
+{
+  char text[4096], name[32];
+  struct sockaddr_nl from = { .nl_pid = 1 };
+  socklen_t size = sizeof from;
+  bool power = false, device = false;
+  ssize_t n;
+
+  snprintf (name, sizeof name, "DEVNAME=nbd%d", d->st.device);
+  while ((n = recvfrom (d->uevents, text, sizeof text - 1, MSG_DONTWAIT,
+                        (struct sockaddr *) &from, &size)) > 0 ||
+         (n == -1 && errno == ENOBUFS)) {
+    if (n == -1) {
+      power = device = true; /* there was no room for all of it */
+      continue;
+    }
+    /* Any program could send some. */
+    if (from.nl_pid != 0)
+      continue;
+    text[n] = '\0';
+    for (const char *p = text; p < text + n; p += strlen (p) + 1) {
+      power |= strcmp (p, "SUBSYSTEM=power_supply") == 0;
+      device |= strcmp (p, name) == 0;
+    }
+  }
+  if (device)
+    watch_device (d);
+  if (power) {
+    d->not_before = 0;
+    watch_policies (d);
+  }
+}
+
+void
+watch_pressure (struct daemon *d, bool on)
+{
+  /* 150 ms of waiting for memory in a second. */
+  static const char trigger[] = "some 150000 1000000";
+
+  if (d->pressure != -1)
+    close (d->pressure);
+  d->pressure = -1;
+  if (!on)
+    return;
+  d->pressure = open (root_path ("/proc/pressure/memory"), O_RDWR | O_CLOEXEC);
+  if (d->pressure != -1 &&
+      write (d->pressure, trigger, sizeof trigger) == sizeof trigger)
+    daemon_watch (d, d->pressure, EPOLLPRI);
+  else
+    daemon_set_timer (d, TIMER_POLICY, MEMORY_MS);
+}
+
+/* How long nothing has been swapped out, and what follows. */
+static void
+look_at_idleness (struct daemon *d)
+{
+  const int64_t limit = conf_number (d->conf, CONF_IDLE_DOWN) * 1000;
+  const struct swap *swap;
+
+  if (limit == 0 || swaps_read (&swaps) == -1)
+    return;
+  swap = nbd_find_swap (&swaps, d->st.device);
+  if (!swap || swap->used > 0)
+    d->empty_since = 0;
+  else if (d->empty_since == 0)
+    d->empty_since = now_ms ();
+  else if (now_ms () - d->empty_since >= limit) {
+    daemon_handle (d, EVENT_IDLE);
+    return;
+  }
+  daemon_set_timer (d, TIMER_POLICY, limit < IDLE_MS ? limit : IDLE_MS);
+}
+
+void
+watch_policies (struct daemon *d)
+{
+  const bool paused = d->st.state == STATE_PAUSED;
+  const bool keeps = conf_is (d->conf, CONF_POWER_POLICY, "keep");
+  struct power p = { .charge = -1 };
+  bool low;
+
+  if (d->server_only)
+    return;
+  if (!keeps || paused)
+    power_read (&p);
+  low = policy_power_low (d->conf, &p, paused && d->st.cause == CAUSE_POWER);
+  if (paused) {
+    if (!low)
+      daemon_handle (d, EVENT_POWER_OK);
+    if (d->st.state == STATE_PAUSED && d->st.cause == CAUSE_IDLE &&
+        (conf_number (d->conf, CONF_IDLE_DOWN) == 0 || policy_memory_short ()))
+      daemon_handle (d, EVENT_MEMORY_SHORT);
+    if (d->st.state == STATE_PAUSED && d->st.cause == CAUSE_IDLE &&
+        d->pressure == -1)
+      daemon_set_timer (d, TIMER_POLICY, MEMORY_MS);
+    return;
+  }
+  if (d->st.state != STATE_ON)
+    return;
+  if (now_ms () < d->not_before) {
+    daemon_set_timer (d, TIMER_POLICY, d->not_before - now_ms ());
+    return;
+  }
+  if (low) {
+    daemon_handle (d, EVENT_POWER_LOW);
+    return;
+  }
+  if (p.on_battery && conf_battery_threshold (d->conf) >= 0)
+    daemon_set_timer (d, TIMER_POLICY, CHARGE_MS);
+  look_at_idleness (d);
+}

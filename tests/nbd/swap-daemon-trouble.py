@@ -1,0 +1,205 @@
+# nbdkit-vram: what could make a disk that is left to later servers end, or another one take its place, and does not
+# SPDX-License-Identifier: BSD-3-Clause
+#
+#   swap-daemon-trouble.py FOLDER CONF COMMAND...    COMMAND is vram-swap daemon with a disk of 136M; the socket is FOLDER/sock
+
+import os, select, signal, sys, time
+sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
+from store import *
+
+folder, conf = sys.argv[1], sys.argv[2]
+log = folder + "/log.trouble"
+store = Store (sys.argv[3:], folder)
+kept = ["vram-chunk-0", "vram-chunk-1", "vram-chunk-2", "vram-state"]
+client = Client (store.socket, 0, 136 * 256, 16, 7)
+
+
+def said (words):
+    return open (log, errors = "replace").read ().count (words)
+
+
+def wait_until (what, condition):
+    deadline = time.monotonic () + PATIENCE
+    while not condition ():
+        if time.monotonic () > deadline:
+            raise SystemExit ("not within %d s: %s" % (PATIENCE, what))
+        time.sleep (0.001)
+
+
+def running ():
+    """Servers on the socket, whoever has started them."""
+    found = []
+    for pid in filter (str.isdigit, os.listdir ("/proc")):
+        try:
+            words = open ("/proc/%s/cmdline" % pid).read ().split ("\0")
+        except OSError:
+            continue
+        if "--unix" in words and store.socket in words:
+            found.append (int (pid))
+    return found
+
+
+def start (**more):
+    store.start_as_systemd (log, **more)
+    store.wait_ready ()
+    assert store.names () == kept, store.names ()
+
+
+def check ():
+    """All that was written is there."""
+    client.connect ()
+    client.finish ()
+
+
+def ends (status):
+    assert store.process.wait (PATIENCE) == status, store.process.returncode
+
+
+def end_both ():
+    """The daemon dies, and the server with it."""
+    store.end (signal.SIGKILL)
+    for pid in running ():
+        fd = os.pidfd_open (pid)
+        os.kill (pid, signal.SIGKILL)
+        select.select ([fd], [], [], PATIENCE)
+        os.close (fd)
+
+
+def kill_server ():
+    """Returns the next one when that has been started."""
+    store.ready.clear ()
+    old = running ()
+    os.kill (old[0], signal.SIGKILL)
+    now = []
+
+    def replaced ():
+        now[:] = running ()
+        return now and now != old
+    wait_until ("another server", replaced)
+    return now[0]
+
+
+start ()
+client.connect ()
+for _ in range (300):
+    client.issue ()
+    client.reply ()
+client.finish ()
+
+# The daemon dies while its next server is at any point of its start: the next daemon goes on with that one, and there
+# are never two of them.
+os.environ["STANDIN_CUDA_DELAY"] = "20000"
+for pause in (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5):
+    kill_server ()
+    time.sleep (pause)
+    store.end (signal.SIGKILL)
+    assert store.names () == kept, store.names ()
+    start ()
+    check ()
+    # One that had not begun to be a server is not one.
+    assert len (running ()) == 1, running ()
+del os.environ["STANDIN_CUDA_DELAY"]
+
+# It dies when nbdkit, which asks for SIGTERM then, has not read the parameters yet.
+open (folder + "/slow", "w").close ()
+kill_server ()
+wait_until ("nbdkit to be there", lambda: os.path.exists (folder + "/begun"))
+store.end (signal.SIGKILL)
+os.unlink (folder + "/slow")
+start ()
+check ()
+assert len (running ()) == 1, running ()
+
+# The daemon's own server again, as the next part wants it.
+kill_server ()
+store.wait_ready ()
+check ()
+
+# Another process than the daemon tells the server to end. Neither would requests be answered when it did.
+server = running ()
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    os.kill (server[0], number)
+    time.sleep (0.2)
+    check ()
+    assert running () == server
+store.ready.clear ()
+os.kill (server[0], signal.SIGQUIT)
+store.wait_ready ()
+assert running () != server
+check ()
+assert said ("told to end, but not by what keeps the disk") == 1
+
+# Other settings, and one that there is not: those of the disk go on, also when the daemon is another one.
+settings = open (conf).read ()
+with open (conf, "w") as f:
+    f.write (settings.replace ("136M", "64M") + "device = 7\nprio = 1\n")
+end_both ()
+start ()
+check ()
+kill_server ()
+store.wait_ready ()
+check ()
+with open (conf, "w") as f:
+    f.write (settings)
+
+# Two of one name.
+end_both ()
+for name in "vram-chunk-1", "vram-state":
+    store.start_as_systemd (log, twice = name)
+    ends (1)
+    assert said ("there are two descriptors called " + name) == 1
+    assert store.names () == kept, store.names ()
+start ()
+check ()
+
+# Told to end, and that by who may say so.
+assert store.end (signal.SIGTERM) == 0
+assert store.names () == [], store.names ()
+
+# What dies in the place of nbdkit when it has handed out one chunk.
+DIES = """#!%s
+import array, os, signal, socket
+s = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect (os.environ["NOTIFY_SOCKET"])
+fd = array.array ("i", [os.open ("/dev/null", os.O_RDWR)])
+s.sendmsg ([b"FDSTORE=1\\nFDNAME=vram-chunk-0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd)])
+os.kill (os.getpid (), signal.SIGKILL)
+"""
+
+# A part of a disk is let go, whether it was found or the server died when there was no more of it.
+start ()
+end_both ()
+with store.lock:
+    store.fds["vram-chunk-9"] = store.fds.pop ("vram-state")
+start ()
+assert said ("only a part of an earlier server's disk is there") == 1
+end_both ()
+with store.lock:
+    for fd in store.fds.values ():
+        os.close (fd)
+    store.fds, store.stored = {}, 0
+os.mkdir (folder + "/dies")
+with open (folder + "/dies/nbdkit", "w") as f:
+    f.write (DIES % sys.executable)
+os.chmod (folder + "/dies/nbdkit", 0o755)
+command = store.command
+store.command = [word.replace ("PATH=", "PATH=" + folder + "/dies:", 1) if word.startswith ("PATH=") else word
+                 for word in command]
+store.start_as_systemd (log)
+ends (1)
+assert said ("its disk is gone with it") == 1
+store.command = command
+wait_until ("the store to be empty", lambda: store.stored == 1 and store.names () == [])
+time.sleep (0.2)
+assert store.names () == [], store.names ()
+assert store.stored == 1, store.stored
+
+# What systemd cannot be told does not look as if it were. (It would be waited for for long.)
+address, store.address = store.address, folder + "/nobody"
+store.start_as_systemd (log)
+wait_until ("a server", lambda: os.path.exists (store.socket))
+client = Client (store.socket, 0, 136 * 256, 16, 8)
+check ()
+assert said ("the service manager does not take what it is told") > 0
+assert said ("warning: the disk ends with this server") == 1
+assert store.end (signal.SIGTERM) == 0
