@@ -17,9 +17,9 @@ fi
 export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
-echo "vram_superblock_version=1" >"$tmp/want"
-echo "vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)" >>"$tmp/want"
-cat >>"$tmp/want" <<EOF
+cat >"$tmp/want" <<EOF
+vram_superblock_version=1
+vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)
 vram_boost=no
 vram_quiet=$quiet
 EOF
