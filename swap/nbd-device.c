@@ -31,10 +31,10 @@ int
 nbd_load (void)
 {
   const char *argv[] = { "modprobe", "nbd", NULL };
-  /* Time enough for a machine that is busy starting up: ended too early, it
-   * leaves the driver without its devices.
+  /* Time enough for a machine that is busy starting up: ended too early, as by
+   * our own end, it leaves the driver without its devices.
    */
-  struct run r = { .limit = 120 };
+  struct run r = { .limit = 120, .undisturbed = true };
 
   if (nbd_loaded ())
     return 0;

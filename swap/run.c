@@ -150,7 +150,7 @@ collect (struct run *r, int fd, pid_t pid, long long deadline, int *status,
      */
     if (!*reaped && waitpid (pid, status, WNOHANG) == pid)
       *reaped = true;
-    if (left <= 0 || (interrupted () && !r->interrupted))
+    if (left <= 0 || (interrupted () && !r->interrupted && !r->undisturbed))
       return false;
     if (poll (&pfd, 1, *reaped ? 0 : left < 50 ? (int) left : 50) <= 0) {
       if (*reaped)
@@ -220,7 +220,7 @@ run (struct run *r, const char *const *argv,
 
   if (!collect (r, out[0], pid, now_ms () + r->limit * 1000LL, &status,
                 &reaped)) {
-    r->interrupted = interrupted ();
+    r->interrupted = interrupted () && !r->undisturbed;
     r->timed_out = !r->interrupted;
     if (!reaped) {
       kill (pid, SIGTERM);

@@ -20,6 +20,9 @@ struct run {
    */
   bool as_server;
 
+  /* In: a signal to us does not end it. */
+  bool undisturbed;
+
   /* Out: how it went.  One of these three holds. */
   int status;       /* exit status, 128 + signal when it was killed by one */
   bool timed_out;   /* status is then 124 */

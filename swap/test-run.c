@@ -81,6 +81,11 @@ main (void)
   catch_signals ();
   CHECK (shell (&r, "kill -INT $PPID; sleep 30") == -1);
   CHECK (r.interrupted && r.status == 130);
+  /* But for one that must not be ended half-way. */
+  r.undisturbed = true;
+  CHECK (shell (&r, "sleep 0.5; echo done") == 0);
+  CHECK (interrupted () && !r.interrupted && strcmp (r.output, "done") == 0);
+  r.undisturbed = false;
   /* And what is done afterwards to undo things is not disturbed by it. */
   finish_undisturbed ();
   CHECK (shell (&r, "sleep 0.2; echo undone") == 0);

@@ -265,6 +265,8 @@ modprobe -r nbd
 step "the server cannot allocate"
 settings 'size = 16G' 'min-size = 8G'
 fails "size"
+# The driver was being loaded meanwhile, which is done to the end.
+[ -e /sys/block/nbd15 ] || fail "the driver's devices: $(echo /sys/block/nbd*)"
 settings
 
 step "mkswap fails, swapon fails"

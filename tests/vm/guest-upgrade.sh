@@ -122,7 +122,7 @@ if [ -d before ]; then
   kill -STOP $filler
   echo "$part MiB filled, swapped: $(swapped) MiB"
   # What a package manager does.
-  cp -a dest/. /
+  cp -a --remove-destination dest/. /
   rm -f /usr/local/lib/systemd/system/vram-swap-{server,policy,reconnect,sleep}.{service,timer}
   systemctl daemon-reload
   settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
