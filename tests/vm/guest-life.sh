@@ -272,23 +272,23 @@ settings
 step "mkswap fails, swapon fails"
 fake ()
 {
-  mkdir -p /root/fake
-  printf '#!/bin/sh\n%s\n' "$2" >"/root/fake/$1"
-  chmod +x "/root/fake/$1"
+  mkdir -p /run/fake
+  printf '#!/bin/sh\n%s\n' "$2" >"/run/fake/$1"
+  chmod +x "/run/fake/$1"
 }
 real_path=$PATH
 
 fake mkswap 'echo "mkswap: no" >&2; exit 1'
-PATH=/root/fake:$real_path fails "mkswap: no"
+PATH=/run/fake:$real_path fails "mkswap: no"
 fake mkswap 'exit 0' # writes no signature, so that swapon (2) refuses
-PATH=/root/fake:$real_path fails "swapon /dev/nbd0: Invalid argument"
-rm /root/fake/mkswap
+PATH=/run/fake:$real_path fails "swapon /dev/nbd0: Invalid argument"
+rm /run/fake/mkswap
 
 step "nbd-client without netlink"
 # shellcheck disable=SC2016
 fake nbd-client 'exec /usr/sbin/nbd-client -nonetlink "$@"'
-PATH=/root/fake:$real_path fails "not attached by netlink"
-rm /root/fake/nbd-client
+PATH=/run/fake:$real_path fails "not attached by netlink"
+rm /run/fake/nbd-client
 
 step "the device is taken"
 modprobe nbd
@@ -312,8 +312,8 @@ stop_daemon
 step "a server that never answers reads"
 # shellcheck disable=SC2016
 fake nbdkit 'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
-PATH=/root/fake:$real_path fails "cannot be read" 100
-rm /root/fake/nbdkit
+PATH=/run/fake:$real_path fails "cannot be read" 100
+rm /run/fake/nbdkit
 
 step "interrupted in each step, then all is as before; killed, then the next daemon recovers"
 for signal in TERM KILL; do
@@ -321,15 +321,15 @@ for signal in TERM KILL; do
   for program in modprobe nbdkit nbd-client mkswap; do
     modprobe -r nbd
     where=$(command -v $program)
-    fake $program "touch /run/reached; sleep 2; exec $where \"\$@\""
-    rm -f /run/reached
-    PATH=/root/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
+    fake $program "touch /tmp/reached; sleep 2; exec $where \"\$@\""
+    rm -f /tmp/reached
+    PATH=/run/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
     daemon=$!
-    wait_for 30 test -e /run/reached
+    wait_for 30 test -e /tmp/reached
     kill -$signal $daemon
     status=0
     wait $daemon || status=$?
-    rm /root/fake/$program
+    rm /run/fake/$program
     if [ $signal = TERM ]; then
       all_is_off || echo "after $signal in $program"
     else
@@ -347,22 +347,22 @@ expect 0 vram-swap down
 where=$(command -v mkswap)
 kill $daemon
 wait $daemon
-fake mkswap "touch /run/reached; sleep 5; exec $where \"\$@\""
-PATH=/root/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
+fake mkswap "touch /tmp/reached; sleep 5; exec $where \"\$@\""
+PATH=/run/fake:$real_path vram-swap daemon >>/run/daemon.log 2>&1 &
 daemon=$!
 state_becomes on
 expect 0 vram-swap down
-rm -f /run/reached
+rm -f /tmp/reached
 vram-swap up >/run/out 2>&1 &
 pid=$!
-wait_for 30 test -e /run/reached
+wait_for 30 test -e /tmp/reached
 kill -INT $pid
 status=0
 wait $pid || status=$?
 [ $status = 6 ] || fail "status $status: $(cat /run/out)"
 state_becomes off
 all_is_off
-rm /root/fake/mkswap
+rm /run/fake/mkswap
 stop_daemon
 
 step "the daemon is killed, and the server and its swap go on with the next one"
