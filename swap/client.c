@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,9 +55,14 @@ next (struct connection *c, int ms, bool *cancelled)
       continue;
     }
     if (cancelled && interrupted () && !*cancelled) {
-      /* The daemon takes that for the end of this process. */
+      /* The daemon takes that for the end of this process, and answers when
+       * what was asked for is undone.  Another signal ends the wait for that.
+       */
       *cancelled = true;
       shutdown (c->fd, SHUT_WR);
+      signal (SIGINT, SIG_DFL);
+      signal (SIGTERM, SIG_DFL);
+      signal (SIGHUP, SIG_DFL);
     }
     n = poll (&pfd, 1, ms);
     if (n == 0)
@@ -143,7 +149,7 @@ client_ask (struct json *j)
         error ("%s", why);
       json_free (object);
       close (c.fd);
-      return status;
+      return cancelled && status != 0 ? EXIT_INTERRUPTED : (int) status;
     }
     json_free (object);
   }

@@ -22,6 +22,7 @@ struct client {
   bool root;
   bool listens; /* to all events */
   bool waits;   /* for the end of what it has asked for */
+  bool leaves;  /* it has hung up, and waits for that end nonetheless */
   size_t used;
   char line[CONTROL_LINE_MAX]; /* what has come of the next one */
 };

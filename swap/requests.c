@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -109,6 +110,8 @@ daemon_finish (struct daemon *d, int status)
     if (d->control.client[i].waits) {
       d->control.client[i].waits = false;
       answer (&d->control.client[i], status, NULL);
+      if (d->control.client[i].leaves)
+        control_drop (&d->control.client[i]);
     }
   d->asked = NULL;
 }
@@ -345,12 +348,20 @@ requests_serve (struct daemon *d, struct client *client)
   if (!control_receive (client)) {
     const bool asked = d->asked == client;
 
-    if (asked)
-      d->asked = NULL;
-    control_drop (client);
     /* What it has asked for is not wanted any more. */
-    if (asked)
+    if (asked) {
+      d->asked = NULL;
       daemon_handle (d, EVENT_CANCEL);
+    }
+    /* It is answered when that has come to its end: what it asks for next does
+     * not get that end for its own.
+     */
+    if (asked && client->waits && d->job.cancelled) {
+      client->leaves = true;
+      epoll_ctl (d->epoll, EPOLL_CTL_DEL, client->fd, NULL);
+    }
+    else
+      control_drop (client);
     return;
   }
   while (client->fd != -1 && (text = control_next_line (client, &n)) != NULL)
