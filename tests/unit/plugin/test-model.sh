@@ -8,10 +8,10 @@
 #   VRAM_MODEL_SECONDS=N                     seconds with each server instead
 #   VRAM_SEED=N                              repeats the requests of a run, though not their timing
 
-source "$(dirname "$0")/../functions.sh"
+source "$(dirname "$0")/../../functions.sh"
 set -e -u
 
-model=$PWD/model-test
+model=$PWD/plugin/model-test
 [ -x "$model" ] || skip "model-test is not built: libnbd is not installed"
 
 requests=4000
