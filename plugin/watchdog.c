@@ -48,6 +48,8 @@ static atomic_bool lost;
 
 static pthread_mutex_t waits_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct watchdog_wait *waits;
+static void (*thread_expired) (void *arg);
+static void *thread_expired_arg;
 
 /* Of the thread that starts and ends the server. */
 static struct watchdog_wait main_wait;
@@ -63,6 +65,10 @@ static struct listener {
  */
 static _Thread_local int self __attribute__ ((tls_model ("initial-exec")));
 static _Thread_local struct watchdog_wait *volatile current
+    __attribute__ ((tls_model ("initial-exec")));
+
+/* What watchdog_enter of the calling thread begins. */
+static _Thread_local struct watchdog_wait *thread_wait
     __attribute__ ((tls_model ("initial-exec")));
 
 /*
@@ -218,9 +224,12 @@ watchdog_shield (struct watchdog_wait *wait)
 void
 watchdog_enter (void)
 {
-  uint64_t serial = atomic_load (&main_wait.serial);
+  uint64_t serial;
 
-  atomic_fetch_add (&main_wait.serial, serial % 2 ? 2 : 1);
+  if (thread_wait == NULL)
+    return;
+  serial = atomic_load (&thread_wait->serial);
+  atomic_store (&thread_wait->serial, (serial + 1) | 1);
   if (atomic_load (&asleep))
     wake_up ();
 }
@@ -228,9 +237,12 @@ watchdog_enter (void)
 void
 watchdog_leave (void)
 {
-  uint64_t serial = atomic_load (&main_wait.serial);
+  uint64_t serial;
 
-  atomic_store (&main_wait.serial, (serial | 1) + 1);
+  if (thread_wait == NULL)
+    return;
+  serial = atomic_load (&thread_wait->serial);
+  atomic_store (&thread_wait->serial, (serial | 1) + 1);
 }
 
 static bool
@@ -279,14 +291,41 @@ watchdog_lost (void)
     sem_post (&wake);
 }
 
+/* A wait of watchdog_enter is too long. */
 static void
-main_wait_expired (void *arg)
+thread_wait_expired (void *arg)
 {
-  (void) arg;
+  if (arg != &main_wait && thread_expired) {
+    thread_expired (thread_expired_arg);
+    return;
+  }
   if (!atomic_load (&lost))
     log_error ("the driver has not answered for %u ms (gpu-timeout)",
                timeout_ms);
   watchdog_lost ();
+}
+
+void
+watchdog_set_expired (void (*expired) (void *arg), void *arg)
+{
+  pthread_mutex_lock (&waits_lock);
+  thread_expired = expired;
+  thread_expired_arg = arg;
+  pthread_mutex_unlock (&waits_lock);
+}
+
+void
+watchdog_add_thread (struct watchdog_wait *wait)
+{
+  watchdog_add (wait, thread_wait_expired, wait);
+  thread_wait = wait;
+}
+
+void
+watchdog_remove_thread (void)
+{
+  watchdog_remove (thread_wait);
+  thread_wait = NULL;
 }
 
 static void __attribute__ ((noreturn)) end_process (void)
@@ -421,9 +460,11 @@ watchdog_start (unsigned limit_ms, void (*fn) (void))
     return 0;
   sem_init (&wake, 0, 0);
   catch_escape_signal ();
-  watchdog_add (&main_wait, main_wait_expired, NULL);
-  if (thread_start (&thread, run, NULL) == -1)
+  watchdog_add_thread (&main_wait);
+  if (thread_start (&thread, run, NULL) == -1) {
+    watchdog_remove_thread ();
     return -1;
+  }
   running = true;
   watch_signals ();
   return 0;
@@ -444,7 +485,7 @@ watchdog_stop (void)
   atomic_store (&stop, true);
   sem_post (&wake);
   pthread_join (thread, NULL);
-  watchdog_remove (&main_wait);
+  watchdog_remove_thread ();
   running = false;
 }
 

@@ -83,12 +83,29 @@ watchdog_progress (struct watchdog_wait *wait)
   atomic_fetch_add_explicit (&wait->serial, 2, memory_order_relaxed);
 }
 
-/* The same for the thread that starts and ends the server: it is about to call
- * the driver, perhaps once more, or does so no more.  When such a wait is too
- * long the process ends.
+/* Waits outside of copies.  The calling thread is about to call the driver,
+ * perhaps once more, or does so no more.  Every function of a provider but its
+ * copies and check enters, and the caller leaves after the last of a series.
+ * Both do nothing on a thread that has no wait for this: the one that starts and
+ * ends the server has, and others get one by watchdog_add_thread.
+ *
+ * A thread that does not come back is not taken out of the driver.  The process
+ * ends when that is the thread that starts and ends the server.  Others must not
+ * be waited for without a bound once the GPU is lost.
  */
 extern void watchdog_enter (void);
 extern void watchdog_leave (void);
+
+/* Have calls into the driver of the calling thread watched by WAIT, all zeros,
+ * and no more.
+ */
+extern void watchdog_add_thread (struct watchdog_wait *wait);
+extern void watchdog_remove_thread (void);
+
+/* What is called when a wait of such a thread is too long, as the function of
+ * watchdog_add: the provider's, as long as one is open.
+ */
+extern void watchdog_set_expired (void (*expired) (void *arg), void *arg);
 
 /* Have FN (ARG) called when the GPU is lost, on any thread: it must not block.
  * watchdog_forget returns when it is not being called and will not be.

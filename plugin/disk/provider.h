@@ -103,7 +103,9 @@ struct provider {
 #define SPARE_NONE (UINT64_MAX - 1)
 
 /* Any thread may call any of these at any time, unless the comment says
- * otherwise.  No call may begin before nbdkit has forked, but for load.
+ * otherwise.  No call may begin before nbdkit has forked, but for load.  A
+ * thread other than the one that opened the provider has these calls watched, if
+ * it has called watchdog_add_thread, and the copies and check in any case.
  */
 struct provider_functions {
   const char *name;

@@ -45,7 +45,6 @@ put_chunk (const struct slots *slots, size_t i)
   char name[ADOPT_NAME_MAX], reason[PROVIDER_REASON];
   int fd, r;
 
-  watchdog_enter ();
   fd = p->f->export(p, slots->chunk[i], reason);
   watchdog_leave ();
   if (fd == -1) {

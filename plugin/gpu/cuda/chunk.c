@@ -156,6 +156,7 @@ chunk_export (const struct cuda_chunk *chunk, int *fd)
     *fd = fcntl (chunk->fd, F_DUPFD_CLOEXEC, 3);
     return *fd == -1 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
   }
+  watchdog_enter ();
   r = libcuda.mem_export (fd, chunk->handle,
                           CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
   if (r == CUDA_SUCCESS)

@@ -5,6 +5,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,10 +41,13 @@ struct cuda_gpu {
   bool exportable; /* chunks of VRAM can be exported, as far as is known */
   struct dma_queues *queues;
   struct mapping *mapping; /* NULL: there is none */
-  char no_mapping
-      [PROVIDER_REASON]; /* why it, or the last chunk in it, is none */
-  unsigned mapped;       /* chunks that the CPU maps */
-  bool demanded;         /* window=yes */
+  atomic_uint mapped;      /* chunks that the CPU maps */
+
+  /* Why there is no mapping, or not of the last chunk. */
+  pthread_mutex_t no_mapping_lock;
+  char no_mapping[PROVIDER_REASON];
+
+  bool demanded; /* window=yes */
   struct copier copier;
   struct gpu_check check;
 };
@@ -110,13 +115,19 @@ allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
   return chunk_allocate (&gpu->cuda, chunk, size, false, what);
 }
 
-/* Have the CPU map CHUNK, if it can.  As prove_mapping, with the reason in
- * no_mapping.
- */
-static int
-map_chunk (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t spare)
+static void
+set_no_mapping (struct cuda_gpu *gpu, const char *reason)
 {
-  char *reason = gpu->no_mapping;
+  pthread_mutex_lock (&gpu->no_mapping_lock);
+  snprintf (gpu->no_mapping, PROVIDER_REASON, "%s", reason);
+  pthread_mutex_unlock (&gpu->no_mapping_lock);
+}
+
+/* Have the CPU map CHUNK, if it can.  As prove_mapping. */
+static int
+map_chunk (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t spare,
+           char reason[PROVIDER_REASON])
+{
   CUresult error;
   int fd, r = 1;
 
@@ -124,7 +135,6 @@ map_chunk (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t spare)
     snprintf (reason, PROVIDER_REASON, "this driver cannot export VRAM");
     return 1;
   }
-  watchdog_enter ();
   error = chunk_export (chunk, &fd);
   if (error != CUDA_SUCCESS) {
     snprintf (reason, PROVIDER_REASON, "cannot export VRAM: " CUDA_WORDS,
@@ -146,23 +156,29 @@ cuda_provider_map (struct provider *p, struct chunk *chunk, uint64_t spare,
                    char reason[PROVIDER_REASON])
 {
   struct cuda_gpu *gpu = gpu_of (p);
-  int r;
+  char why[PROVIDER_REASON];
+  int r = -1;
 
   if (gpu->mapping == NULL)
     return 0;
-  r = cuda_enter (&gpu->cuda) == -1 ? -1
-                                    : map_chunk (gpu, chunk_of (chunk), spare);
-  if (r == 0)
-    gpu->mapped++;
-  else if (r == -1)
+  watchdog_enter ();
+  if (cuda_enter (&gpu->cuda) == 0)
+    r = map_chunk (gpu, chunk_of (chunk), spare, why);
+  if (r == -1) {
     snprintf (reason, PROVIDER_REASON, "DMA fails");
-  else if (gpu->demanded && gpu->mapped == 0) {
-    snprintf (reason, PROVIDER_REASON, "window=yes: %.480s", gpu->no_mapping);
     return -1;
   }
-  else
-    log_debug ("mapping: a chunk goes by DMA alone: %s", gpu->no_mapping);
-  return r == -1 ? -1 : 0;
+  if (r == 0) {
+    atomic_fetch_add (&gpu->mapped, 1);
+    return 0;
+  }
+  if (gpu->demanded && atomic_load (&gpu->mapped) == 0) {
+    snprintf (reason, PROVIDER_REASON, "window=yes: %.480s", why);
+    return -1;
+  }
+  log_debug ("mapping: a chunk goes by DMA alone: %s", why);
+  set_no_mapping (gpu, why);
+  return 0;
 }
 
 static void
@@ -171,11 +187,14 @@ cuda_provider_free (struct provider *p, struct chunk *c)
   struct cuda_gpu *gpu = gpu_of (p);
   struct cuda_chunk *chunk = chunk_of (c);
 
+  watchdog_enter ();
   if (chunk->mapping.address) {
-    gpu->mapped--;
+    atomic_fetch_sub (&gpu->mapped, 1);
     if (!cuda_is_lost (&gpu->cuda))
       mapping_remove (gpu->mapping, &chunk->mapping);
   }
+  /* When that fails, so does the rest, which is then left to the driver. */
+  cuda_enter (&gpu->cuda);
   chunk_free (&gpu->cuda, chunk);
   free (chunk);
 }
@@ -189,6 +208,7 @@ cuda_provider_allocate (struct provider *p, uint64_t size, struct chunk **out,
   const char *what;
   CUresult error;
 
+  watchdog_enter ();
   if (chunk == NULL || cuda_enter (&gpu->cuda) == -1) {
     snprintf (reason, PROVIDER_REASON, "%m");
     free (chunk);
@@ -214,6 +234,7 @@ cuda_provider_import (struct provider *p, int fd, uint64_t size,
   const char *what;
   CUresult error;
 
+  watchdog_enter ();
   if (chunk == NULL || cuda_enter (&gpu->cuda) == -1) {
     snprintf (reason, PROVIDER_REASON, "%m");
     goto err;
@@ -245,6 +266,7 @@ cuda_provider_export (struct provider *p, const struct chunk *c,
     snprintf (reason, PROVIDER_REASON, "this driver cannot export VRAM");
     return -1;
   }
+  watchdog_enter ();
   if (cuda_enter (&gpu->cuda) == -1) {
     snprintf (reason, PROVIDER_REASON, "%m");
     return -1;
@@ -261,6 +283,7 @@ cuda_provider_free_bytes (struct provider *p, uint64_t *bytes)
 {
   struct cuda *cuda = &gpu_of (p)->cuda;
 
+  watchdog_enter ();
   return cuda_enter (cuda) == -1 ? -1 : cuda_free_bytes (cuda, bytes);
 }
 
@@ -320,7 +343,7 @@ try_mapping (struct cuda_gpu *gpu, struct cuda_chunk *scratch,
              const struct copy_limits *limits)
 {
   struct provider *p = &gpu->provider;
-  int r = map_chunk (gpu, scratch, SPARE_ALL);
+  int r = map_chunk (gpu, scratch, SPARE_ALL, gpu->no_mapping);
 
   if (r == 0 && limits == NULL)
     r = calibrate (&gpu->copier, scratch, &p->limits, gpu->no_mapping);
@@ -369,6 +392,7 @@ cuda_provider_close (struct provider *p)
 {
   struct cuda_gpu *gpu = gpu_of (p);
 
+  watchdog_set_expired (NULL, NULL);
   watchdog_enter ();
   gpu_check_end (&gpu->check);
   mapping_close (gpu->mapping, cuda_is_lost (&gpu->cuda));
@@ -430,6 +454,7 @@ cuda_provider_open (const struct device *device,
     log_error ("calloc: %m");
     return NULL;
   }
+  pthread_mutex_init (&gpu->no_mapping_lock, NULL);
   p->f = &cuda_provider;
   p->device = *device;
   p->quiet = boost_state ();
@@ -448,6 +473,7 @@ cuda_provider_open (const struct device *device,
     cuda_provider_close (p);
     return NULL;
   }
+  watchdog_set_expired (cuda_expired, &gpu->cuda);
   return p;
 }
 
@@ -497,7 +523,7 @@ cuda_provider_check (struct provider *p)
 static void
 cuda_provider_describe (const struct provider *p, struct provider_path *path)
 {
-  const struct cuda_gpu *gpu = gpu_of (p);
+  struct cuda_gpu *gpu = gpu_of (p);
   const struct copy_limits *limits = &gpu->copier.limits;
   const char *reason;
 
@@ -509,7 +535,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
   path->path = PATH_DMA;
   if (gpu->mapping && !mapping_is_open (gpu->mapping))
     reason = "the mapping of VRAM has failed (SIGBUS)";
-  else if (gpu->mapping == NULL || gpu->mapped == 0)
+  else if (gpu->mapping == NULL || atomic_load (&gpu->mapped) == 0)
     reason = gpu->no_mapping;
   else if (limits->read_max_rested == 0 && limits->write_max == 0)
     reason = "the window is faster or allowed for no size";
@@ -518,8 +544,10 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
     return;
   }
   /* Without the advice, which is long, and in the man page too. */
+  pthread_mutex_lock (&gpu->no_mapping_lock);
   snprintf (path->reason, PROVIDER_REASON, "%.*s", (int) strcspn (reason, ";"),
             reason);
+  pthread_mutex_unlock (&gpu->no_mapping_lock);
 }
 
 const struct provider_functions cuda_provider = {
