@@ -141,6 +141,7 @@ dump_plugin (void)
     parameters_check ();
   libvulkan_prepare ();
   printf ("vram_superblock_version=%d\n", SUPERBLOCK_VERSION);
+  printf ("vram_superblock_elastic=%d\n", SUPERBLOCK_VERSION_ELASTIC);
   printf ("vram_driver_version=%s\n", cuda_driver_version (text));
   if (parameters.copies.read_max_set)
     printf ("vram_window_read_max=%" PRIu64 "\n", parameters.copies.read_max);

@@ -307,6 +307,7 @@ store_facts (void)
 
   if (superblock.fd == -1)
     return;
+  atomic_store (&shared->elastic, ELASTIC_NO);
   atomic_store (&shared->quiet, provider->quiet);
   if (provider->limits_known) {
     atomic_store (&shared->read_max, provider->limits.read_max);

@@ -22,6 +22,7 @@
 #define STATE "vram-state"
 #define CHUNK "vram-chunk-"
 #define GPU   "vram-gpu"
+#define SPILL "vram-spill"
 
 /* Where the superblock has the block map. */
 #define SUPERBLOCK_BITS_AT 4096
@@ -34,6 +35,7 @@ descriptors_know (const char *name)
   size_t n = strlen (name);
 
   return strcmp (name, STATE) == 0 || strcmp (name, GPU) == 0 ||
+         strcmp (name, SPILL) == 0 ||
          (strncmp (name, CHUNK, strlen (CHUNK)) == 0 &&
           n < sizeof ((struct descriptor *) 0)->name);
 }
@@ -48,7 +50,7 @@ find_words (const struct descriptors *d)
 
   for (size_t i = 0; i < d->n; i++) {
     header = d->one[i].locked;
-    if (header && header->version == SUPERBLOCK_VERSION &&
+    if (header && superblock_version_known (header->version) &&
         d->one[i].size >=
             SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared))
       return (void *) ((char *) d->one[i].locked + SUPERBLOCK_SHARED_AT);

@@ -29,6 +29,26 @@ refuse (const char *why)
   return EXIT_FAILED;
 }
 
+/* Whether what is installed knows the superblock VERSION: that of a disk whose
+ * VRAM comes and goes is another one.
+ */
+static bool
+knows_version (const char *output, uint64_t version)
+{
+  static const char *const keys[] = {
+    "vram_superblock_version",
+    "vram_superblock_elastic",
+  };
+  const char *value;
+
+  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    value = gpu_dumped (output, keys[i]);
+    if (value && strtoull (value, NULL, 10) == version)
+      return true;
+  }
+  return false;
+}
+
 int
 job_check (const void *arg)
 {
@@ -46,8 +66,7 @@ job_check (const void *arg)
   value = gpu_dumped (r.output, "vram_num_devices");
   if (!value || atoi (value) == 0)
     return refuse ("it finds no GPU");
-  value = gpu_dumped (r.output, "vram_superblock_version");
-  if (!value || strtoull (value, NULL, 10) != o->disk_version)
+  if (!knows_version (r.output, o->disk_version))
     return refuse ("it is of a version that cannot take this disk over; "
                    "'vram-swap down' first");
   return EXIT_OK;

@@ -27,7 +27,9 @@ _Static_assert(sizeof (struct superblock_header) == 80,
 _Static_assert(sizeof (struct superblock_header) <= SUPERBLOCK_SHARED_AT,
                "no room");
 _Static_assert(SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared) <=
-                   BITS_AT,
+                   SUPERBLOCK_SLOTS_AT,
+               "no room");
+_Static_assert(SUPERBLOCK_SLOTS_AT + CHUNKS_MAX * sizeof (uint64_t) <= BITS_AT,
                "no room");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words are shared by processes");
 
@@ -50,6 +52,17 @@ superblock_size (uint64_t disk_size)
          ROUND_UP (blockmap_bytes (disk_size / BLOCK_SIZE), BLOCK_SIZE);
 }
 
+static void
+find_parts (struct superblock *superblock, char *p)
+{
+  superblock->header = (struct superblock_header *) p;
+  superblock->shared = (struct superblock_shared *) (p + SUPERBLOCK_SHARED_AT);
+  superblock->slots = NULL;
+  if (superblock->header->version == SUPERBLOCK_VERSION_ELASTIC)
+    superblock->slots = (_Atomic uint64_t *) (p + SUPERBLOCK_SLOTS_AT);
+  superblock->bits = p + BITS_AT;
+}
+
 static int
 map (struct superblock *superblock)
 {
@@ -58,9 +71,7 @@ map (struct superblock *superblock)
 
   if (p == MAP_FAILED)
     return -1;
-  superblock->header = (struct superblock_header *) p;
-  superblock->shared = (struct superblock_shared *) (p + SUPERBLOCK_SHARED_AT);
-  superblock->bits = p + BITS_AT;
+  find_parts (superblock, p);
   return 0;
 }
 
@@ -85,9 +96,11 @@ superblock_create (struct superblock *superblock,
   }
   *superblock->header = *header;
   memcpy (superblock->header->magic, MAGIC, sizeof superblock->header->magic);
-  superblock->header->version = SUPERBLOCK_VERSION;
+  if (header->version != SUPERBLOCK_VERSION_ELASTIC)
+    superblock->header->version = SUPERBLOCK_VERSION;
   superblock->header->block_size = BLOCK_SIZE;
   superblock->header->checksum = checksum (superblock->header);
+  find_parts (superblock, (char *) superblock->header);
   atomic_store (&superblock->shared->generation, 1);
   return 0;
 }
@@ -99,7 +112,7 @@ find_fault (const struct superblock_header *header, uint64_t size)
   if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
     return "it is damaged, or no disk of this plugin: its first bytes differ";
   /* Before the checksum, whose place may be another one in another version. */
-  if (header->version != SUPERBLOCK_VERSION)
+  if (!superblock_version_known (header->version))
     return "another version of this plugin made it, whose superblock differs; "
            "start that version";
   if (header->checksum != checksum (header))
@@ -114,6 +127,54 @@ find_fault (const struct superblock_header *header, uint64_t size)
     return "its sizes do not fit each other";
   if (size != superblock_size (header->disk_size))
     return "its block map does not fit the disk's size";
+  return NULL;
+}
+
+/* Whether the block map says that slot I holds data. */
+static bool
+slot_has_data (const struct superblock *superblock, unsigned i)
+{
+  const struct superblock_header *header = superblock->header;
+  const _Atomic uint64_t *words = superblock->bits;
+  uint64_t per_slot = header->chunk_size / BLOCK_SIZE;
+  uint64_t end = header->disk_size / BLOCK_SIZE;
+
+  if (end > (i + 1) * per_slot)
+    end = (i + 1) * per_slot;
+  for (uint64_t block = i * per_slot; block < end; ++block)
+    if (atomic_load (&words[block / 64]) >> (block % 64) & 1)
+      return true;
+  return false;
+}
+
+/* What is wrong with the slot table, or NULL. */
+static const char *
+find_slot_fault (const struct superblock *superblock)
+{
+  bool named[CHUNKS_MAX] = { false };
+  uint64_t word;
+
+  if (superblock->slots == NULL)
+    return NULL;
+  for (unsigned i = 0; i < superblock->header->chunk_count; ++i) {
+    word = atomic_load (&superblock->slots[i]);
+    switch (SLOT_STATE (word)) {
+    case SLOT_EMPTY:
+      if (slot_has_data (superblock, i))
+        return "it is damaged: an empty slot holds data";
+      break;
+    case SLOT_VRAM:
+      if (SLOT_CHUNK (word) >= superblock->header->chunk_count ||
+          named[SLOT_CHUNK (word)])
+        return "it is damaged: its slots do not fit its chunks";
+      named[SLOT_CHUNK (word)] = true;
+      break;
+    case SLOT_SPILL:
+      break;
+    default:
+      return "it is damaged: a slot is nowhere";
+    }
+  }
   return NULL;
 }
 
@@ -150,6 +211,9 @@ superblock_open (struct superblock *superblock, int fd)
     log_error ("adopt: mmap: %m");
     goto err;
   }
+  fault = find_slot_fault (superblock);
+  if (fault)
+    goto err_fault;
   return 0;
 
 err_fault:

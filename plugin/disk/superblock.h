@@ -9,8 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Changes whenever a server could misunderstand another one's superblock. */
-#define SUPERBLOCK_VERSION 1
+/* Changes whenever a server could misunderstand another one's superblock.  A
+ * disk whose VRAM comes and goes (elastic=yes) has a layout of its own, which
+ * older servers refuse; all others keep theirs.
+ */
+#define SUPERBLOCK_VERSION         1
+#define SUPERBLOCK_VERSION_ELASTIC 2
 
 /* So many descriptors fit wherever descriptors are passed (the kernel passes 253
  * in one message).
@@ -19,6 +23,9 @@
 
 /* Where struct superblock_shared is, in bytes. */
 #define SUPERBLOCK_SHARED_AT 2048
+
+/* Where an elastic disk has its slot table: CHUNKS_MAX words. */
+#define SUPERBLOCK_SLOTS_AT 3072
 
 /* What does not change while the disk lives. */
 struct superblock_header {
@@ -29,7 +36,9 @@ struct superblock_header {
   uint64_t asked;      /* bytes that size= asked for, 0 unless it said bytes */
   uint64_t allocated;  /* bytes of all chunks, which are in order */
   uint64_t chunk_size; /* bytes of each chunk but the last, a power of two */
-  uint32_t chunk_count;
+  uint32_t chunk_count; /* of an elastic disk: its slots, and the most chunks,
+                         * all of one size
+                         */
   uint32_t reserved;
   uint8_t gpu[16];   /* UUID */
   uint64_t checksum; /* of all of the above */
@@ -61,7 +70,73 @@ struct superblock_shared {
   char copy_reason[128];      /* why DMA alone, one line */
   char gpu_name[64];
   char gpu_pci[16]; /* "0000:01:00.0" */
+
+  /* Facts about elastic VRAM.  Bytes, unless the comment says otherwise; all 0
+   * but the first one where elastic=no, or where the server is too old.
+   */
+  _Atomic uint64_t elastic;    /* enum superblock_elastic */
+  _Atomic uint64_t vram_held;  /* of all chunks, the reserve among them */
+  _Atomic uint64_t vram_slots; /* of the slots that are in VRAM */
+  _Atomic uint64_t vram_least; /* what has to stay in VRAM: of slots that hold
+                                * data, while they cannot move to a spill file
+                                */
+  _Atomic uint64_t spilled;    /* of the slots that are in the spill file */
+  _Atomic uint64_t spill_size; /* of the spill file, 0: there is none (yet) */
+
+  /* Since the disk was made: what was given back, by enum give_back, and the
+   * number of slots that moved to the spill file and from it.
+   */
+  _Atomic uint64_t given_back[4];
+  _Atomic uint64_t moves_out, moves_back;
+
+  /* The longest time from the moment when the server saw that VRAM must be
+   * given back for headroom= or the limit until enough of it was free, in us.
+   */
+  _Atomic uint64_t give_back_us_max;
+
+  /* The one fact here that the supervisor stores: how much VRAM the server may
+   * hold, UINT64_MAX for no limit, 0 for limit=.  After storing it, add 1 to
+   * WAKE and wake it (futex(2), FUTEX_WAKE, not FUTEX_PRIVATE).  The server
+   * stores into LIMIT_OBEYED what it found in LIMIT as soon as it holds no more
+   * than that; while it cannot, because vram_least is more, it goes on trying.
+   */
+  _Atomic uint64_t limit, limit_obeyed;
+  _Atomic uint32_t wake;
+  uint32_t reserved;
+
+  /* Why elastic=yes, or a spill file, is not possible, one line each. */
+  char elastic_reason[128];
+  char spill_reason[128];
 };
+
+enum superblock_elastic {
+  ELASTIC_UNKNOWN,
+  ELASTIC_NO,
+  ELASTIC_YES,
+};
+
+/* Why VRAM was given back. */
+enum give_back {
+  GIVE_BACK_TRIM,     /* the slot's last block was trimmed */
+  GIVE_BACK_HEADROOM, /* less than headroom= was free */
+  GIVE_BACK_LIMIT,    /* more than the limit was held */
+};
+
+/* One word of the slot table: a state, and of SLOT_VRAM the number of the chunk,
+ * which is also the number in the name of its descriptor.
+ */
+enum slot_state {
+  SLOT_EMPTY, /* no block of it holds data */
+  SLOT_VRAM,
+  SLOT_SPILL, /* in the spill file, at the slot's own offset */
+};
+#define SLOT_STATE(word)    ((enum slot_state) ((word) &0xff))
+#define SLOT_CHUNK(word)    ((unsigned) ((word) >> 8 & 0xff))
+#define SLOT_IN_VRAM(chunk) (SLOT_VRAM | (uint64_t) (chunk) << 8)
+
+/* Of the server that stored it alone, and meaningless to the next one. */
+#define SLOT_FROZEN UINT64_C (0x10000) /* is being moved: writes wait */
+#define SLOT_LOCKED UINT64_C (0x20000) /* changes its place: all wait */
 
 enum superblock_copy_path {
   COPY_PATH_UNKNOWN,
@@ -90,6 +165,7 @@ enum superblock_supervisor {
  *
  *   offset 0     struct superblock_header
  *   offset 2048  struct superblock_shared
+ *   offset 3072  the slot table of an elastic disk
  *   offset 4096  the bits of the block map (blockmap.h)
  *
  * THE ORDER of a request's effects makes every such instant a good one:
@@ -105,11 +181,24 @@ enum superblock_supervisor {
  *   may come back as it was.)
  * - Claims of blocks that are being filled are private: they end with the
  *   process that had them.
+ *
+ * A slot of an elastic disk changes by one store of its word:
+ *
+ * - Commit: a chunk is zeroed, and kept by the supervisor; then the slot's word
+ *   names it; then the data of the first write; then the block's bit.  A chunk
+ *   that no word names is of the reserve, and its content means nothing.
+ * - Release: no request is at the slot, and none of its blocks has its bit;
+ *   then its word says that it is empty; then the chunk is zeroed, for the
+ *   reserve or to be freed; then the supervisor forgets it.  So a block that
+ *   has its bit lies in a slot that is not empty, at every instant.
+ * - Move: no write is at the slot while all of it is copied; when the copy is
+ *   complete, its word names the new place; then the old one means nothing.
  */
 struct superblock {
   int fd; /* -1: there is none, and nothing else counts */
   struct superblock_header *header;
   struct superblock_shared *shared;
+  _Atomic uint64_t *slots; /* the slot table, NULL: the disk is not elastic */
   void *bits;
   uint64_t size; /* bytes of the whole */
 };
@@ -119,9 +208,17 @@ struct superblock {
     .fd = -1                                                                  \
   }
 
-/* Make the superblock of a new disk with HEADER, of which magic, version,
- * block_size and checksum are filled in here, all bits clear.  Returns 0, or -1
- * after log_error.
+/* Whether servers of this build know the layout VERSION. */
+static inline bool
+superblock_version_known (uint32_t version)
+{
+  return version == SUPERBLOCK_VERSION ||
+         version == SUPERBLOCK_VERSION_ELASTIC;
+}
+
+/* Make the superblock of a new disk with HEADER, of which magic, block_size,
+ * checksum, and version unless it is SUPERBLOCK_VERSION_ELASTIC, are filled in
+ * here, all bits clear and all slots empty.  Returns 0, or -1 after log_error.
  */
 extern int superblock_create (struct superblock *superblock,
                               const struct superblock_header *header);

@@ -30,6 +30,7 @@
 #define CHECKSUM_AT 72
 #define HEADER_END  80
 #define WORDS_AT    2048
+#define SLOTS_AT    3072
 #define BITS_AT     4096
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -245,6 +246,65 @@ test_layout (void)
   CHECK_EQ (offsetof (struct superblock_shared, read_max), 24);
   CHECK_EQ (offsetof (struct superblock_shared, read_max_rested), 32);
   CHECK_EQ (offsetof (struct superblock_shared, write_max), 40);
+  CHECK_EQ (offsetof (struct superblock_shared, elastic), 288);
+  CHECK_EQ (offsetof (struct superblock_shared, given_back), 336);
+  CHECK_EQ (offsetof (struct superblock_shared, limit), 392);
+  CHECK_EQ (offsetof (struct superblock_shared, wake), 408);
+}
+
+/* An elastic disk: the next server finds each slot where it was, and refuses a
+ * table that cannot be.
+ */
+static void
+test_elastic (void)
+{
+  static const struct {
+    uint64_t words[4], bits; /* bits of the first word of slot 1 */
+    const char *fault;
+  } table[] = {
+    { { 0 }, 0, NULL },
+    { { SLOT_IN_VRAM (3), SLOT_IN_VRAM (0), SLOT_SPILL, 0 }, 1, NULL },
+    { { 0, SLOT_SPILL, SLOT_SPILL, SLOT_SPILL }, 1, NULL },
+    { { 0, SLOT_IN_VRAM (1) | SLOT_FROZEN | SLOT_LOCKED }, 1, NULL },
+    { { 0 }, 1, "an empty slot holds data" },
+    { { 0, SLOT_EMPTY | SLOT_LOCKED }, 1, "an empty slot holds data" },
+    { { SLOT_IN_VRAM (1), 0, 0, SLOT_IN_VRAM (1) }, 0, "slots do not fit" },
+    { { SLOT_IN_VRAM (4) }, 0, "slots do not fit" },
+    { { SLOT_IN_VRAM (255) }, 0, "slots do not fit" },
+    { { 3 }, 0, "a slot is nowhere" },
+  };
+  struct superblock_header header = example;
+
+  header.version = SUPERBLOCK_VERSION_ELASTIC;
+  header.allocated = 16 * MiB;
+  for (size_t i = 0; i < COUNT (table); ++i) {
+    struct superblock superblock, next;
+    uint64_t *bits;
+
+    printf ("  row %zu\n", i);
+    stub_messages_clear ();
+    CHECK_EQ (superblock_create (&superblock, &header), 0);
+    CHECK_EQ (superblock.header->version, 2);
+    CHECK_EQ (superblock.header->checksum, checksum (superblock.header));
+    CHECK ((char *) superblock.slots == (char *) superblock.header + SLOTS_AT);
+    for (unsigned slot = 0; slot < 4; ++slot) {
+      CHECK_EQ (superblock.slots[slot], 0);
+      superblock.slots[slot] = table[i].words[slot];
+    }
+    bits = superblock.bits;
+    bits[4 * MiB / BLOCK_SIZE / 64] = table[i].bits;
+    if (table[i].fault)
+      refuses (superblock.fd, table[i].fault);
+    else {
+      accepts (superblock.fd);
+      CHECK_EQ (
+          superblock_open (&next, fcntl (superblock.fd, F_DUPFD_CLOEXEC, 3)),
+          0);
+      CHECK_EQ (next.slots[0], table[i].words[0]);
+      superblock_close (&next);
+    }
+    superblock_close (&superblock);
+  }
 }
 
 /* One bit a block, to whole pages. */
@@ -418,8 +478,8 @@ test_versions (void)
 {
   static const uint32_t others[] = {
     0,
-    SUPERBLOCK_VERSION + 1,
-    SUPERBLOCK_VERSION + 2,
+    SUPERBLOCK_VERSION_ELASTIC + 1,
+    SUPERBLOCK_VERSION_ELASTIC + 2,
     0x100 + SUPERBLOCK_VERSION,
     0x10000 * SUPERBLOCK_VERSION,
     UINT32_MAX,
@@ -685,6 +745,7 @@ main (int argc, char *argv[])
   check_begin (argc, argv);
   RUN (test_create);
   RUN (test_layout);
+  RUN (test_elastic);
   RUN (test_sizes);
   RUN (test_open);
   RUN (test_bits_survive);
