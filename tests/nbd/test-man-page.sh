@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the man pages have no errors, neither as POD nor as what man makes of them
+# nbdkit-vram: man renders the pages without a warning, in 80 columns
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,6 +9,17 @@ requires_program podchecker
 
 [ -d "$top_srcdir/man" ] || skip "the sources are not here"
 podchecker -warnings "$top_srcdir"/man/*.pod
+
+# As they are in the source, without the paths of a build.
+if type -P pod2man man groff >/dev/null; then
+  for page in "$top_srcdir"/man/*.pod; do
+    pod2man --utf8 "$page" >"$tmp/page.1"
+    LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings --local-file "$tmp/page.1" \
+      >"$tmp/page" 2>"$tmp/warnings" </dev/null
+    [ ! -s "$tmp/warnings" ] || fail "$page: $(cat "$tmp/warnings")"
+    ! grep -E '.{81}' "$tmp/page" || fail "$page: more than 80 columns"
+  done
+fi
 
 [ -e "$VRAM_BUILD/man/Makefile" ] || skip "podchecker finds no fault, but the pages are not made here"
 requires_program man
