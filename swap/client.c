@@ -118,26 +118,33 @@ show_progress (struct progress *p, const struct json_t *object)
   }
 }
 
-int
-client_ask (struct json *j)
+/* Connect and send what J holds, and free it. */
+static bool
+send_request (struct connection *c, struct json *j)
 {
-  static struct connection c;
+  *c = (struct connection){ .fd = control_connect () };
+  if (c->fd == -1) {
+    json_line (j, c->text, sizeof c->text);
+    return false;
+  }
+  if (send_line (c, j) == 0)
+    return true;
+  close (c->fd);
+  return false;
+}
+
+/* Print what the daemon tells until it answers.  Returns the exit status that it
+ * answers with, or -1 when it has hung up.
+ */
+static int
+wait_answer (struct connection *c, bool *cancelled)
+{
   struct progress p = { .what = NULL };
-  bool cancelled = false;
   struct json_t *object;
   const char *event, *why;
-  int64_t status;
+  int64_t status = -1;
 
-  c.fd = control_connect ();
-  if (c.fd == -1) {
-    json_line (j, c.text, sizeof c.text);
-    return -1;
-  }
-  if (send_line (&c, j) == -1) {
-    close (c.fd);
-    return -1;
-  }
-  while ((object = next (&c, -1, &cancelled)) != NULL) {
+  while (status == -1 && (object = next (c, -1, cancelled)) != NULL) {
     event = json_get_string (object, "event");
     if (event && strcmp (event, "message") == 0)
       print_message (object);
@@ -147,35 +154,57 @@ client_ask (struct json *j)
       why = json_get_string (object, "error");
       if (why)
         error ("%s", why);
-      json_free (object);
-      close (c.fd);
-      return cancelled && status != 0 ? EXIT_INTERRUPTED : (int) status;
     }
     json_free (object);
   }
+  return status;
+}
+
+int
+client_ask (struct json *j)
+{
+  static struct connection c;
+  bool cancelled = false;
+  int status;
+
+  if (!send_request (&c, j))
+    return -1;
+  status = wait_answer (&c, &cancelled);
   close (c.fd);
-  if (cancelled)
+  if (cancelled && status != 0)
     return EXIT_INTERRUPTED;
+  if (status != -1)
+    return status;
   error ("the daemon has ended; its log says why");
   return EXIT_FAILED;
+}
+
+int
+client_keep (struct json *j, int *status)
+{
+  static struct connection c;
+
+  if (!send_request (&c, j))
+    return -1;
+  *status = wait_answer (&c, NULL);
+  if (*status != -1)
+    return c.fd;
+  close (c.fd);
+  return -1;
 }
 
 struct json_t *
 client_get (const char *request)
 {
   static struct connection c;
-  struct json_t *object = NULL;
+  struct json_t *object;
   struct json j;
 
   json_begin (&j);
   json_add_string (&j, "request", request);
-  c = (struct connection){ .fd = control_connect () };
-  if (c.fd == -1) {
-    json_line (&j, c.text, sizeof c.text);
+  if (!send_request (&c, &j))
     return NULL;
-  }
-  if (send_line (&c, &j) == 0)
-    object = next (&c, ANSWER_MS, NULL);
+  object = next (&c, ANSWER_MS, NULL);
   close (c.fd);
   return object;
 }

@@ -26,6 +26,7 @@
 
 #include "daemon.h"
 #include "descriptors.h"
+#include "limit.h"
 #include "memlock.h"
 #include "msg.h"
 #include "root.h"
@@ -392,6 +393,7 @@ loop (struct daemon *d)
     for (int i = 0; i < n; i++)
       take_event (d, events[i].data.fd);
     run_timers (d);
+    limit_apply (d);
     if (d->renews && d->job.pid == 0 && !d->outage && !d->replacing &&
         d->timer[TIMER_CONNECT] == 0) {
       d->renews = false;

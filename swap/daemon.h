@@ -99,6 +99,8 @@ void watch_policies (struct daemon *d);
 void watch_pressure (struct daemon *d, bool on);
 
 /* requests.c */
+/* The end of CLIENT's request: an exit status, and WHY, unless NULL. */
+void requests_answer (struct client *client, int status, const char *why);
 void requests_serve (struct daemon *d, struct client *client);
 void requests_tell_state (struct daemon *d);
 void requests_tell_message (struct daemon *d, enum severity severity,

@@ -5,6 +5,8 @@
 #include <config.h>
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,6 +194,25 @@ descriptors_tell (const struct descriptors *d, bool ends)
                   ends ? SUPERVISOR_ENDS : SUPERVISOR_KEEPS);
 }
 
+void
+descriptors_limit (const struct descriptors *d, int64_t limit)
+{
+  struct superblock_shared *words = find_words (d);
+  /* 0 stands for the parameter limit=. */
+  uint64_t word = 0;
+
+  if (limit == INT64_MAX)
+    word = UINT64_MAX;
+  else if (limit >= 0)
+    word = limit > 0 ? limit : 1;
+  if (!words || atomic_load (&words->elastic) != ELASTIC_YES ||
+      atomic_load (&words->limit) == word)
+    return;
+  atomic_store (&words->limit, word);
+  atomic_fetch_add (&words->wake, 1);
+  syscall (SYS_futex, &words->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 static int64_t
 count_bits (const unsigned char *bits, uint64_t n)
 {
@@ -226,7 +247,22 @@ descriptors_facts (const struct descriptors *d, struct disk_facts *facts)
     .gpu_name = shared->gpu_name,
     .gpu_pci = shared->gpu_pci,
     .size = header->disk_size,
+    .elastic = atomic_load (&shared->elastic),
+    .vram_held = atomic_load (&shared->vram_held),
+    .vram_slots = atomic_load (&shared->vram_slots),
+    .vram_least = atomic_load (&shared->vram_least),
+    .spilled = atomic_load (&shared->spilled),
+    .spill_size = atomic_load (&shared->spill_size),
+    .moves_out = atomic_load (&shared->moves_out),
+    .moves_back = atomic_load (&shared->moves_back),
+    .give_back_us_max = atomic_load (&shared->give_back_us_max),
+    .limit_obeyed =
+        atomic_load (&shared->limit) == atomic_load (&shared->limit_obeyed),
+    .elastic_reason = shared->elastic_reason,
+    .spill_reason = shared->spill_reason,
   };
+  for (unsigned i = 0; i < 3; i++)
+    facts->given_back[i] = atomic_load (&shared->given_back[i]);
   blocks = header->block_size ? header->disk_size / header->block_size : 0;
   for (size_t i = 0; i < d->n; i++)
     if (d->one[i].locked == page &&

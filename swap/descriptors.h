@@ -50,6 +50,11 @@ bool descriptors_complete (const struct descriptors *d);
  */
 void descriptors_tell (const struct descriptors *d, bool ends);
 
+/* Tell the server how much VRAM it may hold, in bytes; INT64_MAX: there is no
+ * limit; -1: what its parameter limit= says.
+ */
+void descriptors_limit (const struct descriptors *d, int64_t limit);
+
 /* What the servers of the disk have written down about it. */
 struct disk_facts {
   uint64_t version;    /* of the superblock */
@@ -59,6 +64,14 @@ struct disk_facts {
   const char *copy_reason, *gpu_name, *gpu_pci;
   unsigned quiet;
   int64_t size, used; /* bytes */
+
+  /* As struct superblock_shared has them. */
+  unsigned elastic; /* enum superblock_elastic */
+  int64_t vram_held, vram_slots, vram_least, spilled, spill_size;
+  int64_t given_back[3]; /* by enum give_back */
+  int64_t moves_out, moves_back, give_back_us_max;
+  bool limit_obeyed;
+  const char *elastic_reason, *spill_reason;
 };
 
 /* Returns false when no disk is kept. */

@@ -247,3 +247,19 @@ json_get_bool (const json_t *object, const char *name, bool *value)
   *value = json_is_true (member);
   return true;
 }
+
+int64_t
+json_number_or_0 (const struct json_t *object, const char *name)
+{
+  int64_t n = 0;
+
+  return object && json_get_number (object, name, &n) ? n : 0;
+}
+
+const char *
+json_string_or_empty (const struct json_t *object, const char *name)
+{
+  const char *s = object ? json_get_string (object, name) : NULL;
+
+  return s ? s : "";
+}

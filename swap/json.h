@@ -69,4 +69,9 @@ bool json_get_number (const struct json_t *object, const char *name,
 bool
 json_get_bool (const struct json_t *object, const char *name, bool *value);
 
+/* The same; OBJECT may be NULL, and what is not there is 0, or "". */
+int64_t json_number_or_0 (const struct json_t *object, const char *name);
+const char *
+json_string_or_empty (const struct json_t *object, const char *name);
+
 #endif

@@ -23,13 +23,15 @@
 
 /* Options that a command takes besides those that all take. */
 enum {
-  FORCE = 1,
-  WAIT = 2,
-  JSON = 4,
-  WATCH = 8,
-  FILL = 16,
-  SERVER_ONLY = 32,
-  USER = 64,
+  WORD = 1, /* getopt's value for what is no option */
+  FORCE = 2,
+  WAIT = 4,
+  JSON = 8,
+  WATCH = 16,
+  FILL = 32,
+  SERVER_ONLY = 128,
+  USER = 256,
+  FREE = 512,
 };
 
 /* What takes swap down, ends or only looks at it goes on with a configuration
@@ -53,6 +55,8 @@ static const struct command {
   { "check", cmd_check, JSON, 0, REPORTS, ANYONE },
   { "test", cmd_test, FILL, 0, REFUSES, ROOT },
   { "config", cmd_config, JSON, 0, REFUSES, ANYONE },
+  { "limit", cmd_limit, 0, 1, GOES_ON, ANYONE },
+  { "run", cmd_run, FREE, -1, GOES_ON, ANYONE },
   { "reload", cmd_reload, 0, 0, GOES_ON, ROOT },
   /* What units and scripts call. */
   { "daemon", cmd_daemon, SERVER_ONLY | USER, 0, REFUSES, ANYONE },
@@ -76,6 +80,8 @@ usage (FILE *out)
       "  vram-swap test [--fill]      write and read back, while it is off\n"
       "  vram-swap config [--json]    the settings in force, and where "
       "from\n"
+      "  vram-swap limit [LIMIT]      how much VRAM it may hold now\n"
+      "  vram-swap run [--free=SIZE] PROGRAM...   with VRAM given back to it\n"
       "  vram-swap reload             take new settings and the installed "
       "server\n"
       "  vram-swap daemon             what the service runs\n"
@@ -209,20 +215,32 @@ main (int argc, char **argv)
     { "fill", no_argument, NULL, FILL },
     { "server-only", no_argument, NULL, SERVER_ONLY },
     { "user", required_argument, NULL, USER },
+    { "free", required_argument, NULL, FREE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
     { NULL, 0, NULL, 0 },
   };
   const struct command *command;
+  char **words = calloc (argc + 1, sizeof *words);
   struct options o = { .wait_ms = -1, .own_argv = argv };
   const char *conf_file = NULL;
   unsigned given = 0;
+  int n = 0;
   int64_t seconds;
   int opt, status;
 
   output_check_at_exit ();
-  while ((opt = getopt_long (argc, argv, "c:qhV", longs, NULL)) != -1) {
+  if (!words) {
+    error ("%m");
+    return EXIT_FAILED;
+  }
+  /* In order, because what follows the program of 'run' is the program's. */
+  while (!(n == 2 && strcmp (words[0], "run") == 0) &&
+         (opt = getopt_long (argc, argv, "-c:qhV", longs, NULL)) != -1) {
     switch (opt) {
+    case WORD:
+      words[n++] = optarg;
+      break;
     case 'c':
       conf_file = optarg;
       break;
@@ -261,6 +279,13 @@ main (int argc, char **argv)
     case USER:
       o.user = optarg;
       break;
+    case FREE:
+      o.has_free = conf_parse_bytes (optarg, &o.free_bytes);
+      if (!o.has_free) {
+        error ("--free=%s: wanted a size such as 2G", optarg);
+        return wrong_usage ();
+      }
+      break;
     case 'h':
       usage (stdout);
       return EXIT_OK;
@@ -270,21 +295,22 @@ main (int argc, char **argv)
     default:
       return wrong_usage ();
     }
-    if (opt < 'A')
+    if (opt != WORD && (opt < 'A' || opt > 'z'))
       given |= opt;
   }
-
-  if (optind == argc) {
+  while (optind < argc)
+    words[n++] = argv[optind++];
+  if (n == 0) {
     usage (stderr);
     return EXIT_USAGE;
   }
-  command = find_command (argv[optind]);
+  command = find_command (words[0]);
   if (!command) {
-    error ("unknown command '%s'", argv[optind]);
+    error ("unknown command '%s'", words[0]);
     return wrong_usage ();
   }
-  o.argc = argc - optind - 1;
-  o.argv = argv + optind + 1;
+  o.argc = n - 1;
+  o.argv = words + 1;
   if (given & ~command->takes ||
       (command->args >= 0 && o.argc > command->args)) {
     error (given & ~command->takes ? "%s does not take that option"
@@ -304,5 +330,6 @@ main (int argc, char **argv)
     status = command->run (&o);
   }
   conf_free (&o.conf);
+  free (words);
   return status;
 }

@@ -20,6 +20,8 @@ struct options {
   bool watch;
   bool fill;
   bool server_only;
+  bool has_free; /* with --free: */
+  int64_t free_bytes;
   const char *user; /* of --user, or NULL */
   bool test;        /* the daemon tests the device, and ends */
   char **own_argv;  /* all of the command line, for the daemon */
@@ -40,6 +42,8 @@ int cmd_check (struct options *o);
 int cmd_test (struct options *o);
 int cmd_config (struct options *o);
 int cmd_reload (struct options *o);
+int cmd_limit (struct options *o);
+int cmd_run (struct options *o);
 int cmd_sleep (struct options *o);
 int cmd_look (struct options *o);
 int cmd_daemon (struct options *o);

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "disk/superblock.h"
+#include "limit.h"
 #include "msg.h"
 #include "policy.h"
 #include "run.h"
@@ -21,6 +23,30 @@ add_text (struct json *j, const char *name, const char *text)
     json_add_string (j, name, text);
   else
     json_add_null (j, name);
+}
+
+static void
+add_elastic (struct json *j, const struct disk_facts *f, int64_t limit)
+{
+  json_add_object (j, "elastic");
+  json_add_number (j, "is", f->elastic);
+  add_text (j, "reason", f->elastic_reason);
+  json_add_number (j, "held", f->vram_held);
+  json_add_number (j, "slots", f->vram_slots);
+  json_add_number (j, "least", f->vram_least);
+  json_add_number (j, "spilled", f->spilled);
+  json_add_number (j, "spill_size", f->spill_size);
+  add_text (j, "spill_reason", f->spill_reason);
+  json_add_number (j, "limit", limit);
+  json_add_bool (j, "limit_obeyed", f->limit_obeyed);
+  json_add_number (j, "given_back_trim", f->given_back[GIVE_BACK_TRIM]);
+  json_add_number (j, "given_back_headroom",
+                   f->given_back[GIVE_BACK_HEADROOM]);
+  json_add_number (j, "given_back_limit", f->given_back[GIVE_BACK_LIMIT]);
+  json_add_number (j, "moves_out", f->moves_out);
+  json_add_number (j, "moves_back", f->moves_back);
+  json_add_number (j, "give_back_us_max", f->give_back_us_max);
+  json_close (j);
 }
 
 static void
@@ -45,6 +71,7 @@ add_disk (struct json *j, const struct daemon *d)
     json_add_number (j, "quiet", f.quiet);
     add_text (j, "gpu", f.gpu_name);
     add_text (j, "pci", f.gpu_pci);
+    add_elastic (j, &f, limit_now (d));
   }
   json_close (j);
 }
@@ -89,8 +116,8 @@ answer_status (const struct daemon *d, struct client *client)
   control_send (client, &j);
 }
 
-static void
-answer (struct client *client, int status, const char *why)
+void
+requests_answer (struct client *client, int status, const char *why)
 {
   struct json j;
 
@@ -109,7 +136,7 @@ daemon_finish (struct daemon *d, int status)
   for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
     if (d->control.client[i].waits) {
       d->control.client[i].waits = false;
-      answer (&d->control.client[i], status, NULL);
+      requests_answer (&d->control.client[i], status, NULL);
       if (d->control.client[i].leaves)
         control_drop (&d->control.client[i]);
     }
@@ -181,14 +208,14 @@ ask (struct daemon *d, struct client *client, enum event event)
     return; /* it was answered already */
   if (action == ACTION_GRANT) {
     client->waits = false;
-    answer (client, EXIT_OK, NULL);
+    requests_answer (client, EXIT_OK, NULL);
   }
   else if (action == ACTION_REFUSE) {
     client->waits = false;
     snprintf (why, sizeof why, "not now: swap is %s%s%s",
               state_name (d->st.state), d->st.reason[0] ? ": " : "",
               d->st.reason);
-    answer (client, EXIT_FAILED, why);
+    requests_answer (client, EXIT_FAILED, why);
   }
   if (!client->waits && d->asked == client)
     d->asked = NULL;
@@ -217,7 +244,7 @@ request_sleep (struct daemon *d, struct client *client, struct json_t *request)
   if (state_has_swap (d->st.state) && d->st.state != STATE_DRAINING &&
       !policy_sleep_drains (d->conf, action, &why)) {
     note ("sleep: swap stays on: %s", why);
-    answer (client, EXIT_OK, NULL);
+    requests_answer (client, EXIT_OK, NULL);
     return;
   }
   note ("sleep (%s): swap goes off%s%s", action, why[0] ? ": " : "", why);
@@ -273,7 +300,7 @@ request_wake (struct daemon *d, struct client *client, struct json_t *request)
   (void) request;
   /* Coming on again is not waited for: the machine has woken up. */
   daemon_handle (d, EVENT_WAKE);
-  answer (client, EXIT_OK, NULL);
+  requests_answer (client, EXIT_OK, NULL);
 }
 
 static void
@@ -282,7 +309,7 @@ request_look (struct daemon *d, struct client *client, struct json_t *request)
   (void) request;
   d->not_before = 0;
   watch_policies (d);
-  answer (client, EXIT_OK, NULL);
+  requests_answer (client, EXIT_OK, NULL);
 }
 
 static void
@@ -296,9 +323,7 @@ request_reload (struct daemon *d, struct client *client,
 static void
 request_limit (struct daemon *d, struct client *client, struct json_t *request)
 {
-  (void) d;
-  (void) request;
-  answer (client, EXIT_FAILED, "not supported yet");
+  limit_request (d, client, request);
 }
 
 static const struct {
@@ -311,7 +336,7 @@ static const struct {
   { "stop", false, request_stop },    { "resume", false, request_resume },
   { "sleep", false, request_sleep },  { "wake", false, request_wake },
   { "look", false, request_look },    { "reload", false, request_reload },
-  { "test", false, request_test },    { "limit", false, request_limit },
+  { "test", false, request_test },    { "limit", true, request_limit },
 };
 
 static void
@@ -323,7 +348,8 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
 
   if (client->waits) {
     json_free (request);
-    answer (client, EXIT_FAILED, "the last request is not answered yet");
+    requests_answer (client, EXIT_FAILED,
+                     "the last request is not answered yet");
     return;
   }
   for (size_t i = 0; name && i < sizeof requests / sizeof requests[0]; i++)
@@ -332,10 +358,10 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
       if (client->root || requests[i].anybody)
         requests[i].serve (d, client, request);
       else
-        answer (client, EXIT_FAILED, "only root may ask for that");
+        requests_answer (client, EXIT_FAILED, "only root may ask for that");
     }
   if (!known)
-    answer (client, EXIT_USAGE, "not a request");
+    requests_answer (client, EXIT_USAGE, "not a request");
   json_free (request);
 }
 
@@ -394,7 +420,7 @@ finish_reload (struct client *client, int status)
 {
   if (client) {
     client->waits = false;
-    answer (client, status, NULL);
+    requests_answer (client, status, NULL);
   }
 }
 

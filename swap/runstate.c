@@ -36,6 +36,7 @@ static const struct field {
   FIELD (INT64, size),
   FIELD (TEXT, disk),
   FIELD (INT64, since),
+  FIELD (INT64, limit),
   FIELD (INT64, outages),
   FIELD (INT64, outage_last_ms),
   FIELD (INT64, outage_longest_ms),
@@ -81,7 +82,7 @@ take (struct runstate *st, const char *name, const char *value)
 void
 runstate_reset (struct runstate *st)
 {
-  *st = (struct runstate){ .device = -1 };
+  *st = (struct runstate){ .device = -1, .limit = LIMIT_CONFIGURED };
 }
 
 bool

@@ -29,9 +29,15 @@ struct runstate {
   char disk[SWAP_ID + 1]; /* the swap's own UUID, "" when it is not known */
   int64_t since;          /* when swap went on */
 
+  int64_t
+      limit; /* of VRAM that the server may hold, bytes; LIMIT_CONFIGURED: as
+                  * it is configured; INT64_MAX: none at all
+                  */
   int64_t outages, outage_last_ms, outage_longest_ms, outage_at;
   char init_swap_max[32]; /* memory.swap.max of init.scope before, or "" */
 };
+
+#define LIMIT_CONFIGURED (-1)
 
 /* Everything is as it is when nothing is remembered. */
 void runstate_reset (struct runstate *st);

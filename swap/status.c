@@ -15,6 +15,7 @@
 #include "capacity.h"
 #include "client.h"
 #include "disk/superblock.h"
+#include "elastic.h"
 #include "gpu.h"
 #include "json.h"
 #include "meminfo.h"
@@ -41,7 +42,7 @@ struct snapshot {
   int64_t connections, timeout, since_ms;
   int64_t outages, outage_last_ms, outage_longest_ms, outage_ago_ms, outage_ms;
 
-  const struct json_t *server; /* in the answer */
+  const struct json_t *server, *elastic; /* in the answer */
   int64_t pid, generation, copy_path, lost_ms, size, used;
   bool ready, lost, known; /* that there is a disk */
   const char *copy_reason, *gpu_name, *pci;
@@ -58,22 +59,6 @@ struct snapshot {
   int preserves;
   struct power mains;
 };
-
-static int64_t
-number (const struct json_t *object, const char *name)
-{
-  int64_t n = 0;
-
-  return object && json_get_number (object, name, &n) ? n : 0;
-}
-
-static const char *
-string (const struct json_t *object, const char *name)
-{
-  const char *s = object ? json_get_string (object, name) : NULL;
-
-  return s ? s : "";
-}
 
 /* Without a daemon: what the last one has left. */
 static void
@@ -102,33 +87,37 @@ read_answer (struct snapshot *p)
   const struct json_t *a = p->answer;
   int64_t n;
 
-  snprintf (p->state, sizeof p->state, "%s", string (a, "state"));
-  snprintf (p->cause, sizeof p->cause, "%s", string (a, "cause"));
-  snprintf (p->reason, sizeof p->reason, "%s", string (a, "reason"));
-  p->device = number (a, "device");
-  p->connections = number (a, "connections");
-  p->timeout = number (a, "timeout");
-  p->since_ms = number (a, "since_ms");
-  p->outages = number (a, "outages");
-  p->outage_last_ms = number (a, "outage_last_ms");
-  p->outage_longest_ms = number (a, "outage_longest_ms");
-  p->outage_ago_ms = number (a, "outage_ago_ms");
-  p->outage_ms = number (a, "outage_ms");
+  snprintf (p->state, sizeof p->state, "%s",
+            json_string_or_empty (a, "state"));
+  snprintf (p->cause, sizeof p->cause, "%s",
+            json_string_or_empty (a, "cause"));
+  snprintf (p->reason, sizeof p->reason, "%s",
+            json_string_or_empty (a, "reason"));
+  p->device = json_number_or_0 (a, "device");
+  p->connections = json_number_or_0 (a, "connections");
+  p->timeout = json_number_or_0 (a, "timeout");
+  p->since_ms = json_number_or_0 (a, "since_ms");
+  p->outages = json_number_or_0 (a, "outages");
+  p->outage_last_ms = json_number_or_0 (a, "outage_last_ms");
+  p->outage_longest_ms = json_number_or_0 (a, "outage_longest_ms");
+  p->outage_ago_ms = json_number_or_0 (a, "outage_ago_ms");
+  p->outage_ms = json_number_or_0 (a, "outage_ms");
   p->server = json_get_object (a, "server");
-  p->pid = number (p->server, "pid");
+  p->elastic = p->server ? json_get_object (p->server, "elastic") : NULL;
+  p->pid = json_number_or_0 (p->server, "pid");
   p->known = p->server && json_get_number (p->server, "generation", &n);
-  p->generation = number (p->server, "generation");
-  p->copy_path = number (p->server, "copy_path");
-  p->lost_ms = number (p->server, "lost_ms");
-  p->size = number (p->server, "size");
-  p->used = number (p->server, "used");
+  p->generation = json_number_or_0 (p->server, "generation");
+  p->copy_path = json_number_or_0 (p->server, "copy_path");
+  p->lost_ms = json_number_or_0 (p->server, "lost_ms");
+  p->size = json_number_or_0 (p->server, "size");
+  p->used = json_number_or_0 (p->server, "used");
   if (p->server) {
     json_get_bool (p->server, "ready", &p->ready);
     json_get_bool (p->server, "lost", &p->lost);
   }
-  p->copy_reason = string (p->server, "copy_reason");
-  p->gpu_name = string (p->server, "gpu");
-  p->pci = string (p->server, "pci");
+  p->copy_reason = json_string_or_empty (p->server, "copy_reason");
+  p->gpu_name = json_string_or_empty (p->server, "gpu");
+  p->pci = json_string_or_empty (p->server, "pci");
 }
 
 /* A GPU is asked when the server keeps it awake, and only then. */
@@ -229,6 +218,7 @@ print_server (const struct snapshot *p)
   if (p->gpu_name[0])
     printf (", VRAM of %s, %s", p->gpu_name, p->pci);
   printf ("\n");
+  elastic_print (p->elastic);
   print_copies (p);
   if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
@@ -364,6 +354,7 @@ json_server (struct json *j, const struct snapshot *p)
                  ? paths[p->copy_path]
                  : "");
   json_text (j, "copy_reason", p->copy_reason);
+  elastic_print_json (j, p->elastic);
   if (p->has_procmem) {
     json_add_number (j, "resident", p->procmem.resident);
     json_add_number (j, "locked", p->procmem.locked);

@@ -34,6 +34,8 @@ status 2 "unknown command 'uo'" ./vram-swap uo
 status 2 "unrecognized option" ./vram-swap up --frobnicate
 status 2 "up does not take that option" ./vram-swap up --json
 status 2 "up takes no further words" ./vram-swap up now
+status 2 "--free=much: wanted a size" ./vram-swap run --free=much true
+status 2 "up does not take that option" ./vram-swap up --free=1G
 status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
 status 2 "no-such-file" ./vram-swap --config no-such-file config
 status 2 "error: /: Is a directory" ./vram-swap --config / config
@@ -105,6 +107,16 @@ printf 'state=ended\ncause=others\nreason=switched off by another program (swapo
 status 4 "VRAM swap: off: switched off by another program (swapoff)" "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
 rm -r "$root/run/vram-swap"
+
+# A program runs whether or not VRAM is given back for it, with all of its words and its own exit status.
+status 3 "warning: no VRAM is given back: swap is off" "${swap[@]}" run sh -c 'exit 3'
+status 0 "--json --free=1G up" "${swap[@]}" run --free=2G echo --json --free=1G up
+status 0 "--json" "${swap[@]}" run -- echo --json
+status 137 "" "${swap[@]}" run sh -c 'kill -KILL $$'
+status 127 "no-such-program: No such file" "${swap[@]}" run no-such-program
+status 126 "Permission denied" "${swap[@]}" run "$root/conf"
+status 2 "wanted: vram-swap run" "${swap[@]}" run
+status 1 "swap is off, or the daemon does not run" "${swap[@]}" limit 2G
 
 # A command fails when its output cannot be written, and ends when its reader has gone.
 for command in --help --version config "config --json" status "status --json" check down; do

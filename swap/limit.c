@@ -1,0 +1,93 @@
+/* nbdkit-vram: how much VRAM the server may hold at this moment
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+
+#include "capacity.h"
+#include "disk/superblock.h"
+#include "limit.h"
+
+int64_t
+limit_now (const struct daemon *d)
+{
+  int64_t limit = d->st.limit;
+
+  for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+    const struct client *client = &d->control.client[i];
+
+    if (client->fd != -1 && client->holds &&
+        (limit == LIMIT_CONFIGURED || client->limit < limit))
+      limit = client->limit;
+  }
+  return limit;
+}
+
+void
+limit_apply (struct daemon *d)
+{
+  descriptors_limit (&d->server.kept, limit_now (d));
+}
+
+/* Why a limit of SIZE bytes cannot be reached, or NULL. */
+static const char *
+find_obstacle (const struct daemon *d, int64_t size)
+{
+  static char text[400];
+  struct disk_facts f;
+
+  if (!descriptors_facts (&d->server.kept, &f))
+    return "there is no disk to limit: swap is off";
+  if (f.elastic != ELASTIC_YES) {
+    snprintf (text, sizeof text,
+              "the server holds all of its VRAM from its start to its end%s%s",
+              f.elastic_reason[0] ? ": " : "; set elastic = yes",
+              f.elastic_reason);
+    return text;
+  }
+  if (size == LIMIT_CONFIGURED || size >= f.vram_least)
+    return NULL;
+  snprintf (text, sizeof text,
+            "%s of VRAM hold swapped data, which is more than %s, and cannot "
+            "be moved: %s",
+            human (f.vram_least), human (size),
+            f.spill_reason[0] ? f.spill_reason : "there is no spill file");
+  return text;
+}
+
+void
+limit_request (struct daemon *d, struct client *client,
+               const struct json_t *request)
+{
+  const char *why;
+  bool hold = false;
+  int64_t size;
+
+  if (!json_get_number (request, "size", &size) || size < LIMIT_CONFIGURED) {
+    requests_answer (client, EXIT_USAGE, "'size' is missing");
+    return;
+  }
+  json_get_bool (request, "hold", &hold);
+  if (!hold && !client->root) {
+    requests_answer (client, EXIT_FAILED, "only root may ask for that");
+    return;
+  }
+  why = find_obstacle (d, size);
+  if (hold) {
+    /* It gets as much as there is: it says itself what is missing. */
+    client->holds = size >= 0;
+    client->limit = size;
+  }
+  else if (why) {
+    requests_answer (client, EXIT_REFUSED, why);
+    return;
+  }
+  else {
+    d->st.limit = size;
+    daemon_remember (d);
+  }
+  limit_apply (d);
+  requests_answer (client, EXIT_OK, NULL);
+}
