@@ -38,7 +38,9 @@ check_plugin (struct report *r, const struct conf *c)
   }
   if (another)
     finding (r, PROBLEM, "plugin",
-             "set plugin= to the file of nbdkit-vram's plugin",
+             strcmp (plugin, PLUGIN_NAME) == 0
+                 ? "set plugin= to the file of nbdkit-vram's plugin"
+                 : "set plugin = " PLUGIN_NAME,
              "nbdkit's '%s' is another plugin of that name", plugin);
   else
     finding (r, PROBLEM, "plugin",

@@ -48,13 +48,29 @@ pass (const struct conf *c, enum conf_key key, const char *as_default)
     add ("%s=%s", conf_name (key), conf_text (c, key));
 }
 
+/* Whether PLUGIN is NAME or the file of a plugin of that name. */
+static bool
+is_named (const char *plugin, const char *name)
+{
+  const char *file = strrchr (plugin, '/');
+  size_t n = strlen (name);
+
+  if (!file)
+    return strcmp (plugin, name) == 0;
+  return strncmp (file, "/nbdkit-", 8) == 0 &&
+         strncmp (file + 8, name, n) == 0 &&
+         strcmp (file + 8 + n, "-plugin.so") == 0;
+}
+
 bool
 server_is_ours (const struct conf *c)
 {
   const char *plugin = conf_text (c, CONF_PLUGIN);
 
-  return strcmp (plugin, PLUGIN_NAME) == 0 ||
-         strstr (plugin, "nbdkit-" PLUGIN_NAME "-plugin.so") != NULL;
+  /* The default name also where configure was told another one: a setting may
+   * be older than that.
+   */
+  return is_named (plugin, PLUGIN_NAME) || is_named (plugin, "vram");
 }
 
 const char *const *

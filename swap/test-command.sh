@@ -5,6 +5,7 @@
 set -e -u -o pipefail
 
 srcdir=${srcdir:-.}
+name=$(sed -n 's/^PLUGIN_NAME = //p' Makefile)
 pod=$srcdir/../man/vram-swap.pod
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -205,7 +206,7 @@ well ()
 expects ()
 {
   { PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1 || :; } | sed "s,$root,@ROOT@,g" |
-    diff -u "$srcdir/$1" - >&2 || fail "check: not what $1 expects"
+    diff -u <(sed "s,@PLUGIN@,$name,g" "$srcdir/$1") - >&2 || fail "check: not what $1 expects"
 }
 
 # finds VERDICT LINE: check, with the made-up programs, has this line, and a fix just after it when it is not ok.
@@ -233,20 +234,25 @@ finds problem "nbd driver: the running kernel"
 well
 touch "$root/nbdkit-fails"
 echo "nbdkit: error: no such plugin" >"$root/refusal"
-finds problem "plugin: nbdkit does not load 'vram': error: no such plugin"
+finds problem "plugin: nbdkit does not load '$name': error: no such plugin"
 rm "$root/nbdkit-fails"
 : >"$root/refusal"
 # Settings that the plugin does not take, and a plugin that takes others; 'config' says so, too.
 well "plugin-args = lanes=2 foo=bar"
-finds problem "plugin: 'vram' refuses the settings: error: vram: unknown parameter 'lanes'"
+finds problem "plugin: '$name' refuses the settings: error: vram: unknown parameter 'lanes'"
 config=(env "PATH=$root/bin:$PATH" "${swap[@]}" --config "$root/conf" config)
 status 2 "plugin-args = lanes=2 foo=bar" "${config[@]}"
-status 2 "error: 'vram' refuses the settings: error: vram: unknown parameter 'lanes'" "${config[@]}"
+status 2 "error: '$name' refuses the settings: error: vram: unknown parameter 'lanes'" "${config[@]}"
 well
-status 0 "plugin = vram" "${config[@]}"
+status 0 "plugin = $name" "${config[@]}"
 touch "$root/another"
+finds problem "plugin: nbdkit's '$name' is another plugin of that name"
+status 2 "nbdkit's '$name' is another plugin of that name" "${config[@]}"
+# The name that the plugin has by default is another plugin's in newer versions of nbdkit.
+well "plugin = vram"
 finds problem "plugin: nbdkit's 'vram' is another plugin of that name"
 status 2 "nbdkit's 'vram' is another plugin of that name" "${config[@]}"
+well
 rm "$root/another"
 echo "vram_error=size=40 GiB is more than the 8 GiB of VRAM that the GPU has; lower it" >>"$root/dump"
 finds problem "GPU: size=40 GiB is more than the 8 GiB of VRAM that the GPU has
@@ -310,10 +316,10 @@ well
 rm "$root/asked"
 echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"
 finds ok "GPU: 0000:02:00.0 is asleep and is left so"
-finds ok "plugin: nbdkit loads 'vram', with these settings"
+finds ok "plugin: nbdkit loads '$name', with these settings"
 [[ ! -e $root/asked ]] || fail "the driver was started: $(<"$root/asked")"
 echo "plugin-args = foo=bar" >>"$root/conf"
-finds problem "plugin: 'vram' refuses the settings: error: vram: unknown parameter 'foo'"
+finds problem "plugin: '$name' refuses the settings: error: vram: unknown parameter 'foo'"
 status 4 "GPU:       0000:02:00.0 is asleep" "${swap[@]}" --config "$root/conf" status
 status 4 '"power": "suspended"' "${swap[@]}" --config "$root/conf" status --json
 : >"$root/asked"
