@@ -18,10 +18,11 @@
 #include "server.h"
 #include "swaps.h"
 
-#define AUTO_TRIES  16   /* other programs may take free devices as we do */
-#define SOUND_TRIES 3    /* with several connections, before one must do */
-#define VERIFY_MS   5000 /* for a read that takes less than one */
-#define LOOK_MS     100  /* between looks whether the server answers */
+#define AUTO_TRIES  16    /* other programs may take free devices as we do */
+#define SOUND_TRIES 3     /* with several connections, before one must do */
+#define VERIFY_MS   5000  /* for a read that takes less than one */
+#define LEAVE_MS    20000 /* for the kernel to let a device go that hangs */
+#define LOOK_MS     100   /* between looks whether the server answers */
 #define BAD_TRIES   10
 
 /* The attachment is remembered before the client's first instruction, so that
@@ -46,7 +47,7 @@ detach (struct attachment *a)
 
   finish_undisturbed ();
   if (a->device >= 0 && nbd_attached_by (a->device, &pid) &&
-      pid == a->attach_pid && nbd_detach (a->device) == -1)
+      pid == a->attach_pid && nbd_disconnect (a->device, LEAVE_MS) == -1)
     return -1;
   *a = (struct attachment){ .device = -1 };
   job_tell_attachment (a);
@@ -165,7 +166,7 @@ attach_sound (const struct conf *c, struct attachment *a)
     if (nbd_hold (a->device, a->connections, a->timeout,
                   conf_number (c, CONF_OUTAGE_TIMEOUT)) == -1) {
       /* By another process then, which nbd-client has left behind. */
-      nbd_detach (a->device);
+      nbd_disconnect (a->device, LEAVE_MS);
       goto err;
     }
     if (nbd_verify (a->device, VERIFY_MS) == 0)
@@ -181,7 +182,8 @@ attach_sound (const struct conf *c, struct attachment *a)
         a->device);
     /* What hangs in it may keep it for ever: then it is left alone. */
     first = a->device + 1;
-    if (detach (a) == -1 && !conf_is (c, CONF_NBD_DEVICE, "auto"))
+    if (nbd_disconnect (a->device, LEAVE_MS) == -1 &&
+        !conf_is (c, CONF_NBD_DEVICE, "auto"))
       return -1;
     if (nbd_find_free (first) == -1)
       first = 0;

@@ -139,6 +139,16 @@ job_has_ended (struct daemon *d, int status)
                                                     : EVENT_JOB_FAILED);
 }
 
+/* Whether systemd has become the program that ends all processes. */
+static bool
+at_shutdown (void)
+{
+  char name[32];
+
+  return read_text (root_path ("/proc/1/comm"), name, sizeof name) > 0 &&
+         strncmp (name, "systemd-shutdow", 15) == 0;
+}
+
 static void
 take_signals (struct daemon *d)
 {
@@ -150,6 +160,9 @@ take_signals (struct daemon *d)
     case SIGTERM:
     case SIGINT:
       daemon_handle (d, EVENT_END);
+      /* With 'systemctl poweroff --force' the first one is the last. */
+      if (at_shutdown () && d->st.state == STATE_DRAINING)
+        daemon_handle (d, EVENT_END);
       break;
     case SIGHUP:
       requests_reload (d, NULL);
@@ -323,6 +336,9 @@ take_timer (struct daemon *d, enum timer timer)
     break;
   case TIMER_PATIENCE:
     outage_is_over (d);
+    break;
+  case TIMER_FAIL:
+    link_fail_end (&d->link);
     break;
   case TIMER_JOB:
     job_hangs (d);

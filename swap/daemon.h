@@ -21,6 +21,7 @@ enum timer {
   TIMER_CONNECT,  /* the next try to hand it to the kernel */
   TIMER_COMPLAIN, /* the outage goes on */
   TIMER_PATIENCE, /* outage-timeout is over */
+  TIMER_FAIL,     /* what waited for a server is failing */
   TIMER_JOB,      /* a cancelled job should have ended */
   TIMER_END,      /* the server should have ended */
   TIMER_DRAIN,    /* the next try to switch off */
@@ -87,6 +88,7 @@ void outage_start_server (struct daemon *d);
 void outage_connect (struct daemon *d);
 void outage_complain (struct daemon *d);
 void outage_is_over (struct daemon *d); /* outage-timeout has passed */
+void outage_fail (struct daemon *d);    /* what waits for a server */
 void outage_end (struct daemon *d);
 void outage_link (struct daemon *d); /* d->link after what is remembered */
 

@@ -11,9 +11,15 @@
  *
  * With one connection and no time-out a request that had been sent never fails
  * by itself: its time-out only looks whether there is a new connection, again
- * and again.  So when the wait is over the device is given connections that
- * end at once, and no patience: all requests find a new connection, are sent
- * again, cannot be, and fail.
+ * and again.  And one that waits already keeps the patience that the device had
+ * when it began.  So when the wait is over the device gets no patience, a short
+ * time-out, and connections that answer nothing, for as long as it takes until
+ * all that wait have been sent there; these then fail one after the other.
+ *
+ * At the end of a shutdown the server is killed while swap may still be on, and
+ * systemd-shutdown's swapoff would wait for ever for a request that had been
+ * sent, and long for each that had not.  So both are limited before, see
+ * link_expect_end ().
  *
  * What is swapped out is on one disk and no other: while swap is on, a server
  * is handed over only when its disk begins with the swap that is on, told by
@@ -38,6 +44,12 @@
  * do; when it takes longer it is tried again.
  */
 #define ANSWER_MS 2000
+
+/* How long a server may take for a request, in seconds: when there is none, and
+ * when the machine goes off.
+ */
+#define FAIL_S 1
+#define LAST_S 10
 
 static void
 close_all (const int *fds, unsigned n)
@@ -78,6 +90,7 @@ link_connect (struct link *l, struct nbd_netlink *nl)
   struct server s;
   unsigned n = 0;
 
+  link_fail_end (l);
   while (n < l->connections && n < NBD_SOCKETS_MAX && result == LINK_DONE) {
     fds[n] = server_connect (l->socket, ANSWER_MS, &s);
     if (fds[n] == -1)
@@ -116,17 +129,18 @@ link_identify (struct link *l)
 }
 
 int
-link_fail (const struct link *l, struct nbd_netlink *nl)
+link_fail (struct link *l, struct nbd_netlink *nl)
 {
   int fds[NBD_SOCKETS_MAX] = { -1 }, pair[2], saved, r;
   unsigned n = 0;
 
-  if (link_wait (l, nl, 0) == -1)
+  link_fail_end (l);
+  if (nbd_netlink_set_limits (nl, l->device, 0, FAIL_S) == -1)
     return -1;
   while (n < l->connections && n < NBD_SOCKETS_MAX &&
          socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
+    l->mute[l->mutes++] = pair[1];
     fds[n++] = pair[0];
-    close (pair[1]);
   }
   r = nbd_netlink_reconnect (nl, l->device, fds, n);
   saved = errno;
@@ -135,8 +149,15 @@ link_fail (const struct link *l, struct nbd_netlink *nl)
   return r;
 }
 
-int
-link_wait (const struct link *l, struct nbd_netlink *nl, int64_t seconds)
+void
+link_fail_end (struct link *l)
 {
-  return nbd_netlink_set_patience (nl, l->device, seconds);
+  close_all (l->mute, l->mutes);
+  l->mutes = 0;
+}
+
+int
+link_expect_end (const struct link *l, struct nbd_netlink *nl)
+{
+  return nbd_netlink_set_limits (nl, l->device, 0, LAST_S);
 }

@@ -18,6 +18,9 @@ struct link {
   int64_t size;           /* bytes */
   char disk[SWAP_ID + 1]; /* the UUID of the swap that is on, "": not known */
   bool swap_on;
+
+  int mute[NBD_SOCKETS_MAX]; /* the other ends of link_fail ()'s connections */
+  unsigned mutes;
 };
 
 enum link_result {
@@ -39,11 +42,15 @@ enum link_result link_connect (struct link *l, struct nbd_netlink *nl);
 bool link_identify (struct link *l);
 
 /* Has all requests that wait for a server fail, and those that come, until
- * link_connect () and link_wait ().  Returns 0, or -1 with errno set.
+ * link_connect () and nbd_hold ().  link_fail_end () belongs to it, a second
+ * later.  Returns 0, or -1 with errno set.
  */
-int link_fail (const struct link *l, struct nbd_netlink *nl);
+int link_fail (struct link *l, struct nbd_netlink *nl);
+void link_fail_end (struct link *l);
 
-/* Has requests wait for a server again, for so many seconds. */
-int link_wait (const struct link *l, struct nbd_netlink *nl, int64_t seconds);
+/* Has requests fail soon after this server dies, although no other process will
+ * be there to have them fail.  Returns 0, or -1 with errno set.
+ */
+int link_expect_end (const struct link *l, struct nbd_netlink *nl);
 
 #endif

@@ -21,6 +21,11 @@
 #include "root.h"
 #include "run.h"
 
+/* The device's threads have to run for that, which takes a while when all CPUs
+ * are busy with what comes first.
+ */
+#define DETACH_MS 60000
+
 bool
 nbd_loaded (void)
 {
@@ -216,7 +221,7 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
 
   if (nbd_netlink_open (&nl, false) == -1)
     return -1;
-  if (nbd_netlink_set_patience (&nl, n, seconds) == -1) {
+  if (nbd_netlink_set_limits (&nl, n, seconds, timeout) == -1) {
     error (
         "/dev/nbd%u is not attached by netlink (%m), so that it could not be "
         "given the next server when this one dies; nbd-client of nbd 3.17 "
@@ -333,7 +338,6 @@ nbd_in_use (unsigned n)
 int
 nbd_detach (unsigned n)
 {
-  struct nbd_netlink nl = { .fd = -1 };
   int busy;
 
   if (!nbd_attached (n))
@@ -350,6 +354,15 @@ nbd_detach (unsigned n)
       error ("/dev/nbd%u cannot be opened and stays attached: %m", n);
     return -1;
   }
+  return nbd_disconnect (n, DETACH_MS);
+}
+
+int
+nbd_disconnect (unsigned n, unsigned ms)
+{
+  const long long deadline = now_ms () + ms;
+  struct nbd_netlink nl = { .fd = -1 };
+
   if (nbd_netlink_open (&nl, false) == -1)
     return -1;
   if (nbd_netlink_disconnect (&nl, n) == -1 && nbd_attached (n)) {
@@ -358,16 +371,14 @@ nbd_detach (unsigned n)
     return -1;
   }
   nbd_netlink_close (&nl);
-  /* Its threads have to run for that, which takes a while when all CPUs are
-   * busy with what comes first.
-   */
-  for (unsigned tries = 0; tries < 3000; tries++) {
-    if (!nbd_attached (n))
-      return 0;
+  while (nbd_attached (n)) {
+    if (now_ms () >= deadline) {
+      error ("cannot detach /dev/nbd%u: the kernel keeps it; the next start "
+             "takes another device",
+             n);
+      return -1;
+    }
     usleep (20000);
   }
-  error ("cannot detach /dev/nbd%u: the kernel keeps it; the next start takes "
-         "another device",
-         n);
-  return -1;
+  return 0;
 }

@@ -83,6 +83,11 @@ int nbd_in_use (unsigned n);
  */
 int nbd_detach (unsigned n);
 
+/* As nbd_detach (), for a device that this process has attached and nothing uses
+ * yet: does not open it, which could hang, and waits for at most MS milliseconds.
+ */
+int nbd_disconnect (unsigned n, unsigned ms);
+
 /* Have requests wait for a new server when this one dies, up to SECONDS, and be
  * sent again soon after there is one: that takes a single connection, see
  * nbd-device.c.  Returns 0, or -1 with a message.

@@ -197,16 +197,28 @@ nbd_netlink_close (struct nbd_netlink *nl)
   nl->fd = -1;
 }
 
-int
-nbd_netlink_set_patience (struct nbd_netlink *nl, unsigned index,
-                          uint64_t seconds)
+bool
+nbd_netlink_attached (struct nbd_netlink *nl, unsigned index)
 {
   const uint32_t n = index;
   struct message m;
 
   begin (&m, nl->family, NBD_CMD_RECONFIGURE);
   put (&m, NBD_ATTR_INDEX, &n, sizeof n);
-  put (&m, NBD_ATTR_DEAD_CONN_TIMEOUT, &seconds, sizeof seconds);
+  return ask (nl, &m, NULL) == 0 || errno != EINVAL;
+}
+
+int
+nbd_netlink_set_limits (struct nbd_netlink *nl, unsigned index,
+                        uint64_t patience, uint64_t timeout)
+{
+  const uint32_t n = index;
+  struct message m;
+
+  begin (&m, nl->family, NBD_CMD_RECONFIGURE);
+  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  put (&m, NBD_ATTR_DEAD_CONN_TIMEOUT, &patience, sizeof patience);
+  put (&m, NBD_ATTR_TIMEOUT, &timeout, sizeof timeout);
   return ask (nl, &m, NULL);
 }
 

@@ -26,11 +26,18 @@ struct nbd_netlink {
 int nbd_netlink_open (struct nbd_netlink *nl, bool listen);
 void nbd_netlink_close (struct nbd_netlink *nl);
 
-/* How long, in seconds, requests to /dev/nbdINDEX wait for a connection when
- * all are lost, instead of failing.  Returns 0, or -1 with errno set.
+/* Whether the driver still has a client for /dev/nbdINDEX, which /sys shows for
+ * as long as swap is on there.
  */
-int nbd_netlink_set_patience (struct nbd_netlink *nl, unsigned index,
-                              uint64_t seconds);
+bool nbd_netlink_attached (struct nbd_netlink *nl, unsigned index);
+
+/* How long, in seconds, requests to /dev/nbdINDEX wait for a connection when
+ * all are lost, instead of failing, and how long for an answer, before their
+ * connection is taken for lost (0: for ever, with a single one).  Returns 0, or
+ * -1 with errno set.
+ */
+int nbd_netlink_set_limits (struct nbd_netlink *nl, unsigned index,
+                            uint64_t patience, uint64_t timeout);
 
 /* Hand the device COUNT sockets, at most NBD_SOCKETS_MAX, which are through
  * with the handshake: each takes the place of a connection that is lost, and

@@ -21,6 +21,7 @@
 #define SILENT_MS   1000  /* the same when it has not said so */
 #define WRONG_MS    1000  /* the same when it has another disk */
 #define COMPLAIN_MS 10000 /* how often it is said that there is none */
+#define FAIL_MS     1000  /* until all that waited has been sent */
 #define SETTLE_MS   500   /* until what the kernel noticed late is mended */
 
 void
@@ -133,8 +134,15 @@ outage_is_over (struct daemon *d)
          "A server that comes now is connected all the same, and what nobody "
          "needed meanwhile is there",
          (now_ms () - d->outage_began) / 1000);
+  outage_fail (d);
+}
+
+void
+outage_fail (struct daemon *d)
+{
   if (link_fail (&d->link, &d->nl) == -1)
     error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
+  daemon_set_timer (d, TIMER_FAIL, FAIL_MS);
 }
 
 void
@@ -149,10 +157,9 @@ outage_end (struct daemon *d)
     return;
   }
   d->outage = false;
-  if (d->over && link_wait (&d->link, &d->nl,
-                            conf_number (d->conf, CONF_OUTAGE_TIMEOUT)) == -1)
-    warning ("/dev/nbd%d does not wait for a server any more: %m",
-             d->st.device);
+  if (d->over)
+    nbd_hold (d->st.device, d->st.connections, d->st.timeout,
+              conf_number (d->conf, CONF_OUTAGE_TIMEOUT));
   d->over = false;
   memcpy (d->st.disk, d->link.disk, sizeof d->st.disk);
   d->st.outages++;

@@ -74,6 +74,7 @@ enum action {
   ACTION_DRAIN,    /* the job that switches swap off and detaches */
   ACTION_STAY_ON,  /* it could not be switched off */
   ACTION_DRAIN_LATER,
+  ACTION_HURRY, /* what is left does not outlive the server */
   ACTION_END_SERVER,
   ACTION_SETTLE,  /* server and device are gone: off, paused or ended */
   ACTION_RECOVER, /* start the next server, which takes the disk over */

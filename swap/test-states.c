@@ -107,6 +107,9 @@ test_end (void)
   CHECK (action_of (STATE_DRAINING, CAUSE_END, EVENT_JOB_REFUSED) ==
          ACTION_DRAIN_LATER);
   CHECK (action_of (STATE_DRAINING, CAUSE_END, EVENT_CANCEL) == ACTION_NONE);
+  /* The second time all processes are about to be killed. */
+  CHECK (action_of (STATE_ON, CAUSE_NONE, EVENT_END) == ACTION_DRAIN);
+  CHECK (action_of (STATE_DRAINING, CAUSE_END, EVENT_END) == ACTION_HURRY);
 }
 
 static void

@@ -16,7 +16,7 @@
 #include "root.h"
 #include "run.h"
 
-#define DRAIN_AGAIN_MS 10000
+#define DRAIN_AGAIN_MS 1000
 #define RESUME_MS      60000
 #define JOB_END_MS     30000
 #define END_MS         60000 /* beyond gpu-timeout */
@@ -245,8 +245,22 @@ give_up (struct daemon *d)
   if (d->server.kept.ambiguous)
     return;
   outage_link (d);
-  if (link_fail (&d->link, &d->nl) == -1)
-    error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
+  outage_fail (d);
+}
+
+/* All processes were told to end, and SIGKILL comes next. */
+static void
+hurry (struct daemon *d)
+{
+  if (d->server_only || d->st.device < 0)
+    return;
+  note ("told to end while swap is still on: what is in it is given up when "
+        "the server is killed");
+  outage_link (d);
+  if (d->outage)
+    outage_fail (d);
+  else if (link_expect_end (&d->link, &d->nl) == -1)
+    warning ("/dev/nbd%d: requests would wait for a server: %m", d->st.device);
 }
 
 static void
@@ -280,6 +294,9 @@ act (struct daemon *d, enum action action)
     break;
   case ACTION_DRAIN_LATER:
     daemon_set_timer (d, TIMER_DRAIN, DRAIN_AGAIN_MS);
+    break;
+  case ACTION_HURRY:
+    hurry (d);
     break;
   case ACTION_END_SERVER:
     end_server (d);

@@ -67,11 +67,7 @@ static bool
 is_attached (struct daemon *d)
 {
   return runstate_device (&d->st) >= 0 &&
-         (d->outage ||
-          nbd_netlink_set_patience (
-              &d->nl, d->st.device,
-              conf_number (d->conf, CONF_OUTAGE_TIMEOUT)) == 0 ||
-          errno != EINVAL);
+         (d->outage || nbd_netlink_attached (&d->nl, d->st.device));
 }
 
 void

@@ -27,7 +27,7 @@ KEPT = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 204
 
 # What says nothing of confinement, or nothing that a driver could be kept from something by.
 OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec TimeoutStopSec FileDescriptorStoreMax
-FileDescriptorStorePreserve Restart RestartPreventExitStatus RestartSec KillMode SendSIGKILL SurviveFinalKillSignal
+FileDescriptorStorePreserve Restart RestartPreventExitStatus RestartSec KillMode SendSIGKILL
 OOMScoreAdjust OOMPolicy ManagedOOMPreference MemorySwapMax RuntimeDirectory RuntimeDirectoryMode
 RuntimeDirectoryPreserve CapabilityBoundingSet IPAddressDeny""".split ()
 

@@ -407,6 +407,7 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   expect 0 vram-swap down
   echo 0 >/sys/devices/system/cpu/cpu1/online
   expect 0 timeout 120 vram-swap up
+  said "2 connections"
   expect 0 timeout 60 vram-swap down
   echo 1 >/sys/devices/system/cpu/cpu1/online
   expect 0 timeout 120 vram-swap up
@@ -416,6 +417,30 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   expect 0 vram-swap status
   stop_daemon
   settings
+fi
+
+step "a device that the kernel does not let go of is left alone"
+# Its number of queues changes while a CPU is away, after which the kernel sleeps for ever in a request of that CPU's.
+if [ -e /sys/devices/system/cpu/cpu1/online ]; then
+  settings 'connections = 2'
+  daemon
+  expect 0 vram-swap down
+  settings 'connections = 1'
+  expect 0 vram-swap reload
+  echo 0 >/sys/devices/system/cpu/cpu1/online
+  expect 0 timeout 120 vram-swap up
+  expect 0 timeout 60 vram-swap down
+  echo 1 >/sys/devices/system/cpu/cpu1/online
+  settings 'connections = 2'
+  expect 0 vram-swap reload
+  expect 0 timeout 120 vram-swap up
+  echo "$out"
+  grep nbd /proc/swaps || fail "swap is not on"
+  expect 0 timeout 60 vram-swap down
+  kill -TERM $daemon
+  status=0
+  wait $daemon || status=$?
+  [ "$status" = 0 ] || fail "the daemon ended with $status"
 fi
 
 dmesg | grep -E "nbd.*(error|timed out)|I/O error" | head -5

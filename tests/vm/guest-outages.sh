@@ -1,7 +1,7 @@
 # nbdkit-vram: what the kernel is given new connections to, and when, one case after the other, with nothing swapped out
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and wait_for
+# shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
 . ./guest.sh
 install_project
 log=/run/daemon.log
@@ -166,6 +166,43 @@ reads || fail "the device cannot be read"
 expect 0 vram-swap reload
 [ "$(pgrep -x nbdkit)" != "$server" ] || fail "the server is the old one"
 reads || fail "the device cannot be read"
+stop_daemon
+
+step "all processes are told to end, and killed, while swapoff waits for the server"
+# As at the end of a shutdown. With one connection the kernel would ask again for ever.
+settings 'connections = 1'
+rm -f "$log"
+PATH=/run/fake:$PATH daemon
+lock_vram "$daemon"
+mkdir /sys/fs/cgroup/victim
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+(
+  echo $BASHPID >/sys/fs/cgroup/victim/cgroup.procs
+  exec ./memfill 30 random >/run/victim 2>&1
+) &
+victim=$!
+wait_for 60 grep -q filled /run/victim
+kill -STOP $victim
+echo 30M >/sys/fs/cgroup/victim/memory.reclaim 2>/dev/null
+[ "$(swapped)" -ge 10 ] || fail "only $(swapped) MiB are swapped out"
+server=$(pgrep -x nbdkit)
+kill -STOP "$server"
+kill -TERM $daemon
+wait_for 30 eval '[ "$(pgrep -x vram-swap | wc -l)" = 3 ]'
+sleep 2
+kill -TERM $daemon
+wait_for 30 logged "what is in it is given up"
+kill -KILL $daemon "$server" $victim
+wait $daemon $victim 2>/dev/null
+wait_for 60 ended vram-swap
+# Whatever is left, the next one clears it away.
+daemon_or_failed ()
+{
+  state_is on || state_is failed
+}
+vram-swap daemon >>/run/daemon.log 2>&1 &
+daemon=$!
+wait_for 60 daemon_or_failed
 stop_daemon
 if [ "$failures" != 0 ]; then
   tail -n 60 "$log"

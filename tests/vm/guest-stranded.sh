@@ -4,14 +4,13 @@
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
-settings 'size = 256M' 'min-size = 256M' 'outage-timeout = 10s'
+settings 'size = 256M' 'min-size = 256M'
 use_stand_in STANDIN_CUDA_MEMORY=300M
 tell_how_they_stop
-# All in seconds that are half hours and minutes otherwise: systemd's patience with the service, with the shutdown, and
-# with processes at its end.
+# All in seconds that are half hours and minutes otherwise: systemd's patience with the shutdown, and with processes at
+# its end. outage-timeout stays as long as it is: the end of the shutdown does not wait for it.
 mkdir -p /etc/systemd/system/poweroff.target.d /etc/systemd/system.conf.d
-printf '[Service]\nTimeoutStopSec=5s\n' >/etc/systemd/system/vram-swap.service.d/hasty.conf
-printf '[Unit]\nJobTimeoutSec=30s\n' >/etc/systemd/system/poweroff.target.d/hasty.conf
+printf '[Unit]\nJobTimeoutSec=20s\n' >/etc/systemd/system/poweroff.target.d/hasty.conf
 printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >/etc/systemd/system.conf.d/hasty.conf
 systemctl daemon-reexec
 expect 0 systemctl start vram-swap.service

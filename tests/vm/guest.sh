@@ -37,13 +37,12 @@ EOF
 # within SECONDS COMMAND...: until it succeeds; fails when it has not in that time.
 within ()
 {
-  local i seconds=$1
+  local end=$((SECONDS + $1 + 1))
   shift
-  for ((i = 0; i < seconds * 10; i++)); do
-    ! "$@" || return 0
+  until "$@"; do
+    ((SECONDS < end)) || return 1
     sleep 0.1
   done
-  return 1
 }
 
 # wait_for SECONDS COMMAND...: as within, and it counts as a failure.

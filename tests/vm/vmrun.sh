@@ -54,6 +54,8 @@ trap '[[ -z $virtiofsd ]] || kill "$virtiofsd" 2>/dev/null || true; rm -rf "$wor
         echo "rm -f /etc/resolv.conf; echo nameserver 10.0.2.3 >/etc/resolv.conf"
     fi
     echo "mkdir -p ${dir@Q} && mount -t virtiofs -o $mount_options share ${dir@Q} && cd ${dir@Q} || exit 125"
+    # A machine that time runs out for shows first what it is waiting for: on its console, and as output.
+    echo "(sleep $((limit * 9 / 10)); echo 8 >/proc/sys/kernel/printk; echo w >/proc/sysrq-trigger; ps axo pid,ppid,stat,wchan:24,args) &"
     printf '%s\n' "$2"
 } >"$work/script"
 
