@@ -16,6 +16,7 @@
 #include "disk/blockmap.h"
 #include "disk/disk.h"
 #include "dump.h"
+#include "handover/fdstore.h"
 #include "handover/handover.h"
 #include "lifecycle.h"
 #include "logging.h"
@@ -123,6 +124,7 @@ vram_close_handle (void *handle)
   (void) handle;
   if (atomic_fetch_sub (&clients, 1) == 1)
     memlock_trim_heap ();
+  fdstore_disconnected ();
 }
 
 /* The size that was got, which may be less than was asked for. */

@@ -211,6 +211,11 @@ take_event (struct daemon *d, int fd)
   else if (fd == d->server.listening) {
     if (supervisor_listen (&d->server))
       server_is_ready (d);
+    if (d->server.lost_client) {
+      /* That is all that is told when another program detaches the device. */
+      d->server.lost_client = false;
+      watch_device (d);
+    }
   }
   else if (fd == d->server.pidfd)
     server_has_ended (d);

@@ -281,7 +281,7 @@ request_status (struct daemon *d, struct client *client,
                 struct json_t *request)
 {
   (void) request;
-  /* The kernel tells nobody when a device is detached. */
+  /* A server that is not ours does not tell when it loses its client. */
   watch_device (d);
   answer_status (d, client);
 }

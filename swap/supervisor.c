@@ -294,6 +294,8 @@ take_notice (struct supervisor *s)
     s->pause = 0;
     notify_value (&notice, "STATUS", s->status, sizeof s->status);
   }
+  if (notify_value (&notice, "X_VRAM_DISCONNECTED", value, sizeof value))
+    s->lost_client = true;
   take_descriptor (s);
 
 out:

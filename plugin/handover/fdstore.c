@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -85,6 +86,15 @@ fdstore_check (void)
   if (fdstore_remove (FDSTORE_PROBE_NAME) == -1)
     r = -1;
   return r;
+}
+
+void
+fdstore_disconnected (void)
+{
+  if (fdstore_exists () && getenv ("VRAM_SWAP_SUPERVISED") &&
+      sd_notify_send (sd_notify_address (), "X_VRAM_DISCONNECTED=1", NULL, 0,
+                      false) == -1)
+    log_debug ("cannot tell the supervisor that a client has gone: %m");
 }
 
 void

@@ -40,6 +40,11 @@ extern int fdstore_check (void);
 /* The manager keeps this descriptor for as long as fdstore_check takes. */
 #define FDSTORE_PROBE_NAME "vram-probe"
 
+/* Tell 'vram-swap daemon', if it supervises this server, that a client has gone.
+ * The kernel does not tell it when another program detaches its device.
+ */
+extern void fdstore_disconnected (void);
+
 /* This server is ready to serve, and STATUS says what.  No error where no
  * program wants to know.
  */
