@@ -353,7 +353,7 @@ cuMemGetAllocationGranularity (size_t *granularity,
     return CUDA_ERROR_INVALID_VALUE;
   if (config.no_vmm)
     return CUDA_ERROR_NOT_SUPPORTED;
-  *granularity = GRANULARITY;
+  *granularity = config.granularity;
   return CUDA_SUCCESS;
 }
 
@@ -410,7 +410,7 @@ cuMemCreate (CUmemGenericAllocationHandle *handle, size_t size,
   r = check_prop (prop);
   if (r)
     return r;
-  if (!handle || size == 0 || size % GRANULARITY != 0 || flags)
+  if (!handle || size == 0 || size % config.granularity != 0 || flags)
     return CUDA_ERROR_INVALID_VALUE;
   if ((prop->requested_handle_types != CU_MEM_HANDLE_TYPE_NONE &&
        prop->requested_handle_types !=
@@ -505,7 +505,7 @@ cuMemAddressReserve (CUdeviceptr *ptr, size_t size, size_t alignment,
     return r;
   if (config.no_vmm)
     return CUDA_ERROR_NOT_SUPPORTED;
-  if (!ptr || size == 0 || size % GRANULARITY != 0 || flags ||
+  if (!ptr || size == 0 || size % config.granularity != 0 || flags ||
       (alignment & (alignment - 1)) != 0)
     return CUDA_ERROR_INVALID_VALUE;
   pthread_mutex_lock (&lock);

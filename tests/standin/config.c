@@ -119,7 +119,8 @@ load (void)
       " DEVICES NAMES UUIDS PCI MEMORY USED USED_FILE CONTEXT VERSION NO_VMM"
       " NO_EXPORT NO_MEMOPS DEVPTR_DIFFERS GARBAGE SHARED DELAY SEED FAIL"
       " FAIL_FILE INIT_FAIL LOSE_COPY LOSE_FILE LOSE_DEVICE LOSE_CODE"
-      " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE ENVIRONMENT REPORT ";
+      " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE ENVIRONMENT REPORT"
+      " LATE GRANULARITY ";
   const char *s;
   int i;
 
@@ -136,6 +137,8 @@ load (void)
   config.no_export = number ("NO_EXPORT", 0) != 0;
   config.no_memops = number ("NO_MEMOPS", 0) != 0;
   config.devptr_differs = number ("DEVPTR_DIFFERS", 0) != 0;
+  config.granularity = size ("GRANULARITY", GRANULARITY);
+  config.late = number ("LATE", 0) != 0;
   config.garbage = size ("GARBAGE", UINT64_MAX);
   config.shared = get ("SHARED");
   load_delay ();

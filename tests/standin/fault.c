@@ -33,6 +33,11 @@ static _Atomic int lost[MAX_DEVICES];
 static atomic_bool hung;
 static _Atomic uint64_t copies;
 static atomic_uint hung_calls; /* how many have been told to hang */
+static atomic_uint failed;     /* how many calls a rule made fail */
+
+/* What fault_hang and fault_hang_calls were told. */
+static atomic_bool told_to_hang;
+static const char *_Atomic told_to_hang_calls;
 /* Lets calls skip the lock when there is nothing to inject. */
 static atomic_bool any_rules;
 
@@ -172,6 +177,48 @@ read_fail_file (void)
     settings_fatal ("FAIL_FILE: %s: %m", config.fail_file);
 }
 
+void
+fault_fail (const char *name, unsigned nth, CUresult code)
+{
+  struct rule *r;
+
+  char number[16];
+
+  pthread_mutex_lock (&lock);
+  if (name) {
+    check_name (name);
+    snprintf (number, sizeof number, "%d", code);
+    r = add_rule (name, number);
+    r->first = nth ? nth : 1;
+    r->last = nth ? nth : UINT64_MAX;
+  }
+  else {
+    atomic_store (&failed, 0);
+    nr_rules = 0;
+  }
+  pthread_mutex_unlock (&lock);
+}
+
+unsigned
+fault_failed (void)
+{
+  return atomic_load (&failed);
+}
+
+void
+fault_hang (bool hang)
+{
+  atomic_store (&told_to_hang, hang);
+  for (int i = 0; i < config.devices; i++)
+    stream_wake (&contexts[i]);
+}
+
+void
+fault_hang_calls (const char *name)
+{
+  atomic_store (&told_to_hang_calls, name);
+}
+
 static double
 random_unit (void)
 {
@@ -190,8 +237,15 @@ call_hangs (enum function fn, bool hangs)
 {
   unsigned int most = UINT_MAX;
   char name[64] = "", text[128];
-  int fd = open (config.hang_call_file, O_RDONLY | O_CLOEXEC);
+  const char *told = atomic_load (&told_to_hang_calls);
   ssize_t n;
+  int fd;
+
+  if (told)
+    return name_matches (told, function_names[fn]);
+  if (!config.hang_call_file)
+    return false;
+  fd = open (config.hang_call_file, O_RDONLY | O_CLOEXEC);
 
   if (fd == -1)
     return false;
@@ -212,7 +266,7 @@ fault_call (enum function fn)
   bool hangs = false;
   unsigned int i;
 
-  while (config.hang_call_file && (hangs = call_hangs (fn, hangs)))
+  while ((hangs = call_hangs (fn, hangs)))
     usleep (2000);
   if (config.fail_file && access (config.fail_file, F_OK) == 0) {
     pthread_mutex_lock (&lock);
@@ -231,6 +285,7 @@ fault_call (enum function fn)
     if (r->last == 0 ? random_unit () < r->probability
                      : r->calls >= r->first && r->calls <= r->last) {
       result = r->code;
+      atomic_fetch_add (&failed, 1);
       break;
     }
   }
@@ -302,6 +357,6 @@ fault_number_copy (void)
 bool
 fault_hung (uint64_t number)
 {
-  return atomic_load (&hung) ||
+  return atomic_load (&hung) || atomic_load (&told_to_hang) ||
          (config.hang_copy && number >= config.hang_copy);
 }

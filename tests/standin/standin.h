@@ -48,6 +48,8 @@
  *                   CUDA_ERROR_NOT_SUPPORTED
  * DEVPTR_DIFFERS=1  cuMemHostGetDevicePointer gives an address that is not
  *                   the host's (else only for write-combined buffers)
+ * GRANULARITY=SIZE  what sizes given to cuMemCreate and cuMemAddressReserve must
+ *                   be a multiple of, default 2M
  * GARBAGE=SIZE      how much of each allocation starts as garbage (the rest
  *                   as zeros), default all
  * SHARED=DIR        an empty directory, best on a tmpfs: VRAM is counted over
@@ -62,6 +64,10 @@
  *
  * DELAY=USEC[-USEC] each piece of work on a stream is preceded by a random
  *                   pause of up to, or between, so many microseconds; default 0
+ * LATE=1            work on a stream is done as late as it can be: one piece of
+ *                   it whenever the stream, or an event of its, is asked or
+ *                   waited for.  So memory that is used before the stream is done
+ *                   with it shows each time and without luck
  * SEED=N            of every random choice, default 1
  *
  * Faults:
@@ -112,6 +118,8 @@
  *
  * In TRACE and REPORT %p stands for the process id.
  *
+ * A test in the same process has control.h besides.
+ *
  * A variable with this prefix that is not in these tables ends the process, and
  * so does a bad value.  valgrind calls the stacks of threads that live to the
  * end "possibly lost": use --errors-for-leak-kinds=definite.
@@ -132,6 +140,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "control.h"
 #include "cuda-abi.h"
 #include "settings.h"
 #include "thread.h"
@@ -164,7 +173,8 @@ struct config {
   const char *used_file;
   uint64_t context;
   int version;
-  bool no_vmm, no_export, no_memops, devptr_differs;
+  bool no_vmm, no_export, no_memops, devptr_differs, late;
+  uint64_t granularity;
   uint64_t garbage;
   const char *shared;
   uint64_t delay_min, delay_max; /* microseconds */
@@ -195,6 +205,9 @@ extern CUresult error_by_name (const char *s);
 extern const char *const function_names[FN_COUNT];
 extern void trace_call (enum function fn);
 
+/* How often the function of this name was called, NULL: all of them. */
+extern unsigned trace_calls (const char *name);
+
 enum resource {
   RES_CONTEXT,
   RES_STREAM,
@@ -211,6 +224,9 @@ enum resource {
 extern void report_resource (enum resource res, int n, int64_t bytes);
 extern void report_dirty (uint64_t bytes);
 
+/* How many things of all kinds are not freed. */
+extern int report_held (void);
+
 /* ---- fault.c ---- */
 
 extern void fault_load (void);
@@ -219,6 +235,12 @@ extern void fault_load (void);
  * return for as long as HANG_CALL_FILE says.
  */
 extern CUresult fault_call (enum function fn);
+
+/* As struct standin_control says. */
+extern void fault_fail (const char *name, unsigned nth, CUresult code);
+extern unsigned fault_failed (void);
+extern void fault_hang (bool hang);
+extern void fault_hang_calls (const char *name);
 
 /* Looks at the trigger files.  Takes context locks. */
 extern void fault_poll (void);
@@ -300,6 +322,11 @@ extern CUresult stream_wait_all (struct context *ctx);
 
 /* Called by the watcher and by whoever changes what work waits for. */
 extern void stream_wake (struct context *ctx);
+
+/* As struct standin_control says. */
+extern void stream_on_not_ready (void (*fn) (void));
+extern unsigned stream_pending (void);
+extern unsigned stream_most_busy (void);
 
 /* Making and ending the streams of a context that begins or ends. */
 extern bool stream_begin (struct context *ctx);

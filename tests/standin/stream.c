@@ -18,6 +18,7 @@ struct stream {
   bool closing;   /* the thread ends when the queue is empty */
   struct work *head, *tail;
   uint64_t issued, done; /* serial numbers */
+  uint64_t asked;        /* with LATE, work up to here may be done */
   pthread_cond_t work;   /* something was queued, or closing */
   pthread_cond_t idle;   /* some work is done */
   pthread_t thread;
@@ -31,6 +32,9 @@ struct event {
   bool destroyed;
   struct event *next;
 };
+
+static void (*_Atomic on_not_ready) (void);
+static atomic_uint most_busy;
 
 static void
 pause_randomly (struct stream *s)
@@ -83,6 +87,44 @@ event_free (struct context *ctx, struct event *e)
   report_resource (RES_EVENT, -1, 0);
 }
 
+/* Whether the head of S, if there is one, may be done. */
+static bool
+may_begin (const struct stream *s)
+{
+  return s->head &&
+         (!config.late || s->closing || s->head->serial <= s->asked);
+}
+
+/* With LATE: have work of S done up to the serial number ASKED; under the lock. */
+static void
+allow (struct stream *s, uint64_t asked)
+{
+  if (s->asked >= asked)
+    return;
+  s->asked = asked;
+  pthread_cond_signal (&s->work);
+}
+
+/* S is asked whether it is done: with LATE one piece of its work is done, and the
+ * events behind it; under the lock.
+ */
+static void
+ask (struct stream *s)
+{
+  const struct work *w = s->head;
+
+  if (!config.late || !w)
+    return;
+  while (w->kind == WORK_EVENT && w->next)
+    w = w->next;
+  while (w->next && w->next->kind == WORK_EVENT)
+    w = w->next;
+  allow (s, w->serial);
+  while (s->head && may_begin (s) && !fault_hung (s->head->number) &&
+         !fault_lost (s->ctx->dev))
+    pthread_cond_wait (&s->idle, &s->ctx->lock);
+}
+
 /* Takes the head off the queue, done or dropped. */
 static void
 pop (struct stream *s, bool done)
@@ -130,7 +172,7 @@ run (void *arg)
 
   pthread_mutex_lock (&ctx->lock);
   for (;;) {
-    while (!s->head && !s->closing)
+    while (!may_begin (s) && !(s->closing && !s->head))
       pthread_cond_wait (&s->work, &ctx->lock);
     w = s->head;
     if (!w)
@@ -256,9 +298,22 @@ stream_get (struct context *ctx, CUstream handle)
 static CUresult
 wait_done (struct stream *s, uint64_t target)
 {
+  allow (s, target);
   while (s->done < target && !fault_lost (s->ctx->dev))
     pthread_cond_wait (&s->idle, &s->ctx->lock);
   return s->done >= target ? CUDA_SUCCESS : fault_lost (s->ctx->dev);
+}
+
+/* Under the lock. */
+static void
+count_busy (struct context *ctx)
+{
+  unsigned busy = 0;
+
+  for (const struct stream *s = ctx->streams; s; s = s->next)
+    busy += s->head != NULL;
+  if (busy > atomic_load (&most_busy))
+    atomic_store (&most_busy, busy);
 }
 
 CUresult
@@ -282,6 +337,7 @@ stream_issue (struct context *ctx, struct stream *s, struct work *work,
   else
     s->head = work;
   s->tail = work;
+  count_busy (ctx);
   pthread_cond_signal (&s->work);
   if (wait)
     r = wait_done (s, s->issued);
@@ -300,6 +356,8 @@ stream_wait_all (struct context *ctx)
   target = ctx->serial;
 again:
   r = fault_lost (ctx->dev);
+  for (s = ctx->streams; s; s = s->next)
+    allow (s, target);
   for (s = ctx->streams; s && !r; s = s->next)
     if (s->head && s->head->serial <= target) {
       /* It may be gone after the wait: look at all of them anew. */
@@ -320,6 +378,46 @@ stream_wake (struct context *ctx)
     pthread_cond_broadcast (&s->idle);
   pthread_cond_broadcast (&ctx->changed);
   pthread_mutex_unlock (&ctx->lock);
+}
+
+void
+stream_on_not_ready (void (*fn) (void))
+{
+  atomic_store (&on_not_ready, fn);
+}
+
+/* The answer R to a question whether work is done. */
+static CUresult
+answer (CUresult r)
+{
+  void (*fn) (void) = atomic_load (&on_not_ready);
+
+  if (r == CUDA_ERROR_NOT_READY && fn)
+    fn ();
+  return r;
+}
+
+unsigned
+stream_pending (void)
+{
+  unsigned n = 0;
+
+  for (int i = 0; i < config.devices; i++) {
+    struct context *ctx = &contexts[i];
+
+    pthread_mutex_lock (&ctx->lock);
+    for (const struct stream *s = ctx->streams; s; s = s->next)
+      for (const struct work *w = s->head; w; w = w->next)
+        n++;
+    pthread_mutex_unlock (&ctx->lock);
+  }
+  return n;
+}
+
+unsigned
+stream_most_busy (void)
+{
+  return atomic_load (&most_busy);
 }
 
 EXPORT CUresult
@@ -358,6 +456,8 @@ cuStreamDestroy_v2 (CUstream stream)
   pthread_cond_signal (&s->work);
   report_resource (RES_STREAM, -1, 0);
   if (s->head) {
+    if (config.late)
+      settings_fatal ("a stream that has work to do is destroyed");
     /* Returns at once; what is queued still runs. */
     s->destroyed = true;
     pthread_detach (s->thread);
@@ -385,11 +485,12 @@ cuStreamQuery (CUstream stream)
   if (!s)
     return CUDA_ERROR_INVALID_HANDLE;
   pthread_mutex_lock (&ctx->lock);
+  ask (s);
   r = fault_lost (ctx->dev);
   if (!r && s->head)
     r = CUDA_ERROR_NOT_READY;
   pthread_mutex_unlock (&ctx->lock);
-  return r;
+  return answer (r);
 }
 
 EXPORT CUresult
@@ -489,6 +590,21 @@ cuEventRecord (CUevent event, CUstream stream)
   return stream_issue (ctx, s, w, false);
 }
 
+/* With LATE: event E is asked for, or WAIT; under the lock. */
+static void
+ask_event (struct context *ctx, const struct event *e, bool wait)
+{
+  for (struct stream *s = ctx->streams; s; s = s->next)
+    for (const struct work *w = s->head; w; w = w->next)
+      if (w->event == e) {
+        if (wait)
+          allow (s, w->serial);
+        else
+          ask (s);
+        return;
+      }
+}
+
 static CUresult
 event_wait (enum function fn, CUevent event, bool wait)
 {
@@ -505,13 +621,15 @@ event_wait (enum function fn, CUevent event, bool wait)
   pthread_mutex_lock (&ctx->lock);
   /* One that was never recorded counts as done. */
   target = e->recorded;
+  if (config.late)
+    ask_event (ctx, e, wait);
   while (wait && e->done < target && !fault_lost (ctx->dev))
     pthread_cond_wait (&ctx->changed, &ctx->lock);
   r = fault_lost (ctx->dev);
   if (!r && e->done < target)
     r = CUDA_ERROR_NOT_READY;
   pthread_mutex_unlock (&ctx->lock);
-  return r;
+  return answer (r);
 }
 
 EXPORT CUresult

@@ -316,6 +316,50 @@ struct lane {
   unsigned int number;
 };
 
+/* One piece of work a question, and the events behind it. */
+static void
+test_late (void)
+{
+  CUdeviceptr p;
+  CUstream s;
+  CUevent e;
+  char *pinned, byte;
+
+  start ();
+  OK (cu.cuMemAlloc_v2 (&p, 4096));
+  OK (cu.cuMemHostAlloc ((void **) &pinned, 2, 0));
+  OK (cu.cuStreamCreate (&s, CU_STREAM_NON_BLOCKING));
+  OK (cu.cuEventCreate (&e, 0));
+  pinned[0] = 'a';
+  pinned[1] = 'b';
+  OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 1, s));
+  OK (cu.cuEventRecord (e, s));
+  OK (cu.cuMemcpyHtoDAsync_v2 (p + 1, pinned + 1, 1, s));
+  usleep (20000);
+  pinned[0] = 'c';
+  OK (cu.cuEventQuery (e));
+  usleep (20000);
+  pinned[1] = 'd';
+  OK (cu.cuStreamQuery (s));
+  OK (cu.cuMemcpyDtoH_v2 (&byte, p, 1));
+  CHECK (byte == 'c');
+  OK (cu.cuMemcpyDtoH_v2 (&byte, p + 1, 1));
+  CHECK (byte == 'd');
+  /* Who waits asks for all of it. */
+  OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 1, s));
+  OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned + 1, 1, s));
+  OK (cu.cuStreamSynchronize (s));
+  OK (cu.cuStreamDestroy_v2 (s));
+  OK (cu.cuMemFreeHost (pinned));
+  OK (cu.cuMemFree_v2 (p));
+}
+
+static void
+use_late (void)
+{
+  env ("LATE", "1");
+}
+
 static void *
 lane_thread (void *arg)
 {
@@ -375,6 +419,7 @@ const struct test stream_tests[] = {
   { "non_blocking_stream", test_non_blocking_stream, NULL },
   { "write_value", test_write_value, NULL },
   { "events", test_events, use_hang_file },
+  { "late", test_late, use_late },
   { "lanes", test_lanes, NULL },
   { NULL, NULL, NULL },
 };

@@ -26,7 +26,7 @@ static const char *const resource_names[RES_COUNT] = {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int trace_fd = -1;
-static unsigned long counts[FN_COUNT];
+static atomic_ulong counts[FN_COUNT];
 static off_t places[FN_COUNT];
 
 static struct {
@@ -94,15 +94,37 @@ trace_call (enum function fn)
     atomic_store (&report_pid, getpid ());
     write_environment ();
   }
+  atomic_fetch_add (&counts[fn], 1);
   if (!config.trace)
     return;
   pthread_mutex_lock (&lock);
   if (trace_fd == -1)
     trace_open ();
-  snprintf (digits, sizeof digits, "%*lu", DIGITS, ++counts[fn]);
+  snprintf (digits, sizeof digits, "%*lu", DIGITS, atomic_load (&counts[fn]));
   if (pwrite (trace_fd, digits, DIGITS, places[fn]) != DIGITS)
     settings_fatal ("TRACE: %m");
   pthread_mutex_unlock (&lock);
+}
+
+unsigned
+trace_calls (const char *name)
+{
+  unsigned long n = 0;
+
+  for (int i = 0; i < FN_COUNT; i++)
+    if (name == NULL || strcmp (name, function_names[i]) == 0)
+      n += atomic_load (&counts[i]);
+  return (unsigned) n;
+}
+
+int
+report_held (void)
+{
+  int64_t n = 0;
+
+  for (int i = 0; i < RES_COUNT; i++)
+    n += resources[i].count;
+  return (int) n;
 }
 
 void

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,6 +69,24 @@ check_wanted (const char *name)
   printf ("%s\n", name);
   check_within (CHECK_SECONDS);
   return true;
+}
+
+void
+check_alone (void (*fn) (void))
+{
+  pid_t pid = fork ();
+  int status;
+
+  if (pid == 0) {
+    check_within (CHECK_SECONDS);
+    fn ();
+    exit (EXIT_SUCCESS);
+  }
+  if (pid == -1 || waitpid (pid, &status, 0) != pid)
+    check_fail (__FILE__, __LINE__, "fork: %m");
+  if (status != 0)
+    check_fail (__FILE__, __LINE__, "its process ended with status %#x",
+                (unsigned) status);
 }
 
 /* From the environment, 1 without it. */

@@ -28,6 +28,16 @@ extern int check_end (void);
       fn ();                                                                  \
   } while (0)
 
+/* The same in a process of the test's own, for a driver, which lives as long as
+ * its process.
+ */
+extern void check_alone (void (*fn) (void));
+#define RUN_ALONE(fn)                                                         \
+  do {                                                                        \
+    if (check_wanted (#fn))                                                   \
+      check_alone (fn);                                                       \
+  } while (0)
+
 /* No test may hang: the program is ended, as failed, when the test that is
  * running takes longer than this, or SECONDS for what is left of it; that is
  * multiplied by VRAM_TEST_SLOW.

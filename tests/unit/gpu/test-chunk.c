@@ -11,19 +11,19 @@
 #include "check.h"
 #include "common/units.h"
 #include "disk/provider.h"
-#include "fake-cuda.h"
 #include "gpu/cuda/chunk.h"
 #include "gpu/cuda/provider.h"
+#include "gpu/driver.h"
 #include "nbdkit-stubs.h"
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
 /* The calls that make a chunk. */
-static const enum fake_function functions[] = {
-  FN_mem_create,
-  FN_mem_address_reserve,
-  FN_mem_map,
-  FN_mem_set_access,
+static const char *const functions[] = {
+  "cuMemCreate",
+  "cuMemAddressReserve",
+  "cuMemMap",
+  "cuMemSetAccess",
 };
 
 static struct cuda cuda;
@@ -33,7 +33,7 @@ static const char *what;
 static void
 begin (void)
 {
-  fake_begin ();
+  driver_begin ();
   stub_messages_clear ();
   memset (&cuda, 0, sizeof cuda);
   memset (&chunk, 0, sizeof chunk);
@@ -44,7 +44,7 @@ static void
 end (void)
 {
   cuda_close (&cuda);
-  fake_check_freed ();
+  driver_check_freed ();
 }
 
 static void
@@ -52,16 +52,31 @@ test_granularity (void)
 {
   begin ();
   CHECK_EQ (chunk_granularity (&cuda), 2 * MiB);
-  fake.granularity = 32 * MiB;
-  CHECK_EQ (chunk_granularity (&cuda), 32 * MiB);
-  fake.no_vmm = true;
-  CHECK_EQ (chunk_granularity (&cuda), 0);
-  fake.no_vmm = false;
-  fake_fail (FN_mem_get_allocation_granularity, 1, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuMemGetAllocationGranularity", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (chunk_granularity (&cuda), 0);
   libcuda.mem_export = NULL;
   CHECK_EQ (chunk_granularity (&cuda), 0);
   CHECK_HOLDS (stub_debugs (), "no virtual memory management");
+  end ();
+}
+
+static void
+test_large_granularity (void)
+{
+  driver_set ("GRANULARITY", "32M");
+  begin ();
+  CHECK_EQ (chunk_granularity (&cuda), 32 * MiB);
+  CHECK_EQ (chunk_allocate (&cuda, &chunk, 64 * MiB, true, &what), 0);
+  chunk_free (&cuda, &chunk);
+  end ();
+}
+
+static void
+test_no_vmm (void)
+{
+  driver_set ("NO_VMM", "1");
+  begin ();
+  CHECK_EQ (chunk_granularity (&cuda), 0);
   end ();
 }
 
@@ -73,20 +88,20 @@ test_allocate (void)
   CHECK_EQ (chunk_allocate (&cuda, &chunk, 64 * MiB, true, &what), 0);
   CHECK (chunk.exportable);
   CHECK_EQ (chunk.chunk.size, 64 * MiB);
-  CHECK_EQ (fake.vram_used, 64 * MiB);
+  CHECK_EQ (driver_used (), 64 * MiB);
   chunk_free (&cuda, &chunk);
   end ();
 
   begin ();
   CHECK_EQ (chunk_allocate (&cuda, &chunk, 64 * MiB, false, &what), 0);
   CHECK (!chunk.exportable);
-  CHECK_EQ (fake.vram_used, 64 * MiB);
+  CHECK_EQ (driver_used (), 64 * MiB);
   chunk_free (&cuda, &chunk);
   end ();
 
   for (size_t f = 0; f < COUNT (functions); ++f) {
     begin ();
-    fake_fail (functions[f], 1, CUDA_ERROR_UNKNOWN);
+    driver->fail (functions[f], 1, CUDA_ERROR_UNKNOWN);
     CHECK_EQ (chunk_allocate (&cuda, &chunk, 64 * MiB, true, &what),
               CUDA_ERROR_UNKNOWN);
     CHECK_EQ (chunk.chunk.size, 0);
@@ -103,18 +118,18 @@ test_export (void)
   CHECK_EQ (chunk_allocate (&cuda, &chunk, 2 * MiB, true, &what), 0);
   CHECK_EQ (chunk_export (&chunk, &fd), CUDA_SUCCESS);
   CHECK (fcntl (fd, F_GETFD) & FD_CLOEXEC);
-  fake_fail (FN_mem_export, 1, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuMemExportToShareableHandle", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (chunk_export (&chunk, &again), CUDA_ERROR_UNKNOWN);
   chunk_free (&cuda, &chunk);
 
   memset (&chunk, 0, sizeof chunk);
-  fake_fail (FN_mem_import, 1, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuMemImportFromShareableHandle", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (chunk_import (&cuda, &chunk, fd, 2 * MiB, &what),
             CUDA_ERROR_UNKNOWN);
   CHECK (fcntl (fd, F_GETFD) != -1);
   CHECK_EQ (chunk_import (&cuda, &chunk, fd, 2 * MiB, &what), CUDA_SUCCESS);
   /* The driver is not asked to export what it has imported. */
-  fake_fail (FN_mem_export, 1, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuMemExportToShareableHandle", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (chunk_export (&chunk, &again), CUDA_SUCCESS);
   CHECK (again != fd && fcntl (again, F_GETFD) & FD_CLOEXEC);
   close (again);
@@ -132,9 +147,9 @@ test_lost (void)
   begin ();
   CHECK_EQ (chunk_allocate (&cuda, &chunk, 2 * MiB, true, &what), 0);
   cuda_set_lost (&cuda, "a test");
-  calls = fake_calls ();
+  calls = driver->calls (NULL);
   chunk_free (&cuda, &chunk);
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
 }
 
 /* A driver that refuses what its attributes promise: the provider warns once and
@@ -156,13 +171,14 @@ test_promises (void)
 
   for (size_t f = 0; f < COUNT (functions); ++f)
     for (int code = 0; code < 2; ++code) {
-      bool is_short = code == 1 && functions[f] != FN_mem_address_reserve;
+      bool is_short =
+          code == 1 && strcmp (functions[f], "cuMemAddressReserve") != 0;
 
       begin ();
       p = cuda_provider.open (&device, &options, GiB, NULL);
       CHECK (p != NULL);
-      fake_fail (functions[f], 1,
-                 code ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
+      driver->fail (functions[f], 1,
+                    code ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
       CHECK_EQ (p->f->allocate (p, 2 * MiB, &chunks[0], reason), is_short);
       CHECK_EQ (stub_errors_count (), !is_short);
       if (!is_short) {
@@ -184,10 +200,12 @@ int
 main (int argc, char *argv[])
 {
   check_begin (argc, argv);
-  RUN (test_granularity);
-  RUN (test_allocate);
-  RUN (test_export);
-  RUN (test_promises);
-  RUN (test_lost);
+  RUN_ALONE (test_granularity);
+  RUN_ALONE (test_large_granularity);
+  RUN_ALONE (test_no_vmm);
+  RUN_ALONE (test_allocate);
+  RUN_ALONE (test_export);
+  RUN_ALONE (test_promises);
+  RUN_ALONE (test_lost);
   return check_end ();
 }

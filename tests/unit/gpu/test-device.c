@@ -11,11 +11,11 @@
 #include "check.h"
 #include "common/clock.h"
 #include "gpu/cuda/context.h"
-#include "fake-cuda.h"
 #include "gpu/cuda/boost.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/provider.h"
 #include "gpu/devices.h"
+#include "gpu/driver.h"
 #include "nbdkit-stubs.h"
 #include "peer.h"
 #include "common/memlock.h"
@@ -25,31 +25,39 @@
 
 static struct devices gpus;
 
+static const struct {
+  const char *name;
+  unsigned char uuid;
+  uint64_t total;
+} machine[] = {
+  { "NVIDIA A100", 0x10, 40 * GiB },
+  { "NVIDIA A100 80GB", 0x20, 80 * GiB },
+  { "GeForce RTX 3070", 0x30, 8 * GiB },
+  { "GeForce RTX 3070", 0x40, 8 * GiB },
+};
+
+/* USED: what others hold of each GPU. */
+static void
+begin_used (const char *used)
+{
+  driver_set ("DEVICES", "4");
+  driver_set ("NAMES", "NVIDIA A100,NVIDIA A100 80GB,GeForce RTX 3070,"
+                       "GeForce RTX 3070");
+  driver_set ("UUIDS", "1001ab00-0000-0000-0000-000000000000,"
+                       "2002cd00-0000-0000-0000-000000000000,"
+                       "30030000-0000-0000-0000-000000000000,"
+                       "40040000-0000-0000-0000-000000000000");
+  driver_set ("PCI", "0000:01:00.0,0000:0a:1f.0,0001:01:00.0,abcd:ff:00.0");
+  driver_set ("MEMORY", "40G,80G,8G,8G");
+  driver_set ("USED", used);
+  driver_begin ();
+  stub_messages_clear ();
+}
+
 static void
 begin (void)
 {
-  fake_begin ();
-  stub_messages_clear ();
-  fake.gpus = 4;
-  fake.gpu[0] = (struct fake_gpu){ .name = "NVIDIA A100",
-                                   .uuid = { 0x10, 1, 0xab },
-                                   .bus = 1,
-                                   .total = 40 * GiB };
-  fake.gpu[1] = (struct fake_gpu){ .name = "NVIDIA A100 80GB",
-                                   .uuid = { 0x20, 2, 0xcd },
-                                   .bus = 0x0a,
-                                   .device = 0x1f,
-                                   .total = 80 * GiB };
-  fake.gpu[2] = (struct fake_gpu){ .name = "GeForce RTX 3070",
-                                   .uuid = { 0x30, 3 },
-                                   .domain = 1,
-                                   .bus = 1,
-                                   .total = 8 * GiB };
-  fake.gpu[3] = (struct fake_gpu){ .name = "GeForce RTX 3070",
-                                   .uuid = { 0x40, 4 },
-                                   .domain = 0xabcd,
-                                   .bus = 0xff,
-                                   .total = 8 * GiB };
+  begin_used ("0");
 }
 
 /* 580.105.08 is the first version whose libcuda knows the variable. */
@@ -75,9 +83,9 @@ test_list (void)
   CHECK_EQ (gpus.count, 4);
   for (int i = 0; i < 4; ++i) {
     CHECK_EQ (gpus.gpu[i].index, i);
-    CHECK_STR (gpus.gpu[i].name, fake.gpu[i].name);
-    CHECK_EQ (gpus.gpu[i].total, fake.gpu[i].total);
-    CHECK_EQ (gpus.gpu[i].uuid_bytes[0], fake.gpu[i].uuid[0]);
+    CHECK_STR (gpus.gpu[i].name, machine[i].name);
+    CHECK_EQ (gpus.gpu[i].total, machine[i].total);
+    CHECK_EQ (gpus.gpu[i].uuid_bytes[0], machine[i].uuid);
   }
   CHECK_STR (gpus.gpu[0].pci, "0000:01:00.0");
   CHECK_STR (gpus.gpu[1].pci, "0000:0a:1f.0");
@@ -85,15 +93,15 @@ test_list (void)
   CHECK_STR (gpus.gpu[0].uuid, "GPU-1001ab00-0000-0000-0000-000000000000");
   devices_free (&gpus);
 
-  fake.gpus = 0;
+  driver->set_devices (0);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (devices_list_error (), "lists no GPU");
   stub_messages_clear ();
-  fake.gpus = 4;
+  driver->set_devices (4);
 
   /* One that is broken does not take the others with it. */
-  fake_fail (FN_device_get_uuid, 3, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuDeviceGetUuid", 3, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), 0);
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "warning: GPU 2 ");
@@ -103,15 +111,15 @@ test_list (void)
   devices_free (&gpus);
 
   stub_messages_clear ();
-  atomic_store (&fake.lost, CUDA_ERROR_UNKNOWN);
+  driver->fail ("cuDevice*", 0, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
   CHECK (gpus.gpu == NULL && gpus.count == 0);
-  fake.gpus = 1;
-  atomic_store (&fake.lost, 0);
+  driver->set_devices (1);
   stub_messages_clear ();
-  fake_fail (FN_device_total_mem, 1, CUDA_ERROR_UNKNOWN);
+  driver->fail (NULL, 0, 0);
+  driver->fail ("cuDeviceTotalMem", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 2);
   CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
@@ -198,32 +206,52 @@ test_find (void)
   devices_free (&gpus);
 }
 
+/* The number of the GPU with the most free VRAM, or NONE. */
+static int
+most_free (const char *used)
+{
+  const struct device *gpu;
+  int index;
+
+  begin_used (used);
+  CHECK_EQ (devices_list (&gpus), 0);
+  gpu = devices_most_free (&cuda_provider, &gpus);
+  index = gpu ? gpu->index : NONE;
+  devices_free (&gpus);
+  driver_check_freed ();
+  return index;
+}
+
 static void
 test_most_free (void)
 {
-  const struct device *gpu;
+  CHECK_EQ (most_free ("0"), 1);
+}
+
+static void
+test_most_free_by_use (void)
+{
   uint64_t bytes;
 
-  begin ();
+  CHECK_EQ (most_free ("0,41G,0,0"), 0);
   CHECK_EQ (devices_list (&gpus), 0);
-  gpu = devices_most_free (&cuda_provider, &gpus);
-  CHECK (gpu != NULL);
-  CHECK_EQ (gpu->index, 1);
-  fake.gpu[1].used_by_others = 41 * GiB;
-  gpu = devices_most_free (&cuda_provider, &gpus);
-  CHECK (gpu != NULL);
-  CHECK_EQ (gpu->index, 0);
   CHECK_EQ (device_free_bytes (&gpus.gpu[1], &bytes), 0);
   CHECK_EQ (bytes, 39 * GiB);
-  /* Of those that are as good the first. */
-  fake.gpu[0].used_by_others = 39 * GiB;
-  fake.gpu[1].used_by_others = 79 * GiB;
-  CHECK_EQ (devices_most_free (&cuda_provider, &gpus)->index, 2);
-  /* One that does not answer is passed over; when none does, that is all. */
-  fake_fail (FN_primary_ctx_retain, 3, CUDA_ERROR_UNKNOWN);
+  devices_free (&gpus);
+}
+
+/* Of those that are as good the first.  One that does not answer is passed over;
+ * when none does, that is all.
+ */
+static void
+test_most_free_of_equals (void)
+{
+  CHECK_EQ (most_free ("39G,79G,0,0"), 2);
+  CHECK_EQ (devices_list (&gpus), 0);
+  driver->fail ("cuDevicePrimaryCtxRetain", 3, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_most_free (&cuda_provider, &gpus)->index, 3);
-  CHECK_EQ (atomic_load (&fake.contexts), 0);
-  atomic_store (&fake.lost, 719);
+  driver_check_freed ();
+  driver->fail ("cuDevicePrimaryCtxRetain", 0, 719);
   CHECK (devices_most_free (&cuda_provider, &gpus) == NULL);
   devices_free (&gpus);
 }
@@ -314,9 +342,11 @@ main (int argc, char *argv[])
 {
   check_begin (argc, argv);
   RUN (test_boost_version_known);
-  RUN (test_list);
-  RUN (test_find);
-  RUN (test_most_free);
+  RUN_ALONE (test_list);
+  RUN_ALONE (test_find);
+  RUN_ALONE (test_most_free);
+  RUN_ALONE (test_most_free_by_use);
+  RUN_ALONE (test_most_free_of_equals);
   RUN (test_peers);
   RUN (test_refusals);
   return check_end ();

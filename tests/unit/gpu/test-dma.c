@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the pool of lanes, on a driver that is as late as it can be
+/* nbdkit-vram: tests of the pool of DMA queues, on a driver that is as late as it can be
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -7,34 +7,53 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "fake-cuda.h"
 #include "gpu/cuda/dma.h"
+#include "gpu/driver.h"
 #include "nbdkit-stubs.h"
 #include "watchdog.h"
 
 #define UNKNOWN CUDA_ERROR_UNKNOWN
 
+/* The VRAM that is copied to and from. */
+#define VRAM (4U << 20)
+
 static struct cuda cuda;
 static struct dma_queues *lanes;
+static CUdeviceptr vram;
+
+static void
+look (uint64_t offset, void *buf, size_t count)
+{
+  CHECK_EQ (driver->peek (vram + offset, buf, count), CUDA_SUCCESS);
+}
+
+static void
+put (uint64_t offset, const void *buf, size_t count)
+{
+  CHECK_EQ (driver->poke (vram + offset, buf, count), CUDA_SUCCESS);
+}
 
 static void
 begin (unsigned count, size_t staging, unsigned timeout_ms)
 {
-  fake_begin ();
+  driver_begin ();
   stub_messages_clear ();
   memset (&cuda, 0, sizeof cuda);
   CHECK_EQ (watchdog_start (timeout_ms, NULL), 0);
   CHECK_EQ (cuda_open (&cuda, 0), 0);
+  CHECK_EQ (libcuda.mem_alloc (&vram, VRAM), CUDA_SUCCESS);
   lanes = dma_create (&cuda, count, staging);
   CHECK (lanes != NULL);
 }
@@ -43,9 +62,10 @@ static void
 end (void)
 {
   dma_free (lanes);
+  libcuda.mem_free (vram);
   cuda_close (&cuda);
   watchdog_stop ();
-  fake_check_freed ();
+  driver_check_freed ();
   CHECK_EQ (stub_errors_count (), 0);
 }
 
@@ -53,12 +73,12 @@ end (void)
 static void
 end_lost (void)
 {
-  unsigned calls = fake_calls ();
+  unsigned calls = driver->calls (NULL);
 
   CHECK (cuda_is_lost (&cuda));
   dma_free (lanes);
   cuda_close (&cuda);
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
 }
 
 static void
@@ -76,20 +96,23 @@ round_trip (struct rnd *rnd, uint64_t offset, size_t count)
 {
   enum { AROUND = 64 };
   unsigned char *data = calloc (1, count), *back = calloc (1, count);
-  unsigned char around[2][AROUND];
+  unsigned char around[2][AROUND], now[AROUND];
 
   CHECK (data != NULL && back != NULL);
   fill (rnd, data, count);
-  memcpy (around[0], fake_vram + offset - AROUND, AROUND);
-  memcpy (around[1], fake_vram + offset + count, AROUND);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE + offset, data, count), 0);
-  CHECK (memcmp (fake_vram + offset, data, count) == 0);
-  CHECK (memcmp (around[0], fake_vram + offset - AROUND, AROUND) == 0);
-  CHECK (memcmp (around[1], fake_vram + offset + count, AROUND) == 0);
-  memset (back, 0, count);
-  CHECK_EQ (dma_read (lanes, back, FAKE_BASE + offset, count), 0);
+  look (offset - AROUND, around[0], AROUND);
+  look (offset + count, around[1], AROUND);
+  CHECK_EQ (dma_write (lanes, vram + offset, data, count), 0);
+  look (offset, back, count);
   CHECK (memcmp (back, data, count) == 0);
-  CHECK_EQ (fake_pending (), 0);
+  look (offset - AROUND, now, AROUND);
+  CHECK (memcmp (around[0], now, AROUND) == 0);
+  look (offset + count, now, AROUND);
+  CHECK (memcmp (around[1], now, AROUND) == 0);
+  memset (back, 0, count);
+  CHECK_EQ (dma_read (lanes, back, vram + offset, count), 0);
+  CHECK (memcmp (back, data, count) == 0);
+  CHECK_EQ (driver->pending (), 0);
   free (data);
   free (back);
 }
@@ -106,7 +129,6 @@ test_pieces (void)
     size_t half = stagings[s] / 2;
 
     begin (2, stagings[s], 20000);
-    fill (&rnd, fake_vram, sizeof fake_vram);
     round_trip (&rnd, 1000, 1);
     for (size_t halves = 1; halves <= 6; ++halves)
       for (int more = -1; more <= 1; ++more)
@@ -122,11 +144,15 @@ test_pieces (void)
 static void
 test_set (void)
 {
+  static unsigned char bytes[100000];
+
   begin (1, STAGING_MIN, 20000);
-  memset (fake_vram, 1, 100000);
-  CHECK_EQ (dma_set (lanes, FAKE_BASE + 5000, 0, 70001), 0);
+  memset (bytes, 1, sizeof bytes);
+  put (0, bytes, sizeof bytes);
+  CHECK_EQ (dma_set (lanes, vram + 5000, 0, 70001), 0);
+  look (0, bytes, sizeof bytes);
   for (unsigned i = 0; i < 100000; ++i)
-    CHECK_EQ (fake_vram[i], i < 5000 || i >= 75001);
+    CHECK_EQ (bytes[i], i < 5000 || i >= 75001);
   end ();
 }
 
@@ -135,16 +161,16 @@ static void
 test_warm_up (void)
 {
   begin (5, STAGING_MIN, 20000);
-  CHECK_EQ (dma_warm_up (lanes, FAKE_BASE), 0);
-  CHECK_EQ (atomic_load (&fake.calls[FN_memcpy_htod_async]), 10);
-  CHECK_EQ (atomic_load (&fake.calls[FN_memcpy_dtoh_async]), 10);
+  CHECK_EQ (dma_warm_up (lanes, vram), 0);
+  CHECK_EQ (driver->calls ("cuMemcpyHtoDAsync_v2"), 10);
+  CHECK_EQ (driver->calls ("cuMemcpyDtoHAsync_v2"), 10);
   end ();
 }
 
 /* ---- Threads ---- */
 
 #define THREADS 8
-#define REGION  (FAKE_VRAM / THREADS)
+#define REGION  (VRAM / THREADS)
 
 static void *
 copier (void *arg)
@@ -160,8 +186,8 @@ copier (void *arg)
         self * REGION + rnd_below (&rnd, REGION - (uint64_t) count);
 
     fill (&rnd, data, count);
-    CHECK_EQ (dma_write (lanes, FAKE_BASE + offset, data, count), 0);
-    CHECK_EQ (dma_read (lanes, back, FAKE_BASE + offset, count), 0);
+    CHECK_EQ (dma_write (lanes, vram + offset, data, count), 0);
+    CHECK_EQ (dma_read (lanes, back, vram + offset, count), 0);
     CHECK (memcmp (back, data, count) == 0);
   }
   return NULL;
@@ -179,8 +205,8 @@ test_more_threads_than_lanes (void)
       CHECK_EQ (pthread_create (&thread[i], NULL, copier, (void *) i), 0);
     for (unsigned i = 0; i < THREADS; ++i)
       pthread_join (thread[i], NULL);
-    CHECK (atomic_load (&fake.most_busy) <= counts[c]);
-    CHECK_EQ (fake_pending (), 0);
+    CHECK (driver->most_busy () <= counts[c]);
+    CHECK_EQ (driver->pending (), 0);
     end ();
   }
 }
@@ -195,8 +221,8 @@ take_lanes (void *arg)
   for (unsigned i = 0; i < check_effort (50000) && clock_ms () < until; ++i) {
     char byte = (char) i, back = (char) (i + 1);
 
-    CHECK_EQ (dma_write (lanes, FAKE_BASE + offset, &byte, 1), 0);
-    CHECK_EQ (dma_read (lanes, &back, FAKE_BASE + offset, 1), 0);
+    CHECK_EQ (dma_write (lanes, vram + offset, &byte, 1), 0);
+    CHECK_EQ (dma_read (lanes, &back, vram + offset, 1), 0);
     CHECK_EQ (back, byte);
   }
   return NULL;
@@ -215,7 +241,7 @@ test_lanes_are_exclusive (void)
       CHECK_EQ (pthread_create (&thread[i], NULL, take_lanes, (void *) i), 0);
     for (unsigned i = 0; i < THREADS; ++i)
       pthread_join (thread[i], NULL);
-    CHECK (atomic_load (&fake.most_busy) <= counts[c]);
+    CHECK (driver->most_busy () <= counts[c]);
     end ();
   }
 }
@@ -235,7 +261,7 @@ write_one (void *arg)
   char byte = 1;
 
   atomic_store (&writer->tid, (int) syscall (SYS_gettid));
-  writer->r = dma_write (lanes, FAKE_BASE + writer->offset, &byte, 1);
+  writer->r = dma_write (lanes, vram + writer->offset, &byte, 1);
   writer->error = errno;
   return NULL;
 }
@@ -285,24 +311,24 @@ start_waiting (struct writer *writer, uint64_t offset)
  * lane, and the next copies are right.
  */
 static void
-fail_once (struct rnd *rnd, enum fake_function fn, int nth, bool write)
+fail_once (struct rnd *rnd, const char *fn, unsigned nth, bool write)
 {
   enum { COUNT = 5 * STAGING_MIN / 2 - 7 };
-  static unsigned char data[COUNT], old[COUNT];
+  static unsigned char data[COUNT], old[COUNT], now[COUNT];
   int r;
 
   begin (1, STAGING_MIN, 20000);
   fill (rnd, data, COUNT);
-  fill (rnd, fake_vram, 100000);
-  memcpy (old, fake_vram + 100, COUNT);
-  fake_fail (fn, nth, UNKNOWN);
+  fill (rnd, old, COUNT);
+  put (100, old, COUNT);
+  driver->fail (fn, nth, UNKNOWN);
   errno = 0;
-  r = write ? dma_write (lanes, FAKE_BASE + 100, data, COUNT)
-            : dma_read (lanes, data, FAKE_BASE + 100, COUNT);
-  if (atomic_load (&fake.fail[fn].nth) > 0) {
+  r = write ? dma_write (lanes, vram + 100, data, COUNT)
+            : dma_read (lanes, data, vram + 100, COUNT);
+  if (driver->failed () == 0) {
     /* So many calls were not needed. */
     CHECK_EQ (r, 0);
-    atomic_store (&fake.fail[fn].nth, 0);
+    driver->fail (NULL, 0, 0);
   }
   else {
     CHECK_EQ (r, -1);
@@ -313,10 +339,10 @@ fail_once (struct rnd *rnd, enum fake_function fn, int nth, bool write)
   }
   CHECK (!cuda_is_lost (&cuda));
   /* Whoever has the lane next must not find copies under way in it. */
-  CHECK_EQ (fake_pending (), 0);
-  if (write)
-    for (unsigned i = 0; i < COUNT; ++i)
-      CHECK (fake_vram[100 + i] == old[i] || fake_vram[100 + i] == data[i]);
+  CHECK_EQ (driver->pending (), 0);
+  look (100, now, COUNT);
+  for (unsigned i = 0; write && i < COUNT; ++i)
+    CHECK (now[i] == old[i] || now[i] == data[i]);
   round_trip (rnd, 30000, COUNT);
   round_trip (rnd, 100, 17);
   end ();
@@ -328,12 +354,12 @@ test_failures (void)
   struct rnd rnd;
 
   rnd_begin (&rnd, 3);
-  for (int nth = 1; nth <= 12; ++nth)
+  for (unsigned nth = 1; nth <= 12; ++nth)
     for (int write = 0; write <= 1; ++write) {
-      fail_once (&rnd, write ? FN_memcpy_htod_async : FN_memcpy_dtoh_async,
-                 nth, write);
-      fail_once (&rnd, FN_event_record, nth, write);
-      fail_once (&rnd, FN_event_query, nth, write);
+      fail_once (&rnd, write ? "cuMemcpyHtoDAsync" : "cuMemcpyDtoHAsync", nth,
+                 write);
+      fail_once (&rnd, "cuEventRecord", nth, write);
+      fail_once (&rnd, "cuEventQuery", nth, write);
     }
 }
 
@@ -345,12 +371,12 @@ test_no_flood (void)
 
   begin (2, STAGING_MIN, 20000);
   for (unsigned i = 0; i < 50; ++i) {
-    fake_fail (FN_memcpy_htod_async, 1, UNKNOWN);
-    CHECK_EQ (dma_write (lanes, FAKE_BASE, &byte, 1), -1);
+    driver->fail ("cuMemcpyHtoDAsync", 1, UNKNOWN);
+    CHECK_EQ (dma_write (lanes, vram, &byte, 1), -1);
   }
   CHECK_EQ (stub_errors_count (), 1);
-  fake_fail (FN_memcpy_htod_async, 1, 700);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, &byte, 1), -1);
+  driver->fail ("cuMemcpyHtoDAsync", 1, 700);
+  CHECK_EQ (dma_write (lanes, vram, &byte, 1), -1);
   CHECK_EQ (stub_errors_count (), 2);
   stub_messages_clear ();
   end ();
@@ -364,23 +390,22 @@ test_lost (void)
   unsigned calls;
 
   begin (2, STAGING_MIN, 20000);
-  atomic_store (&fake.lost, 719);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  driver->lose (-1, 719);
+  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   CHECK (cuda_is_lost (&cuda));
   CHECK_EQ (stub_errors_count (), 2);
   CHECK_HOLDS (stub_errors (), "the GPU is lost");
-  calls = fake_calls ();
+  calls = driver->calls (NULL);
   errno = 0;
-  CHECK_EQ (dma_read (lanes, buf, FAKE_BASE, sizeof buf), -1);
+  CHECK_EQ (dma_read (lanes, buf, vram, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   errno = 0;
-  CHECK_EQ (dma_set (lanes, FAKE_BASE, 0, 4096), -1);
+  CHECK_EQ (dma_set (lanes, vram, 0, 4096), -1);
   CHECK_EQ (errno, EIO);
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
   CHECK_EQ (stub_errors_count (), 2);
   end_lost ();
-  atomic_store (&fake.lost, 0);
 }
 
 /* A thread that is in the log when the GPU is lost must leave it by itself. */
@@ -404,15 +429,14 @@ test_lost_slow_log (void)
   begin (2, STAGING_MIN, 1000);
   usual_log = log_to;
   log_to = slow_log;
-  atomic_store (&fake.lost, 719);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  driver->lose (-1, 719);
+  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   log_to = usual_log;
   CHECK_EQ (pthread_mutex_trylock (&slow_lock), 0);
   pthread_mutex_unlock (&slow_lock);
   CHECK_EQ (stub_errors_count (), 2);
   end_lost ();
-  atomic_store (&fake.lost, 0);
 }
 
 /* The GPU stops answering: nobody waits for ever, neither the one whose copy
@@ -425,7 +449,7 @@ test_hung (void)
   struct writer writer[WAITERS];
 
   begin (1, STAGING_MIN, 2000);
-  atomic_store (&fake.hung, true);
+  driver->hang (true);
   for (unsigned i = 0; i < WAITERS; ++i)
     start_waiting (&writer[i], i * 100);
   for (unsigned i = 0; i < WAITERS; ++i) {
@@ -438,9 +462,8 @@ test_hung (void)
     clock_sleep_us (1000);
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "gpu-timeout");
-  CHECK_EQ (atomic_load (&fake.calls[FN_memcpy_htod_async]), 1);
+  CHECK_EQ (driver->calls ("cuMemcpyHtoDAsync_v2"), 1);
   end_lost ();
-  atomic_store (&fake.hung, false);
 }
 
 /* A copy fails while it is still under way, and so does the question whether it
@@ -453,21 +476,61 @@ test_not_known_quiet (void)
   unsigned calls;
 
   begin (1, STAGING_MIN, 20000);
-  atomic_store (&fake.hung, true);
-  fake_fail (FN_event_query, 1, UNKNOWN);
+  driver->hang (true);
+  driver->fail ("cuEventQuery", 1, UNKNOWN);
   /* The first query is cuda_failed's, and says that the copy is under way. */
-  fake_fail (FN_stream_query, 2, UNKNOWN);
+  driver->fail ("cuStreamQuery", 2, UNKNOWN);
   errno = 0;
-  CHECK_EQ (dma_read (lanes, buf, FAKE_BASE, sizeof buf), -1);
+  CHECK_EQ (dma_read (lanes, buf, vram, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
-  CHECK (fake_pending () > 0);
+  CHECK (driver->pending () > 0);
   CHECK (cuda_is_lost (&cuda));
   CHECK_HOLDS (stub_errors (), "whether a failed copy has ended");
-  calls = fake_calls ();
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
+  calls = driver->calls (NULL);
+  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
   end_lost ();
+}
+
+/* Stop all threads of this process for MS milliseconds. */
+static void
+stop_process (unsigned ms)
+{
+  char path[64], line[512];
+  pid_t child = fork ();
+
+  CHECK (child != -1);
+  if (child > 0) {
+    kill (getpid (), SIGSTOP);
+    waitpid (child, NULL, 0);
+    return;
+  }
+  snprintf (path, sizeof path, "/proc/%d/stat", (int) getppid ());
+  do {
+    FILE *fp = fopen (path, "r");
+
+    if (fp == NULL || fgets (line, sizeof line, fp) == NULL)
+      _exit (1);
+    fclose (fp);
+  } while (strstr (line, ") T ") == NULL);
+  clock_sleep_us (1000 * ms);
+  kill (getppid (), SIGCONT);
+  _exit (0);
+}
+
+/* The process stops after so many answers that work is not done, and then finds
+ * the GPU working again.
+ */
+static atomic_int answers_to_stop;
+
+static void
+stop_after_answers (void)
+{
+  if (atomic_fetch_sub (&answers_to_stop, 1) != 1)
+    return;
+  stop_process (600);
+  driver->hang (false);
 }
 
 /* The process is stopped for longer than the GPU may take to answer, right after
@@ -480,24 +543,23 @@ test_stopped (void)
 
   /* In the wait for a copy: the clock is looked at after each 16th question. */
   begin (1, STAGING_MIN, 200);
-  atomic_store (&fake.hung, true);
-  fake.stop.ms = 600;
-  atomic_store (&fake.stop.nth, 64 * 16);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), 0);
-  CHECK_EQ (atomic_load (&fake.stop.nth), 0);
+  driver->hang (true);
+  atomic_store (&answers_to_stop, 64 * 16);
+  driver->on_not_ready (stop_after_answers);
+  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), 0);
+  CHECK (atomic_load (&answers_to_stop) <= 0);
   end ();
 
   /* And after a failure, when the lane is to become quiet. */
   begin (1, STAGING_MIN, 200);
-  atomic_store (&fake.hung, true);
-  fake.stop.ms = 600;
-  fake_fail (FN_event_record, 1, UNKNOWN);
+  driver->hang (true);
+  driver->fail ("cuEventRecord", 1, UNKNOWN);
   /* The first answer is cuda_failed's. */
-  atomic_store (&fake.stop.nth, 2);
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, buf, sizeof buf), -1);
-  CHECK_EQ (atomic_load (&fake.stop.nth), 0);
+  atomic_store (&answers_to_stop, 2);
+  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
+  CHECK (atomic_load (&answers_to_stop) <= 0);
   CHECK (!cuda_is_lost (&cuda));
-  CHECK_EQ (fake_pending (), 0);
+  CHECK_EQ (driver->pending (), 0);
   stub_messages_clear ();
   end ();
 }
@@ -513,11 +575,11 @@ test_stuck_call (void)
   unsigned calls;
 
   begin (2, STAGING_MIN, 1000);
-  atomic_store (&fake.stuck[FN_memcpy_htod_async], true);
+  driver->hang_calls ("cuMemcpyHtoDAsync");
   for (unsigned i = 0; i < WAITERS; ++i)
     start_waiting (&writer[i], i * 100);
-  CHECK_EQ (atomic_load (&fake.inside), 2);
-  calls = fake_calls ();
+  CHECK_EQ (driver->calls ("cuMemcpyHtoDAsync_v2"), 2);
+  calls = driver->calls (NULL);
   for (unsigned i = 0; i < WAITERS; ++i) {
     pthread_join (writer[i].thread, NULL);
     CHECK_EQ (writer[i].r, -1);
@@ -528,7 +590,7 @@ test_stuck_call (void)
     clock_sleep_us (1000);
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "the driver has not answered for 1000 ms");
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
   end_lost ();
 }
 
@@ -538,7 +600,7 @@ write_large (void *arg)
   static char data[300 * STAGING_MIN];
 
   (void) arg;
-  CHECK_EQ (dma_write (lanes, FAKE_BASE, data, sizeof data), 0);
+  CHECK_EQ (dma_write (lanes, vram, data, sizeof data), 0);
   return NULL;
 }
 
@@ -552,13 +614,13 @@ test_slow_but_alive (void)
   pthread_t thread;
   uint64_t start;
 
+  driver_set ("DELAY", "2000");
   begin (1, STAGING_MIN, 400);
-  fake.slow_us = 5000;
   start = clock_ms ();
   CHECK_EQ (pthread_create (&thread, NULL, write_large, NULL), 0);
-  while (atomic_load (&fake.writes) == 0)
+  while (driver->calls ("cuMemcpyHtoDAsync_v2") == 0)
     clock_sleep_us (1000);
-  start_waiting (&writer, sizeof fake_vram - 1);
+  start_waiting (&writer, VRAM - 1);
   pthread_join (thread, NULL);
   CHECK (clock_ms () - start > 1000);
   pthread_join (writer.thread, NULL);
@@ -576,24 +638,23 @@ test_cannot_enter (void)
   unsigned calls;
 
   begin (1, STAGING_MIN, 1000);
-  fake_fail (FN_ctx_set_current, 1, UNKNOWN);
+  driver->fail ("cuCtxSetCurrent", 1, UNKNOWN);
   CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
   pthread_join (writer.thread, NULL);
   CHECK_EQ (writer.r, -1);
   CHECK_EQ (writer.error, EIO);
   CHECK (!cuda_is_lost (&cuda));
-  atomic_store (&fake.lost, 201);
+  driver->fail ("cuCtxSetCurrent", 0, 201);
   CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
   pthread_join (writer.thread, NULL);
   CHECK_EQ (writer.r, -1);
   CHECK (cuda_is_lost (&cuda));
-  calls = fake_calls ();
+  calls = driver->calls (NULL);
   CHECK_EQ (pthread_create (&writer.thread, NULL, write_one, &writer), 0);
   pthread_join (writer.thread, NULL);
   CHECK_EQ (writer.error, EIO);
-  CHECK_EQ (fake_calls (), calls);
+  CHECK_EQ (driver->calls (NULL), calls);
   end_lost ();
-  atomic_store (&fake.lost, 0);
 }
 
 /* A GPU that answers late, but in time, is waited for. */
@@ -603,10 +664,10 @@ test_pause (void)
   struct writer writer;
 
   begin (1, STAGING_MIN, 60000);
-  atomic_store (&fake.hung, true);
+  driver->hang (true);
   start_waiting (&writer, 5);
   clock_sleep_us (300000);
-  atomic_store (&fake.hung, false);
+  driver->hang (false);
   pthread_join (writer.thread, NULL);
   CHECK_EQ (writer.r, 0);
   end ();
@@ -616,22 +677,21 @@ test_pause (void)
 static void
 test_create_fails (void)
 {
-  static const enum fake_function functions[] = { FN_mem_host_alloc,
-                                                  FN_stream_create,
-                                                  FN_event_create };
+  static const char *const functions[] = { "cuMemHostAlloc", "cuStreamCreate",
+                                           "cuEventCreate" };
 
   for (unsigned f = 0; f < 3; ++f)
-    for (int nth = 1; nth <= (f == 0 ? 1 : 3); ++nth) {
-      fake_begin ();
+    for (unsigned nth = 1; nth <= (f == 0 ? 1 : 3); ++nth) {
+      driver_begin ();
       stub_messages_clear ();
       memset (&cuda, 0, sizeof cuda);
       CHECK_EQ (cuda_open (&cuda, 0), 0);
-      fake_fail (functions[f], nth, CUDA_ERROR_OUT_OF_MEMORY);
+      driver->fail (functions[f], nth, CUDA_ERROR_OUT_OF_MEMORY);
       CHECK (dma_create (&cuda, 3, STAGING_MIN) == NULL);
       CHECK_EQ (stub_errors_count (), 1);
       CHECK_HOLDS (stub_errors (), "lanes=3");
       cuda_close (&cuda);
-      fake_check_freed ();
+      driver_check_freed ();
     }
   stub_messages_clear ();
 }
@@ -640,22 +700,22 @@ int
 main (int argc, char *argv[])
 {
   check_begin (argc, argv);
-  RUN (test_pieces);
-  RUN (test_set);
-  RUN (test_warm_up);
-  RUN (test_more_threads_than_lanes);
-  RUN (test_lanes_are_exclusive);
-  RUN (test_failures);
-  RUN (test_no_flood);
-  RUN (test_lost);
-  RUN (test_lost_slow_log);
-  RUN (test_hung);
-  RUN (test_not_known_quiet);
-  RUN (test_stopped);
-  RUN (test_stuck_call);
-  RUN (test_slow_but_alive);
-  RUN (test_cannot_enter);
-  RUN (test_pause);
-  RUN (test_create_fails);
+  RUN_ALONE (test_pieces);
+  RUN_ALONE (test_set);
+  RUN_ALONE (test_warm_up);
+  RUN_ALONE (test_more_threads_than_lanes);
+  RUN_ALONE (test_lanes_are_exclusive);
+  RUN_ALONE (test_failures);
+  RUN_ALONE (test_no_flood);
+  RUN_ALONE (test_lost);
+  RUN_ALONE (test_lost_slow_log);
+  RUN_ALONE (test_hung);
+  RUN_ALONE (test_not_known_quiet);
+  RUN_ALONE (test_stopped);
+  RUN_ALONE (test_stuck_call);
+  RUN_ALONE (test_slow_but_alive);
+  RUN_ALONE (test_cannot_enter);
+  RUN_ALONE (test_pause);
+  RUN_ALONE (test_create_fails);
   return check_end ();
 }
