@@ -15,6 +15,7 @@
 #include "plugin-check.h"
 #include "root.h"
 #include "run.h"
+#include "server-command.h"
 
 /* Does the plugin start with these settings, as far as no GPU is needed? */
 static bool
@@ -139,8 +140,7 @@ static void
 check_vram (struct report *r, const struct conf *c, const struct gpu *g,
             const struct server *s)
 {
-  int64_t least = conf_number (c, CONF_MIN_SIZE),
-          keep = conf_number (c, CONF_HEADROOM);
+  int64_t least = conf_number (c, CONF_MIN_SIZE), keep = server_headroom (c);
 
   if (s)
     finding (r, FINE, "VRAM", NULL, "the server has %s already",
@@ -203,7 +203,7 @@ static void
 check_display (struct report *r, const struct conf *c, const struct gpu *g)
 {
   const int64_t gib = INT64_C (1) << 30, quarter = g->total / 4;
-  const int64_t keep = conf_number (c, CONF_HEADROOM),
+  const int64_t keep = server_headroom (c),
                 wanted = quarter < 2 * gib ? quarter : 2 * gib;
   char connector[64];
 

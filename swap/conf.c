@@ -33,6 +33,26 @@ check_bytes (const char *text)
                                      : "wanted a size such as 512M, 7G or 0";
 }
 
+/* As big as the plugin takes it, at least. */
+static const char *
+check_limit (const char *text)
+{
+  int64_t n;
+
+  return strcmp (text, "max") == 0 ||
+                 (conf_parse_bytes (text, &n) && n >= 2 << 20)
+             ? NULL
+             : "wanted a size of at least 2M such as 4G, or max";
+}
+
+static const char *
+check_headroom (const char *text)
+{
+  return strcmp (text, "auto") == 0 || !check_bytes (text)
+             ? NULL
+             : "wanted auto or a size such as 512M, 2G or 0";
+}
+
 static const char *
 check_size (const char *text)
 {
@@ -258,7 +278,9 @@ static const struct {
   /* clang-format off */
   [CONF_SIZE] = { "size", "80%", CONF_AT_NEW_SERVER, check_size },
   [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_NEW_SERVER, check_bytes },
-  [CONF_HEADROOM] = { "headroom", "1G", CONF_AT_NEW_SERVER, check_bytes },
+  [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, check_headroom },
+  [CONF_ELASTIC] = { "elastic", "no", CONF_AT_NEW_SERVER, check_yes_no },
+  [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, check_limit },
   [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, check_any },
   [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, check_window },
   [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, check_resident },
@@ -631,7 +653,8 @@ conf_number (const struct conf *c, enum conf_key key)
   int64_t n = 0;
 
   /* The values have been checked when they were read. */
-  if (keys[key].check == check_bytes)
+  if (keys[key].check == check_bytes || keys[key].check == check_headroom ||
+      keys[key].check == check_limit)
     conf_parse_bytes (text, &n);
   else if (keys[key].check == check_seconds ||
            keys[key].check == check_start_timeout ||

@@ -238,6 +238,22 @@ gpu_drives_display (const char *pci, char *connector, size_t size)
 }
 
 bool
+gpu_any_drives_display (void)
+{
+  const struct dirent *entry;
+  char connector[64];
+  bool found = false;
+  DIR *dir = opendir (root_path (DEVICES));
+
+  while (dir && !found && (entry = readdir (dir)) != NULL)
+    found = entry->d_name[0] != '.' && is_nvidia_gpu (entry->d_name) &&
+            gpu_drives_display (entry->d_name, connector, sizeof connector);
+  if (dir)
+    closedir (dir);
+  return found;
+}
+
+bool
 gpu_find_pci (const char *text, char *pci, size_t size)
 {
   static const char shape[] = "xxxx:xx:xx.x";

@@ -72,6 +72,9 @@ bool gpu_find_asleep (char *pci, size_t size);
 /* Whether a display is connected to it, and what that is called. */
 bool gpu_drives_display (const char *pci, char *connector, size_t size);
 
+/* Whether one is connected to any of NVIDIA's GPUs. */
+bool gpu_any_drives_display (void);
+
 /* The PCI address in TEXT, such as a server's description, or false. */
 bool gpu_find_pci (const char *text, char *pci, size_t size);
 

@@ -13,16 +13,23 @@
 int64_t
 limit_now (const struct daemon *d)
 {
+  const bool configured = d->st.limit == LIMIT_CONFIGURED;
   int64_t limit = d->st.limit;
+  bool held = false;
 
+  if (configured)
+    limit = conf_is (d->conf, CONF_LIMIT, "max")
+                ? INT64_MAX
+                : conf_number (d->conf, CONF_LIMIT);
   for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
     const struct client *client = &d->control.client[i];
 
-    if (client->fd != -1 && client->holds &&
-        (limit == LIMIT_CONFIGURED || client->limit < limit))
+    if (client->fd != -1 && client->holds && client->limit < limit) {
       limit = client->limit;
+      held = true;
+    }
   }
-  return limit;
+  return configured && !held ? LIMIT_CONFIGURED : limit;
 }
 
 void

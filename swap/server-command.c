@@ -4,10 +4,12 @@
 
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "msg.h"
 #include "server-command.h"
 
@@ -62,6 +64,16 @@ is_named (const char *plugin, const char *name)
          strcmp (file + 8 + n, "-plugin.so") == 0;
 }
 
+int64_t
+server_headroom (const struct conf *c)
+{
+  const int64_t gib = INT64_C (1) << 30;
+
+  if (!conf_is (c, CONF_HEADROOM, "auto"))
+    return conf_number (c, CONF_HEADROOM);
+  return gpu_any_drives_display () ? 2 * gib : gib;
+}
+
 bool
 server_is_ours (const struct conf *c)
 {
@@ -90,7 +102,9 @@ server_command (const struct conf *c)
   pass (c, CONF_SIZE, NULL);
   if (server_is_ours (c)) {
     pass (c, CONF_MIN_SIZE, NULL);
-    pass (c, CONF_HEADROOM, NULL);
+    add ("%s=%" PRId64, conf_name (CONF_HEADROOM), server_headroom (c));
+    pass (c, CONF_ELASTIC, "no");
+    pass (c, CONF_LIMIT, "max");
     pass (c, CONF_DEVICE, "auto");
     pass (c, CONF_WINDOW, "auto");
     pass (c, CONF_RESIDENT, NULL);

@@ -6,6 +6,7 @@
 #define VRAM_SWAP_SERVER_COMMAND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "conf.h"
 
@@ -15,6 +16,9 @@
  * call reuses; NULL with a message when it is too long.
  */
 const char *const *server_command (const struct conf *c);
+
+/* How much VRAM is left free, in bytes: more where a desktop needs it. */
+int64_t server_headroom (const struct conf *c);
 
 /* Whether the configured plugin is ours: others, as tests use, know a size and
  * no more, and do not say when they are ready.

@@ -145,7 +145,7 @@ esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
+    min-size=* | headroom=* | elastic=* | limit=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
@@ -398,6 +398,8 @@ card=$root/sys/bus/pci/devices/0000:02:00.0/drm/card1
 mkdir -p "$card/card1-DP-1" "$card/card1-HDMI-A-1"
 echo disconnected >"$card/card1-DP-1/status"
 echo connected >"$card/card1-HDMI-A-1/status"
+finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
+well "headroom = 1G"
 finds warning "display: Large GPU drives card1-HDMI-A-1, and headroom is 1.0 GiB"
 well "headroom = 2G"
 finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
