@@ -1,5 +1,6 @@
 #!/bin/sh
-# nbdkit-vram: makes configure and the Makefile.in files out of configure.ac and the Makefile.am files
+# nbdkit-vram: makes configure and the Makefile.in files out of configure.ac
+# and the Makefile.am files
 # SPDX-License-Identifier: BSD-3-Clause
 
 set -e

@@ -1,13 +1,18 @@
 #!/bin/sh
-# nbdkit-vram: keeps make install and make uninstall away from files of the same name that are not ours
+# nbdkit-vram: keeps make install and make uninstall away from files of the
+# same name that are not ours
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   install-guard.sh check FILE...    fails when a FILE is there and is not ours
-#   install-guard.sh remove FILE...   removes each FILE that is ours, leaves the others alone
+#   install-guard.sh check FILE...    fails when a FILE is there and is not
+#                                     ours
+#   install-guard.sh remove FILE...   removes each FILE that is ours, leaves
+#                                     the others alone
 #   install-guard.sh comment          prints the mark as a man page's comment
-#   install-guard.sh prune TOP DIR... removes each empty DIR below TOP, and the folders above it that are empty then
+#   install-guard.sh prune TOP DIR... removes each empty DIR below TOP, and the
+#   folders above it that are empty then
 #
-# nbdkit 1.46 and newer ship an unrelated plugin (and man page) that is called vram too. Ours carry a mark.
+# nbdkit 1.46 and newer ship an unrelated plugin (and man page) that is called
+# vram too. Ours carry a mark.
 set -eu
 
 mark='@(#) nbdkit-vram plugin'
@@ -29,7 +34,8 @@ elif [ "$action" = prune ]; then
   top=$1
   shift
   for folder; do
-    while [ "$folder" != "${folder#"$top"/}" ] && rmdir -- "$folder" 2>/dev/null; do
+    while [ "$folder" != "${folder#"$top"/}" ] &&
+      rmdir -- "$folder" 2>/dev/null; do
       folder=${folder%/*}
     done
   done
@@ -41,8 +47,10 @@ for file; do
     if ours "$found"; then
       [ "$action" = check ] || rm -f -- "$found"
     elif [ "$action" = check ]; then
-      echo >&2 "error: $found is there already and is not nbdkit-vram's (nbdkit itself may have come with it)"
-      echo >&2 "error: nothing was installed; configure with --with-plugin-name=NAME to install under another name"
+      echo >&2 "error: $found is there already and is not nbdkit-vram's" \
+        "(nbdkit itself may have come with it)"
+      echo >&2 "error: nothing was installed; configure with" \
+        "--with-plugin-name=NAME to install under another name"
       exit 1
     else
       echo >&2 "$found is not nbdkit-vram's: left alone"

@@ -23,7 +23,8 @@ fail() {
     exit 1
 }
 
-# Run a program that must fail, and say why: WORDS are a pattern in what it prints.
+# Run a program that must fail, and say why: WORDS are a pattern in what it
+# prints.
 must_fail() {
     local words=$1
     shift
@@ -69,11 +70,14 @@ END
 
 [ "$(micro -i 0 -j | wc -l)" = 1 ] || fail "micro -j prints more than a line"
 STANDIN_CUDA_NO_MEMOPS=1 micro -i 0 -j >"$tmp/micro.json" 2>"$tmp/log"
-grep -q 'without staged-flag: the GPU does not' "$tmp/log" || fail "micro does not say what the GPU lacks"
-! grep -q staged-flag "$tmp/micro.json" || fail "micro measured what the GPU lacks"
+grep -q 'without staged-flag: the GPU does not' "$tmp/log" ||
+  fail "micro does not say what the GPU lacks"
+! grep -q staged-flag "$tmp/micro.json" ||
+  fail "micro measured what the GPU lacks"
 STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:1+:CUDA_ERROR_UNKNOWN \
     must_fail 'cuMemcpyDtoHAsync: CUDA_ERROR_UNKNOWN' micro -p pinned
-STANDIN_VULKAN_NO_ICD=1 must_fail 'without window: Vulkan does not start' micro -p window
+STANDIN_VULKAN_NO_ICD=1 must_fail 'without window: Vulkan does not start' \
+  micro -p window
 STANDIN_CUDA_DEVICES=0 must_fail 'CUDA_ERROR_NO_DEVICE' micro -i 0
 must_fail 'there is no GPU 7' micro -g 7
 must_fail "-d: 'soon'" micro -d soon
@@ -92,14 +96,18 @@ command -v nbdinfo >/dev/null || skip "no nbdinfo"
 fio --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 bench() {
-    LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
-        timeout "$patience" "$srcdir/bench" --size 16M --rounds 1 --threads 2 --duration 0.05 --idle 0.1 "$@"
+    LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin \
+      PLAIN_PLUGIN=$PWD/.libs/nbdkit-plain-plugin.so \
+        timeout "$patience" "$srcdir/bench" --size 16M --rounds 1 --threads 2 \
+        --duration 0.05 --idle 0.1 "$@"
 }
 
 # Small settings: one round of every job, and two of one job for the medians.
 bench --output "$tmp/all" -C memory,vram >"$tmp/all.txt"
-STANDIN_VULKAN_NO_ICD=1 bench --output "$tmp/blind" -C vram --jobs 4k-read-d1 >"$tmp/blind.txt"
-bench --output "$tmp/some" -C plain --rounds 2 --threads 1,2 --jobs 4k-write-d1 >/dev/null
+STANDIN_VULKAN_NO_ICD=1 bench --output "$tmp/blind" -C vram \
+  --jobs 4k-read-d1 >"$tmp/blind.txt"
+bench --output "$tmp/some" -C plain --rounds 2 --threads 1,2 \
+  --jobs 4k-write-d1 >/dev/null
 python3 - "$tmp" <<'END'
 import csv, json, statistics, sys
 from pathlib import Path
@@ -151,16 +159,21 @@ if command -v gnuplot >/dev/null; then
     grep -q '</svg>' "$tmp/all/results.svg" || fail "no picture"
 fi
 
-# A store that forgets, one that does not start, one that fails, and words that nobody knows.
+# A store that forgets, one that does not start, one that fails, and words that
+# nobody knows.
 quick=(-o "$tmp/bad" --jobs 4k-read-d1)
-must_fail 'junk: fio exited' bench "${quick[@]}" -c junk='null size={size}' -C junk
-must_fail 'sick: nbdkit exited with 1: .*nonsense' bench "${quick[@]}" -c sick='memory size={size} nonsense=1' -C sick
-STANDIN_CUDA_FAIL=cuMemcpyDtoH:20+:CUDA_ERROR_UNKNOWN must_fail 'plain: fio exited' bench "${quick[@]}" -C plain
+must_fail 'junk: fio exited' bench "${quick[@]}" -c junk='null size={size}' \
+  -C junk
+must_fail 'sick: nbdkit exited with 1: .*nonsense' bench "${quick[@]}" \
+  -c sick='memory size={size} nonsense=1' -C sick
+STANDIN_CUDA_FAIL=cuMemcpyDtoH:20+:CUDA_ERROR_UNKNOWN must_fail \
+  'plain: fio exited' bench "${quick[@]}" -C plain
 must_fail "'nobody': unknown; there are memory" bench -C nobody
 must_fail 'none of 4k-read-d1' bench --jobs 5k
 
 # The first of them left its trouble in the results.
-grep -q '"plain: fio exited' "$tmp/bad/results.json" || fail "results.json does not tell of the trouble"
+grep -q '"plain: fio exited' "$tmp/bad/results.json" ||
+  fail "results.json does not tell of the trouble"
 
 # --- idle ---
 
@@ -175,11 +188,14 @@ END
 chmod +x "$tmp/programs/nvidia-smi"
 
 idle() {
-    PATH=$tmp/programs:$PATH LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit VRAM_PLUGIN=$plugin timeout "$patience" \
-        "$srcdir/idle" --size 16M --rounds 2 --duration 0.05 --rest 0 --watch 0.2 --sample 0.1 "$@"
+    PATH=$tmp/programs:$PATH LD_LIBRARY_PATH=$standin NBDKIT=$nbdkit \
+      VRAM_PLUGIN=$plugin timeout "$patience" \
+        "$srcdir/idle" --size 16M --rounds 2 --duration 0.05 --rest 0 \
+        --watch 0.2 --sample 0.1 "$@"
 }
 
-idle -m window,window-boost -j 4k-read-d1,4k-write-d1 --maps -o "$tmp/idle" >"$tmp/idle.txt"
+idle -m window,window-boost -j 4k-read-d1,4k-write-d1 --maps \
+  -o "$tmp/idle" >"$tmp/idle.txt"
 python3 - "$tmp" <<'END'
 import json, statistics, sys
 from pathlib import Path
@@ -202,11 +218,14 @@ END
 must_fail "--modes: 'loud'" idle -m loud
 
 # Nobody is left behind.
-! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null || fail "a server still runs"
+! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null ||
+  fail "a server still runs"
 
 # Without VRAM_PLUGIN the build's plugin is found, whatever its name.
-env -u VRAM_PLUGIN NBDKIT="$nbdkit" "$srcdir/bench" -n -C vram-dma >"$tmp/found"
-grep -qF "$(realpath "$plugin") size=" "$tmp/found" || fail "found another plugin: $(cat "$tmp/found")"
+env -u VRAM_PLUGIN NBDKIT="$nbdkit" "$srcdir/bench" \
+  -n -C vram-dma >"$tmp/found"
+grep -qF "$(realpath "$plugin") size=" "$tmp/found" ||
+  fail "found another plugin: $(cat "$tmp/found")"
 
 bench -n -c memory2='memory size={size}' -C memory2 >"$tmp/estimate"
 grep -q 'about 0\.. minutes' "$tmp/estimate" || fail "no estimate"

@@ -1,25 +1,35 @@
 # shellcheck shell=bash
-# nbdkit-vram: what every test of a whole server begins with: a server, its driver, its log, its end
+# nbdkit-vram: what every test of a whole server begins with: a server, its
+# driver, its log, its end
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A test is a script that sources this file, says what it requires, starts a server with start_vram, does one
-# thing with it through a real NBD client and ends with stop_vram. It fails by any command that fails.
+# A test is a script that sources this file, says what it requires, starts a
+# server with start_vram, does one thing with it through a real NBD client and
+# ends with stop_vram. It fails by any command that fails.
 #
-# From the environment (make check sets what it knows; run-all is for a machine without automake):
+# From the environment (make check sets what it knows; run-all is for a machine
+# without automake):
 #
-#   VRAM_BUILD         the build's top folder, default: the second folder up, for tests run in the build's tests/nbd
+#   VRAM_BUILD         the build's top folder, default: the second folder up,
+#                      for tests run in the build's tests/nbd
 #   VRAM_PLUGIN        the plugin, default: the build's
 #   PLUGIN_NAME        what it is called, default vram
 #   NBDKIT             nbdkit
 #   NBDKIT_FILTERS     a folder of filters to use instead of nbdkit's own
 #   FIO                fio
-#   SANITIZER_PRELOAD  runtimes of the sanitizers that the plugin was built with
+#   SANITIZER_PRELOAD  runtimes of the sanitizers that the plugin was built
+#                      with
 #   VRAM_VALGRIND=1    run the server under valgrind (make check-valgrind)
-#   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need the stand-in are skipped
-#   VRAM_SOAK          seconds for which tests of data go on, default: one round
-#   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are skipped
-#   VRAM_SYSCALL_GROUPS  what "systemd-analyze syscall-filter" printed, for test-unit-confined where it is not
-#   VRAM_TEST_SLOW     how many times slower than usual programs run, for the bounds of all waits (measure-slow)
+#   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need
+#                      the stand-in are skipped
+#   VRAM_SOAK          seconds for which tests of data go on, default: one
+#                      round
+#   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are
+#                      skipped
+#   VRAM_SYSCALL_GROUPS  what "systemd-analyze syscall-filter" printed, for
+#                        test-unit-confined where it is not
+#   VRAM_TEST_SLOW     how many times slower than usual programs run, for the
+#                      bounds of all waits (measure-slow)
 
 if [ -z "${BASH_VERSION-}" ]; then
   echo "the tests need bash" >&2
@@ -27,7 +37,8 @@ if [ -z "${BASH_VERSION-}" ]; then
 fi
 
 : "${PLUGIN_NAME:=vram}" "${NBDKIT:=nbdkit}" "${FIO:=fio}"
-: "${SANITIZER_PRELOAD=}" "${VRAM_VALGRIND=}" "${VRAM_REAL_GPU=}" "${NBDKIT_FILTERS=}"
+: "${SANITIZER_PRELOAD=}" "${VRAM_VALGRIND=}" "${VRAM_REAL_GPU=}" \
+  "${NBDKIT_FILTERS=}"
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for the tests
 top_srcdir=$(dirname "$tests")
@@ -36,9 +47,11 @@ top_srcdir=$(dirname "$tests")
 standin=$VRAM_BUILD/tests/standin
 suppressions=$tests
 
-# How long one step may take, seconds. It is far more than any step needs, for it only ends a test that hangs.
+# How long one step may take, seconds. It is far more than any step needs, for
+# it only ends a test that hangs.
 if [ -z "${VRAM_TEST_SLOW-}" ]; then
-  VRAM_TEST_SLOW=$("$tests/measure-slow" $((VRAM_VALGRIND ? 20 : ${#SANITIZER_PRELOAD} ? 4 : 1)))
+  VRAM_TEST_SLOW=$("$tests/measure-slow" \
+    $((VRAM_VALGRIND ? 20 : ${#SANITIZER_PRELOAD} ? 4 : 1)))
 fi
 export VRAM_TEST_SLOW
 patience=$((60 + 30 * VRAM_TEST_SLOW))
@@ -46,14 +59,16 @@ export VRAM_PATIENCE=$patience # for the Python programs
 
 # The test as a whole is bounded too, with everything that it starts.
 if [ -z "${VRAM_TEST_BOUNDED-}" ]; then
-  VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 $((6 * patience)) "$BASH" "$0" "$@"
+  VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 $((6 * patience)) "$BASH" \
+    "$0" "$@"
 fi
 
 failure=
 
 # --- What a test requires ---
 
-# skip WORDS...: this test cannot run here. The reason is the last line of its log.
+# skip WORDS...: this test cannot run here. The reason is the last line of its
+# log.
 skip ()
 {
   { set +x; } 2>/dev/null
@@ -103,38 +118,47 @@ requires_nbdsh ()
 requires_filter ()
 {
   local folder=$NBDKIT_FILTERS
-  [ -n "$folder" ] || folder=$("$NBDKIT" --dump-config | sed -n 's/^filterdir=//p')
-  [ -e "$folder/nbdkit-$1-filter.so" ] || skip "nbdkit's $1 filter is not installed"
+  [ -n "$folder" ] || folder=$("$NBDKIT" --dump-config |
+    sed -n 's/^filterdir=//p')
+  [ -e "$folder/nbdkit-$1-filter.so" ] ||
+    skip "nbdkit's $1 filter is not installed"
 }
 
-# What a server does by itself cannot be timed when it runs on a slow, imitated CPU.
+# What a server does by itself cannot be timed when it runs on a slow, imitated
+# CPU.
 requires_full_speed ()
 {
-  [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "needs a server that is not slowed down"
+  [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
+    skip "needs a server that is not slowed down"
 }
 
-# requires_capabilities NAME...: what the server must be allowed to do, such as sys_resource.
+# requires_capabilities NAME...: what the server must be allowed to do, such as
+# sys_resource.
 requires_capabilities ()
 {
-  local name bit
+  local name bit effective
   for name; do
     case $name in
       ipc_lock) bit=14 ;;
       sys_resource) bit=24 ;;
       *) fail "$name: a mistake in this test" ;;
     esac
-    (((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) >> bit) & 1)) || skip "needs CAP_${name^^}"
+    effective=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+    (((0x$effective >> bit) & 1)) || skip "needs CAP_${name^^}"
   done
 }
 
-# The option for a server whose clients hang up: nbdkit before 1.34 ends itself, whatever the plugin, when
-# several of its threads have replies for a client that has gone.
+# The option for a server whose clients hang up: nbdkit before 1.34 ends
+# itself, whatever the plugin, when several of its threads have replies for a
+# client that has gone.
 threads_for_hangups ()
 {
-  "$NBDKIT" --version | awk '{ split ($2, v, "."); if (v[1] == 1 && v[2] < 34) print "--threads=1" }'
+  "$NBDKIT" --version | awk \
+    '{ split ($2, v, "."); if (v[1] == 1 && v[2] < 34) print "--threads=1" }'
 }
 
-# Needs another user, nobody, who can enter $tmp. Where that user cannot read the build, the server runs from a copy.
+# Needs another user, nobody, who can enter $tmp. Where that user cannot read
+# the build, the server runs from a copy.
 requires_nobody ()
 {
   requires_root
@@ -172,13 +196,15 @@ nbdsh ()
 
 hooks=()
 
-# cleanup_fn COMMAND...: to be run when the test ends, however it ends; the last one first.
+# cleanup_fn COMMAND...: to be run when the test ends, however it ends; the
+# last one first.
 cleanup_fn ()
 {
   hooks+=("$(printf '%q ' "$@")")
 }
 
-# Whether a server's log has a report. One that is killed has no exit status to say so.
+# Whether a server's log has a report. One that is killed has no exit status to
+# say so.
 reported ()
 {
   [ -n "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] &&
@@ -217,8 +243,9 @@ trap 'exit 130' INT
 
 # --- The server ---
 
-# What tests may set before start_vram: the stand-in to use (full, old, broken, none), a command that runs the
-# server, such as setpriv with arguments, and nbdkit's options for another way to reach it than $sock.
+# What tests may set before start_vram: the stand-in to use (full, old, broken,
+# none), a command that runs the server, such as setpriv with arguments, and
+# nbdkit's options for another way to reach it than $sock.
 driver=full
 run_as=()
 transport=()
@@ -234,7 +261,8 @@ export STANDIN_CUDA_REPORT=$tmp/report.%p
 export STANDIN_CUDA_TRACE=$tmp/trace
 export STANDIN_VULKAN_REPORT=$tmp/vulkan.%p
 
-# Sets $launch, a command line that starts nbdkit under the driver and the tools that are wanted.
+# Sets $launch, a command line that starts nbdkit under the driver and the
+# tools that are wanted.
 launcher ()
 {
   local path=${LD_LIBRARY_PATH-}
@@ -246,27 +274,36 @@ launcher ()
       none) ;;
       *) fail "driver=$driver: a mistake in this test" ;;
     esac
-    [ "$driver" = none ] || [ -e "${path%%:*}/libcuda.so.1" ] || skip "the stand-in driver is not built"
+    [ "$driver" = none ] || [ -e "${path%%:*}/libcuda.so.1" ] ||
+      skip "the stand-in driver is not built"
   fi
   [ -z "$path" ] || launch+=("LD_LIBRARY_PATH=$path")
   if [ -n "$SANITIZER_PRELOAD" ]; then
+    local asan=exitcode=99:detect_stack_use_after_return=1
+    asan+=:malloc_context_size=2
+    local lsan=exitcode=99:suppressions=$suppressions/lsan.suppressions
+    local tsan=exitcode=99:second_deadlock_stack=1
+    tsan+=:suppressions=$suppressions/tsan.suppressions
+    local ubsan=exitcode=99:print_stacktrace=1
     launch+=("LD_PRELOAD=$SANITIZER_PRELOAD"
-      "ASAN_OPTIONS=exitcode=99:detect_stack_use_after_return=1:malloc_context_size=2:${ASAN_OPTIONS-}"
-      "LSAN_OPTIONS=exitcode=99:suppressions=$suppressions/lsan.suppressions:${LSAN_OPTIONS-}"
-      "UBSAN_OPTIONS=exitcode=99:print_stacktrace=1:${UBSAN_OPTIONS-}"
-      "TSAN_OPTIONS=exitcode=99:second_deadlock_stack=1:suppressions=$suppressions/tsan.suppressions:${TSAN_OPTIONS-}")
+      "ASAN_OPTIONS=$asan:${ASAN_OPTIONS-}"
+      "LSAN_OPTIONS=$lsan:${LSAN_OPTIONS-}"
+      "TSAN_OPTIONS=$tsan:${TSAN_OPTIONS-}"
+      "UBSAN_OPTIONS=$ubsan:${UBSAN_OPTIONS-}")
   fi
   if [ -n "$VRAM_VALGRIND" ]; then
-    launch+=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
+    launch+=(valgrind --quiet --error-exitcode=99 --leak-check=full
+      --show-leak-kinds=definite
       --errors-for-leak-kinds=definite --trace-children=no --fair-sched=yes
       --suppressions="$suppressions/valgrind.suppressions")
   fi
   launch+=("$NBDKIT")
 }
 
-# swap_launcher CONF [SETTING...]: as launcher, but $launch is $swap, that is vram-swap, with a configuration in CONF:
-# these settings, this plugin and $sock, and /run below $swap_root. It finds nbdkit in $nbdkit_folder, and under valgrind
-# it is what runs there.
+# swap_launcher CONF [SETTING...]: as launcher, but $launch is $swap, that is
+# vram-swap, with a configuration in CONF: these settings, this plugin and
+# $sock, and /run below $swap_root. It finds nbdkit in $nbdkit_folder, and
+# under valgrind it is what runs there.
 swap_launcher ()
 {
   local conf=$1
@@ -275,17 +312,20 @@ swap_launcher ()
   swap=$VRAM_BUILD/swap/vram-swap
   [ -x "$swap" ] || skip "vram-swap is not built: $swap"
   : "${nbdkit_folder:=$(dirname "$(command -v "$NBDKIT")")}"
-  printf '%s\n' "$@" "headroom = 0" "resident = auto" "socket = $sock" "plugin = $VRAM_PLUGIN" >"$conf"
+  printf '%s\n' "$@" "headroom = 0" "resident = auto" "socket = $sock" \
+    "plugin = $VRAM_PLUGIN" >"$conf"
   launcher
   unset 'launch[-1]'
   # A machine of its own as far as /run goes.
   : "${swap_root:=$tmp/root}"
   mkdir -p "$swap_root/run"
   ln -sfn /proc "$swap_root/proc"
-  launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap" --config "$conf" --root "$swap_root")
+  launch=(env "PATH=$nbdkit_folder:$PATH" "${launch[@]}" "$swap"
+    --config "$conf" --root "$swap_root")
 }
 
-# vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the plugin's path among the arguments.
+# vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the
+# plugin's path among the arguments.
 vram_nbdkit ()
 {
   local launch
@@ -307,10 +347,12 @@ soak ()
 # The option that adds a filter: filter NAME
 filter ()
 {
-  printf -- '--filter=%s' "${NBDKIT_FILTERS:+$NBDKIT_FILTERS/nbdkit-}$1${NBDKIT_FILTERS:+-filter.so}"
+  printf -- '--filter=%s' \
+    "${NBDKIT_FILTERS:+$NBDKIT_FILTERS/nbdkit-}$1${NBDKIT_FILTERS:+-filter.so}"
 }
 
-# launch_vram ARGUMENT...: begins to start a server; options of nbdkit's and parameters in any order.
+# launch_vram ARGUMENT...: begins to start a server; options of nbdkit's and
+# parameters in any order.
 launch_vram ()
 {
   local launch options=() parameters=() argument
@@ -323,13 +365,16 @@ launch_vram ()
   done
   launcher
   rm -f "$sock" "$tmp"/report.* "$tmp"/vulkan.* "$tmp/trace"
-  "${launch[@]}" --foreground --exit-with-parent "${transport[@]---unix=$sock}" "${options[@]}" "$VRAM_PLUGIN" \
+  "${launch[@]}" --foreground \
+    --exit-with-parent "${transport[@]---unix=$sock}" "${options[@]}" \
+    "$VRAM_PLUGIN" \
     "${parameters[@]}" >"$log" 2>&1 </dev/null &
   server=$!
   cleanup_fn kill_server "$server"
 }
 
-# Whether a process has ended. Who inherits a server from the background may be slow to collect it.
+# Whether a process has ended. Who inherits a server from the background may be
+# slow to collect it.
 ended ()
 {
   local stat
@@ -345,13 +390,15 @@ start_vram ()
   wait_until_served
 }
 
-# The socket is there before VRAM is; who connects then waits for the answer, or is hung up on. At the very
-# first the socket has a name and nobody listens yet.
+# The socket is there before VRAM is; who connects then waits for the answer,
+# or is hung up on. At the very first the socket has a name and nobody listens
+# yet.
 wait_until_served ()
 {
   local i
   for ((i = 0; i < patience * 50; i++)); do
-    if [ -S "$sock" ] && timeout --kill-after=5 "$patience" nbdinfo --size "$uri" >"$tmp/size"; then
+    if [ -S "$sock" ] && timeout --kill-after=5 "$patience" nbdinfo \
+      --size "$uri" >"$tmp/size"; then
       return
     fi
     ! ended "$server" || fail "the server ended before it served"
@@ -360,7 +407,8 @@ wait_until_served ()
   fail "the server does not answer"
 }
 
-# end_server SIGNAL: ends the server by a signal and waits for its end; its exit status is left in $status.
+# end_server SIGNAL: ends the server by a signal and waits for its end; its
+# exit status is left in $status.
 end_server ()
 {
   kill -"$1" "$server" 2>/dev/null || :
@@ -381,7 +429,8 @@ wait_server ()
   server=
 }
 
-# The usual end: the server exits with 0, everything that it had of the driver was freed, VRAM was scrubbed.
+# The usual end: the server exits with 0, everything that it had of the driver
+# was freed, VRAM was scrubbed.
 stop_vram ()
 {
   end_server TERM
@@ -414,8 +463,8 @@ kill_server ()
   kill -KILL "$1" 2>/dev/null
 }
 
-# refuses_to_start WORDS ARGUMENT...: the server must end with status 1 and say WORDS, an extended regular
-# expression.
+# refuses_to_start WORDS ARGUMENT...: the server must end with status 1 and say
+# WORDS, an extended regular expression.
 refuses_to_start ()
 {
   local words=$1
@@ -434,7 +483,8 @@ locked_kib ()
 
 # --- The server in the background ---
 
-# launch_daemon PARAMETER...: as launch_vram, but nbdkit goes into the background.
+# launch_daemon PARAMETER...: as launch_vram, but nbdkit goes into the
+# background.
 launch_daemon ()
 {
   local launch
@@ -442,10 +492,12 @@ launch_daemon ()
   launcher
   rm -f "$sock" "$tmp"/report.* "$tmp"/vulkan.* "$tmp/trace" "$tmp/pid"
   cleanup_fn kill_daemon
-  "${launch[@]}" --pidfile "$tmp/pid" --unix "$sock" "$VRAM_PLUGIN" "$@" >"$log" 2>&1 </dev/null
+  "${launch[@]}" --pidfile "$tmp/pid" --unix "$sock" "$VRAM_PLUGIN" \
+    "$@" >"$log" 2>&1 </dev/null
 }
 
-# Until it serves: the pidfile is there before VRAM is, but after the command has returned.
+# Until it serves: the pidfile is there before VRAM is, but after the command
+# has returned.
 start_daemon ()
 {
   launch_daemon "$@"
@@ -475,7 +527,8 @@ kill_daemon ()
 
 # --- What is said ---
 
-# expect_log WORDS: the log has a line that matches the extended regular expression.
+# expect_log WORDS: the log has a line that matches the extended regular
+# expression.
 expect_log ()
 {
   grep -qE -e "$1" "$log" || fail "the log has no '$1'"
@@ -527,8 +580,10 @@ description ()
   nbdinfo "$uri" | sed -n 's/^[[:space:]]*description: \(.*\), copies .*/\1/p'
 }
 
-# map: what nbdinfo says of the disk's extents, a line "OFFSET LENGTH hole|data" each.
+# map: what nbdinfo says of the disk's extents, a line "OFFSET LENGTH
+# hole|data" each.
 map ()
 {
-  nbdinfo --map "$uri" | awk '{ print $1, $2, ($3 == 0 ? "data" : $3 == 3 ? "hole" : "type" $3) }'
+  nbdinfo --map "$uri" \
+    | awk '{ print $1, $2, ($3 == 0 ? "data" : $3 == 3 ? "hole" : "type" $3) }'
 }

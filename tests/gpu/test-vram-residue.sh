@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server that has ended leaves nothing that was written to it in VRAM
+# nbdkit-vram: a server that has ended leaves nothing that was written to it in
+# VRAM
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
 requires_nbdsh
-# Elsewhere VRAM that was freed is gone for good; test-scrub.sh looks at it before.
+# Elsewhere VRAM that was freed is gone for good; test-scrub.sh looks at it
+# before.
 [ -n "$VRAM_REAL_GPU" ] || skip "needs a real GPU"
 residue=$VRAM_BUILD/tests/gpu/vram-residue
 [ -x "$residue" ] || skip "vram-residue is not built"
 marker=nbdkit-vram-mark
 
-# serve ARGUMENT...: a gigabyte full of the marker, and a server that has ended.
+# serve ARGUMENT...: a gigabyte full of the marker, and a server that has
+# ended.
 serve ()
 {
   start_vram size=1G min-size=1G "$@"
@@ -24,7 +27,8 @@ for at in range (0, 1 << 30, len (block)):
   stop_vram
 }
 
-# What the driver itself leaves of VRAM that was not overwritten; drivers differ, so this is only told.
+# What the driver itself leaves of VRAM that was not overwritten; drivers
+# differ, so this is only told.
 serve scrub=no
 "$residue" "$marker" || [ $? -eq 1 ]
 

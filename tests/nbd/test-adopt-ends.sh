@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a disk that is left to later servers holds its VRAM until a server is told to end, which scrubs and frees it
+# nbdkit-vram: a disk that is left to later servers holds its VRAM until a
+# server is told to end, which scrubs and frees it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,10 +12,12 @@ requires_standin
 launcher
 mkdir "$tmp/vram"
 export STANDIN_CUDA_SHARED=$tmp/vram STANDIN_CUDA_MEMORY=200M
-python3 "$tests/nbd/adopt-ends.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
+python3 "$tests/nbd/adopt-ends.py" "$tmp" "${launch[@]}" --foreground \
+  --exit-with-parent --unix="$sock" \
   "$VRAM_PLUGIN" size=136M min-size=136M handover=yes
 
 # Every server that ended by itself has scrubbed and freed what it had.
 for report in "$tmp"/report.*; do
-  [ "$(cat "$report")" = "dirty 0" ] || fail "the driver says at the end: $(cat "$report")"
+  [ "$(cat "$report")" = "dirty 0" ] ||
+    fail "the driver says at the end: $(cat "$report")"
 done

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: servers are killed at random instants under load; each next one takes over the disk, nothing acknowledged is lost
+# nbdkit-vram: servers are killed at random instants under load; each next one
+# takes over the disk, nothing acknowledged is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -12,23 +13,30 @@ kills=50 kills_forced=10
 launcher
 free_vram ()
 {
-  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_memory_free=//p' | head -n 1
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+    sed -n 's/^vram_device_memory_free=//p' | head -n 1
 }
 before=$(free_vram)
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
-server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
+server=("${launch[@]}" --foreground --exit-with-parent --threads=16
+  --unix="$sock")
 
 # Three chunks, by whichever way each copy goes.
-python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=136M handover=yes
+python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" \
+  "$VRAM_PLUGIN" size=136M handover=yes
 clean_report
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 
-# By a way left to chance; and by DMA alone, so slowly that most servers die in the middle of copies.
-python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
+# By a way left to chance; and by DMA alone, so slowly that most servers die in
+# the middle of copies.
+python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" \
+  "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
   "$VRAM_PLUGIN" size=16M handover=yes
 export STANDIN_CUDA_DELAY=5000
-python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=16M handover=yes window=no
+python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" \
+  "${server[@]}" "$VRAM_PLUGIN" size=16M handover=yes window=no
 
 # All of it is free again, but for what the driver keeps to itself.
 after=$(free_vram)
-[ "$after" -ge $((before - (32 << 20))) ] || fail "$before bytes of VRAM were free before, $after are after"
+[ "$after" -ge $((before - (32 << 20))) ] ||
+  fail "$before bytes of VRAM were free before, $after are after"

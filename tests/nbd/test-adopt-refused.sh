@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a disk that does not match is not taken over, the reason is said, and it can still be had later
+# nbdkit-vram: a disk that does not match is not taken over, the reason is
+# said, and it can still be had later
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,17 +9,26 @@ set -e -x -u
 requires_program python3
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 launcher
-python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" \
+python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground \
+  --exit-with-parent --unix="$sock" \
   "$VRAM_PLUGIN" size=136M handover=yes
 
 # What is said of adopt= itself.
 refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk
-refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M adopt=1:vram-state
-refuses_to_start "adopt=...3:disk: it is called vram-state or vram-chunk-0" size=16M adopt=3:disk
-refuses_to_start "adopt=...3:vram-chunk-128: it is called" size=16M adopt=3:vram-chunk-128
-refuses_to_start "adopt=...999:vram-state: Bad file descriptor" size=16M adopt=999:vram-state
+refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M \
+  adopt=1:vram-state
+refuses_to_start "adopt=...3:disk: it is called vram-state or vram-chunk-0" \
+  size=16M adopt=3:disk
+refuses_to_start "adopt=...3:vram-chunk-128: it is called" size=16M \
+  adopt=3:vram-chunk-128
+refuses_to_start "adopt=...999:vram-state: Bad file descriptor" size=16M \
+  adopt=999:vram-state
 refuses_to_start "adopt=: wanted|adopt=\.\.\.: wanted" size=16M adopt=
 exec 7</dev/null
-refuses_to_start "adopt=...7:vram-state: there are two" size=16M adopt=7:vram-state,7:vram-state
-refuses_to_start "not memory that a server of this plugin has made" size=16M adopt=7:vram-state
-refuses_to_start "adopt=7:vram-state and adopt=7:vram-chunk-0: a parameter can be given only once" size=16M adopt=7:vram-state adopt=7:vram-chunk-0
+refuses_to_start "adopt=...7:vram-state: there are two" size=16M \
+  adopt=7:vram-state,7:vram-state
+refuses_to_start "not memory that a server of this plugin has made" size=16M \
+  adopt=7:vram-state
+refuses_to_start \
+  "adopt=7:vram-state and adopt=7:vram-chunk-0: .* can be given only once" \
+  size=16M adopt=7:vram-state adopt=7:vram-chunk-0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: any request is served, 4 KiB are preferred, 32 MiB is the maximum
+# nbdkit-vram: any request is served, 4 KiB are preferred, 32 MiB is the
+# maximum
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the driver is told not to raise an idle GPU's clocks, unless the user wants that
+# nbdkit-vram: the driver is told not to raise an idle GPU's clocks, unless the
+# user wants that
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -30,7 +31,8 @@ export CUDA_DISABLE_PERF_BOOST=0
 driver_saw 0
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 grep -x 'vram_boost=no' "$tmp/dump"
-grep -x 'vram_quiet=no: .*CUDA_DISABLE_PERF_BOOST is set to another value than 1' "$tmp/dump"
+words='CUDA_DISABLE_PERF_BOOST is set to another value than 1'
+grep -x "vram_quiet=no: .*$words" "$tmp/dump"
 
 unset CUDA_DISABLE_PERF_BOOST
 vram_nbdkit "$VRAM_PLUGIN" boost=yes --dump-plugin >"$tmp/dump"

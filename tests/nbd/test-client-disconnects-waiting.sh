@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a client that goes away while the GPU has its request leaves no trace
+# nbdkit-vram: a client that goes away while the GPU has its request leaves no
+# trace
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: requests under way when the context is lost all come to an end, with EIO
+# nbdkit-vram: requests under way when the context is lost all come to an end,
+# with EIO
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,7 +9,8 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-export STANDIN_CUDA_LOSE_FILE=$tmp/lose VRAM_TEST_TMP=$tmp STANDIN_CUDA_DELAY=100-2000
+export STANDIN_CUDA_LOSE_FILE=$tmp/lose VRAM_TEST_TMP=$tmp \
+  STANDIN_CUDA_DELAY=100-2000
 start_vram size=16M window=no
 lines=$(wc -l <"$log")
 nbdsh -u "$uri" -c '
@@ -21,7 +23,8 @@ for i in range (3):
 cookies = []
 for i in range (200):
     for c in connections:
-        cookies.append ((c, c.aio_pwrite (bytearray (b"u" * 20000), i * 20000)))
+        data = bytearray (b"u" * 20000)
+        cookies.append ((c, c.aio_pwrite (data, i * 20000)))
     if i == 50:
         open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
 for c in connections:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when the context is lost every later request is EIO at once, and the log has one line for it
+# nbdkit-vram: when the context is lost every later request is EIO at once, and
+# the log has one line for it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -25,15 +26,17 @@ for i in range (300):
     eio (h.pread, 4096, 0)
     eio (h.pwrite, b"l" * 4096, 8192)
     eio (h.pwrite, b"l", 1 << 20)
-    # Also what would not touch the GPU: the disk is gone, and must not look as if part of it were there.
+    # Also what would not touch the GPU: the whole disk is gone.
     eio (h.pread, 4096, 1 << 20)
     eio (h.zero, 4096, 0)
     eio (h.trim, 4096, 0)
     eio (h.flush)
 '
 wait_for "$patience" grep -q "the GPU is lost" "$log"
-expect_log_times 1 "the GPU is lost, and with it what this disk held: .*\(CUDA_ERROR_LAUNCH_FAILED\); every request fails from now on: detach the clients and restart the server .*Xid"
-# Either a copy notices it or, on a slow machine, the check that is due every half second.
+expect_log_times 1 \
+  "the GPU is lost, .*\(CUDA_ERROR_LAUNCH_FAILED\); every request fails .*Xid"
+# Either a copy notices it or, on a slow machine, the check that is due every
+# half second.
 [ "$(grep -c '(logged once' "$log")" -le 1 ]
 # The driver is not called again, for it might not return.
 before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
@@ -51,14 +54,16 @@ end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
-# Requests that go by the window call no driver; the loss is noticed all the same, and then it is the same for them.
+# Requests that go by the window call no driver; the loss is noticed all the
+# same, and then it is the same for them.
 rm "$tmp/lose"
-start_vram size=16M window=yes window-read-max=64K "-D$PLUGIN_NAME.window_write_max=65536"
+start_vram size=16M window=yes window-read-max=64K \
+  "-D$PLUGIN_NAME.window_write_max=65536"
 nbdsh -u "$uri" -c '
 import os, time
 h.pwrite (b"l" * 65536, 0)
 assert h.pread (4096, 0) == b"l" * 4096
-# Long enough for a thread that has nothing to look after to have gone to sleep.
+# Long enough for an idle thread to have gone to sleep.
 time.sleep (1.2)
 open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
 deadline = time.monotonic () + '"$patience"'
@@ -73,7 +78,8 @@ while time.monotonic () < deadline:
 else:
     assert False, "requests go on"
 for i in range (100):
-    for f in (lambda: h.pread (4096, 0)), (lambda: h.pwrite (b"l", 8192)), (lambda: h.zero (4096, 0)), h.flush:
+    for f in (lambda: h.pread (4096, 0)), (lambda: h.pwrite (b"l", 8192)), \
+            (lambda: h.zero (4096, 0)), h.flush:
         try:
             f ()
             assert False, "no error"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that fails every copy costs one line in the log, not one for each request
+# nbdkit-vram: a GPU that fails every copy costs one line in the log, not one
+# for each request
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

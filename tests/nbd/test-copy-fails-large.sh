@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when one piece of a large copy fails, the request fails, and its other pieces do not get into the next request
+# nbdkit-vram: when one piece of a large copy fails, the request fails, and its
+# other pieces do not get into the next request
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,13 +9,16 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# A read's first piece is on its way when the second one fails; what comes next uses the same staging memory.
+# A read's first piece is on its way when the second one fails; what comes next
+# uses the same staging memory.
 start=(size=16M window=no lanes=1 staging=16K)
 start_vram "${start[@]}"
 reads=$(calls cuMemcpyDtoHAsync_v2)
 stop_vram
 
-export STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:$((reads + 2)):CUDA_ERROR_OPERATING_SYSTEM STANDIN_CUDA_DELAY=20000-40000
+failure=CUDA_ERROR_OPERATING_SYSTEM
+export STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:$((reads + 2)):$failure
+export STANDIN_CUDA_DELAY=20000-40000
 start_vram "${start[@]}"
 nbdsh -u "$uri" -c '
 h.pwrite (b"o" * 65536, 0)

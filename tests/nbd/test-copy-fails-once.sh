@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a copy that fails is EIO for its request; the rest goes on, and the log has one line
+# nbdkit-vram: a copy that fails is EIO for its request; the rest goes on, and
+# the log has one line
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -30,7 +31,7 @@ for i in range (3):
     fail_next ("cuMemcpyDtoHAsync", "CUDA_ERROR_OPERATING_SYSTEM")
     eio (h.pread, 4096, 0)
     assert h.pread (65536, 0) == data
-    # A write that fails on a block without data leaves it without, whatever stood there once.
+    # A write that fails on a block without data leaves it without.
     h.pwrite (b"y" * 4096, 1 << 20)
     h.trim (4096, 1 << 20)
     fail_next ("cuMemcpyHtoDAsync", "CUDA_ERROR_OPERATING_SYSTEM")
@@ -48,7 +49,8 @@ fail_next ("cuEventRecord", "CUDA_ERROR_NOT_PERMITTED")
 eio (h.pread, 4096, 0)
 assert h.pread (65536, 0) == data
 '
-expect_log_times 1 "cannot .*: .* \(CUDA_ERROR_OPERATING_SYSTEM\) \(logged once"
+expect_log_times 1 \
+  "cannot .*: .* \(CUDA_ERROR_OPERATING_SYSTEM\) \(logged once"
 expect_log_times 1 "cannot .*: .* \(CUDA_ERROR_NOT_PERMITTED\) \(logged once"
 expect_no_log "lost"
 stop_vram

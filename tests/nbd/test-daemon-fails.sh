@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: nbdkit in the background, or with --run, ends with an error when the server cannot start
+# nbdkit-vram: nbdkit in the background, or with --run, ends with an error when
+# the server cannot start
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,7 +8,8 @@ set -e -x -u
 
 requires_standin
 
-# fails_in_background WORDS PARAMETER...: nbdkit waits for the server, prints WORDS, and leaves no socket.
+# fails_in_background WORDS PARAMETER...: nbdkit waits for the server, prints
+# WORDS, and leaves no socket.
 fails_in_background ()
 {
   local words=$1 status=0
@@ -27,14 +29,17 @@ fails_in_background "VRAM is short" size=16M
 STANDIN_CUDA_USED=0 start_daemon size=16M resident=no
 stop_daemon
 
-# fails_with_run PARAMETER...: a command that waits for the server, or for anything else, ends.
+# fails_with_run PARAMETER...: a command that waits for the server, or for
+# anything else, ends.
 fails_with_run ()
 {
   local status=0 launch
   launcher
   rm -f "$tmp"/report.*
-  timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" resident=no "$@" \
-    --run "nbdinfo --size '$uri'; sleep 1000" >"$log" 2>&1 </dev/null || status=$?
+  timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" \
+    "$VRAM_PLUGIN" resident=no "$@" \
+    --run "nbdinfo --size '$uri'; sleep 1000" >"$log" 2>&1 </dev/null ||
+    status=$?
   case $status in
     0|124|137) fail "the exit status is $status" ;;
   esac
@@ -52,7 +57,8 @@ unset STANDIN_CUDA_MEMORY STANDIN_CUDA_USED
 # With a server, it is the command that says how it ends.
 launcher
 status=0
-timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" "$VRAM_PLUGIN" size=16M resident=no \
+timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" \
+  "$VRAM_PLUGIN" size=16M resident=no \
   --run "nbdinfo --size '$uri'; exit 3" >"$log" 2>&1 </dev/null || status=$?
 [ "$status" -eq 3 ]
 expect_log "^16777216$"

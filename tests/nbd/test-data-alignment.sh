@@ -14,7 +14,8 @@ import random
 size = h.get_size ()
 disk = bytearray (size)
 random.seed (1)
-edges = [0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 12288, 65535, 65536, 65537]
+edges = [0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 12288,
+         65535, 65536, 65537]
 n = 0
 for offset in edges:
     for count in edges[1:]:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio verifies through 4 connections at once, each in its own part of the disk
+# nbdkit-vram: fio verifies through 4 connections at once, each in its own part
+# of the disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,9 +11,12 @@ requires_program "$FIO"
 
 # Requests of one block and of part of one meet where the parts meet.
 start_vram size=64M
-timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" --rw=randrw --rwmixread=30 \
-  --numjobs=4 --thread --offset_increment=16776704 --size=16776704 --bsrange=512-64k --blockalign=512 \
-  --iodepth=16 --verify=crc32c --verify_state_save=0 --verify_fatal=1 --do_verify=1 --verify_backlog=256 --io_size=16m \
+timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
+  --rw=randrw --rwmixread=30 \
+  --numjobs=4 --thread --offset_increment=16776704 --size=16776704 \
+  --bsrange=512-64k --blockalign=512 \
+  --iodepth=16 --verify=crc32c --verify_state_save=0 --verify_fatal=1 \
+  --do_verify=1 --verify_backlog=256 --io_size=16m \
   --randrepeat=0 --output="$tmp/fio.out" || {
   cat "$tmp/fio.out"
   fail "fio: see above"

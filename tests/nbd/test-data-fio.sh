@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio writes and reads back, at random, in sizes that mix, and every byte is as it was written
+# nbdkit-vram: fio writes and reads back, at random, in sizes that mix, and
+# every byte is as it was written
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,13 +11,16 @@ requires_nbdsh
 "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 start_vram size=64M
-# fio takes what an earlier run wrote for its own, so the disk is emptied between runs.
+# fio takes what an earlier run wrote for its own, so the disk is emptied
+# between runs.
 round ()
 {
   local pattern
   for pattern in randwrite write; do
-    timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" --rw="$pattern" --size=64M \
-      --bsrange=512-256k --blockalign=512 --iodepth=16 --verify=crc32c --verify_state_save=0 --verify_fatal=1 \
+    timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
+      --rw="$pattern" --size=64M \
+      --bsrange=512-256k --blockalign=512 --iodepth=16 --verify=crc32c \
+      --verify_state_save=0 --verify_fatal=1 \
       --do_verify=1 --randrepeat=0 --end_fsync=1 --output="$tmp/fio.out" || {
       cat "$tmp/fio.out"
       fail "fio: see above"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio trims and writes at random on one part while another part keeps its data
+# nbdkit-vram: fio trims and writes at random on one part while another part
+# keeps its data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,7 +12,8 @@ requires_nbdsh
 
 start_vram size=32M
 nbdsh -u "$uri" -c 'h.pwrite (bytes (range (1, 256)) * 32896, 16 << 20)'
-timeout "$patience" "$FIO" --name=trim --ioengine=nbd --uri="$uri" --rw=randtrim --size=16M \
+timeout "$patience" "$FIO" --name=trim --ioengine=nbd --uri="$uri" \
+  --rw=randtrim --size=16M \
   --bsrange=4k-1m --iodepth=8 --randrepeat=0 --output="$tmp/fio.out"
 [ "$(map | head -n 1)" = "0 $((16 << 20)) hole" ]
 nbdsh -u "$uri" -c '

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a name that means two GPUs is refused, with a list of what there is
+# nbdkit-vram: a name that means two GPUs is refused, with a list of what there
+# is
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,9 +9,12 @@ set -e -x -u
 requires_standin
 
 export STANDIN_CUDA_DEVICES=3 STANDIN_CUDA_NAMES="RTX 3070,RTX 3080,T400"
-refuses_to_start "device=RTX means 2 GPUs; name one by its number, UUID or PCI address" size=8M device=RTX
+refuses_to_start \
+  "device=RTX means 2 GPUs; name one by its number, UUID or PCI address" \
+  size=8M device=RTX
 expect_log_times 3 "there is: device=[0-2]: "
-expect_log "there is: device=1: RTX 3080, GPU-57a4d1ed-0000-4000-8000-000000000001, 0000:02:00.0, 8 GiB"
+uuid=GPU-57a4d1ed-0000-4000-8000-000000000001
+expect_log "there is: device=1: RTX 3080, $uuid, 0000:02:00.0, 8 GiB"
 clean_report
 
 # Two of the same name.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: device= finds a GPU by its number, name, part of a name, UUID and PCI address
+# nbdkit-vram: device= finds a GPU by its number, name, part of a name, UUID
+# and PCI address
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,7 +11,8 @@ requires_standin
 export STANDIN_CUDA_DEVICES=4 STANDIN_CUDA_MEMORY=64M
 export STANDIN_CUDA_NAMES="GeForce RTX 3070,A100,A100 80GB,Quadro T400"
 export STANDIN_CUDA_PCI=0000:01:00.0,0000:41:00.0,0001:41:00.0,0000:c1:00.0
-export STANDIN_CUDA_UUIDS=00000000-1111-2222-3333-444444444440,00000000-1111-2222-3333-444444444441,00000000-1111-2222-3333-444444444442,00000000-1111-2222-3333-44444444444e
+uuid=00000000-1111-2222-3333-44444444444
+export STANDIN_CUDA_UUIDS=${uuid}0,${uuid}1,${uuid}2,${uuid}e
 
 # takes DEVICE DESCRIPTION
 takes ()

@@ -7,7 +7,8 @@ set -e -x -u
 
 requires_standin
 
-for error in CUDA_ERROR_NO_DEVICE CUDA_ERROR_SYSTEM_NOT_READY CUDA_ERROR_UNKNOWN; do
+for error in CUDA_ERROR_NO_DEVICE CUDA_ERROR_SYSTEM_NOT_READY \
+  CUDA_ERROR_UNKNOWN; do
   export STANDIN_CUDA_INIT_FAIL=2:$error
   start_vram -v size=16M
   [ "$(calls cuInit)" -eq 3 ]

@@ -22,14 +22,16 @@ fi
 says "libcuda.so.1 does not have the function cuMemcpyDtoHAsync_v2" broken
 export STANDIN_CUDA_DEVICES=0
 says "CUDA_ERROR_NO_DEVICE" full
-export STANDIN_CUDA_DEVICES=1 STANDIN_CUDA_INIT_FAIL=all:CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
+export STANDIN_CUDA_DEVICES=1 \
+  STANDIN_CUDA_INIT_FAIL=all:CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
 says "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" full
 unset STANDIN_CUDA_INIT_FAIL
 export STANDIN_CUDA_FAIL=cuDeviceTotalMem:1+:CUDA_ERROR_UNKNOWN
 says "cannot list the GPUs: .* \(CUDA_ERROR_UNKNOWN\)" full
 
 # One of two that is broken is left out.
-export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
+export STANDIN_CUDA_DEVICES=2 \
+  STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump" 2>"$tmp/errors"
 grep -x 'vram_num_devices=1' "$tmp/dump"
 grep -x 'vram_device_index=1' "$tmp/dump"

@@ -9,12 +9,14 @@ requires_standin
 
 # The stand-in has no kernel module; the machine may.
 if [ -e /sys/module/nvidia/version ]; then
-  quiet=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_quiet=//p')
+  quiet=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+    sed -n 's/^vram_quiet=//p')
 else
   quiet="unknown: the driver's version is not visible"
 fi
 
-export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
+export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_MEMORY=8G,4G \
+  STANDIN_CUDA_USED=1G,0 STANDIN_CUDA_VERSION=12040
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
 cat >"$tmp/want" <<EOF

@@ -14,8 +14,11 @@ h.opt_info ()
 print (h.get_export_description ())
 h.opt_abort ()
 ' >"$tmp/description"
-grep -E '^VRAM of .+, [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0, copies by (window|DMA alone: .+)$' "$tmp/description"
+pci='[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0'
+grep -E "^VRAM of .+, $pci, copies by (window|DMA alone: .+)\$" \
+  "$tmp/description"
 if [ -z "$VRAM_REAL_GPU" ]; then
-  grep -Fx 'VRAM of Stand-in GPU 0, 0000:01:00.0, copies by window' "$tmp/description"
+  grep -Fx 'VRAM of Stand-in GPU 0, 0000:01:00.0, copies by window' \
+    "$tmp/description"
 fi
 stop_vram

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a filesystem is made on the disk itself, through nbdfuse, and checked there
+# nbdkit-vram: a filesystem is made on the disk itself, through nbdfuse, and
+# checked there
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,7 +10,8 @@ requires_program mke2fs
 requires_program e2fsck
 requires_program nbdfuse
 requires test -w /dev/fuse
-[ -n "$(type -P fusermount3 fusermount umount)" ] || skip "there is no program to unmount with"
+[ -n "$(type -P fusermount3 fusermount umount)" ] ||
+  skip "there is no program to unmount with"
 
 start_vram size=32M
 mkdir "$tmp/mnt"

@@ -10,23 +10,27 @@ requires_filter luks
 requires_program qemu-img
 requires "$NBDKIT" nbd --version
 
-# The filter wants its header when a client connects: one is copied onto this disk through its own server, and
-# a second nbdkit puts the filter over that.
+# The filter wants its header when a client connects: one is copied onto this
+# disk through its own server, and a second nbdkit puts the filter over that.
 create_luks ()
 {
   qemu-img create -q -f luks --object secret,id=s,data=password \
-    -o key-secret=s,iter-time=10,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64 "$tmp/luks" 8M
+    -o key-secret=s,iter-time=10,cipher-alg=aes-256,cipher-mode=xts \
+    -o ivgen-alg=plain64 "$tmp/luks" 8M
 }
-# It measures how fast it derives keys, and gives up when it got no CPU time while it did.
+# It measures how fast it derives keys, and gives up when it got no CPU time
+# while it did.
 tries=1
 until create_luks 2>"$tmp/create.log"; do
-  grep -q 'accurate CPU usage' "$tmp/create.log" || fail "$(cat "$tmp/create.log")"
+  grep -q 'accurate CPU usage' "$tmp/create.log" ||
+    fail "$(cat "$tmp/create.log")"
   tries=$((tries + 1))
   [ "$tries" -le 5 ] || fail "$(cat "$tmp/create.log")"
 done
 start_vram size=16M
 nbdcopy "$tmp/luks" "$uri"
-"$NBDKIT" --foreground --exit-with-parent --unix "$tmp/plain" "$(filter luks)" nbd socket="$sock" \
+"$NBDKIT" --foreground --exit-with-parent --unix "$tmp/plain" \
+  "$(filter luks)" nbd socket="$sock" \
   passphrase=password >"$tmp/log.luks" 2>&1 </dev/null &
 cleanup_fn kill_server "$!"
 wait_for "$patience" test -S "$tmp/plain"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the partition filter over this disk serves one partition and leaves the rest alone
+# nbdkit-vram: the partition filter over this disk serves one partition and
+# leaves the rest alone
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,18 +10,22 @@ requires_nbdsh
 requires_filter partition
 requires "$NBDKIT" nbd --version
 
-# The filter wants a partition table when a client connects: one is written through this disk's own server, and
-# a second nbdkit puts the filter over that.
+# The filter wants a partition table when a client connects: one is written
+# through this disk's own server, and a second nbdkit puts the filter over
+# that.
 start_vram size=16M
 nbdsh -u "$uri" -c '
 import struct
 def entry (start, count):
-    return struct.pack ("<B3sB3sII", 0, bytes (3), 0x83, bytes (3), start, count)
-h.pwrite (bytes (446) + entry (2048, 8192) + entry (16384, 8192) + bytes (32) + b"\x55\xaa", 0)
+    return struct.pack ("<B3sB3sII", 0, bytes (3), 0x83, bytes (3),
+                        start, count)
+h.pwrite (bytes (446) + entry (2048, 8192) + entry (16384, 8192) +
+          bytes (32) + b"\x55\xaa", 0)
 h.pwrite (b"first", 2048 * 512)
 h.pwrite (b"second", 16384 * 512)
 '
-"$NBDKIT" --foreground --exit-with-parent --unix "$tmp/partition" "$(filter partition)" nbd socket="$sock" \
+"$NBDKIT" --foreground --exit-with-parent --unix "$tmp/partition" \
+  "$(filter partition)" nbd socket="$sock" \
   partition=2 >"$tmp/log.partition" 2>&1 </dev/null &
 cleanup_fn kill_server "$!"
 wait_for "$patience" test -S "$tmp/partition"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a write, a zero and a trim with FUA are done when they are answered
+# nbdkit-vram: a write, a zero and a trim with FUA are done when they are
+# answered
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs when the server ends is reported, and the server ends
+# nbdkit-vram: a GPU that hangs when the server ends is reported, and the
+# server ends
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -20,7 +21,8 @@ inside ()
   [ "$(calls "$1")" -ge "$2" ]
 }
 
-export STANDIN_CUDA_HANG_FILE=$tmp/hang STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang-call
+export STANDIN_CUDA_HANG_FILE=$tmp/hang \
+  STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang-call
 start_vram size=16M window=no gpu-timeout=1
 nbdsh -u "$uri" -c 'h.pwrite (b"e" * 65536, 0)'
 : >"$tmp/hang"
@@ -45,7 +47,8 @@ hang cuMemUnmap 1
 end_server TERM
 [ "$status" -eq 1 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
-expect_log_times 1 "a call into the NVIDIA driver does not return: ending all the same"
+expect_log_times 1 \
+  "a call into the NVIDIA driver does not return: ending all the same"
 
 # It returns in time, if late: the end is as usual.
 rm "$tmp/hang-call"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs when the server starts is an error, and not a server that hangs
+# nbdkit-vram: a GPU that hangs when the server starts is an error, and not a
+# server that hangs
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,15 +8,20 @@ set -e -x -u
 
 requires_standin
 
-export STANDIN_CUDA_HANG_FILE=$tmp/hang STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang-call
+export STANDIN_CUDA_HANG_FILE=$tmp/hang \
+  STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang-call
 : >"$tmp/hang"
-refuses_to_start "the driver has not answered for 1000 ms \(gpu-timeout\)" size=16M gpu-timeout=1
+refuses_to_start "the driver has not answered for 1000 ms \(gpu-timeout\)" \
+  size=16M gpu-timeout=1
 rm "$tmp/hang"
 
-# In each phase: the driver, the GPUs, the context, the disk, a first copy, the mapping.
-for call in cuInit cuDeviceGetCount cuDevicePrimaryCtxRetain cuMemCreate cuMemcpyHtoDAsync cuMemExportToShareableHandle; do
+# In each phase: the driver, the GPUs, the context, the disk, a first copy, the
+# mapping.
+for call in cuInit cuDeviceGetCount cuDevicePrimaryCtxRetain cuMemCreate \
+  cuMemcpyHtoDAsync cuMemExportToShareableHandle; do
   echo "$call 1000" >"$tmp/hang-call"
-  refuses_to_start "the driver has not answered for 1000 ms \(gpu-timeout\)" size=16M gpu-timeout=1
+  refuses_to_start "the driver has not answered for 1000 ms \(gpu-timeout\)" \
+    size=16M gpu-timeout=1
 done
 
 # Told to end meanwhile.

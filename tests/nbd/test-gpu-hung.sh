@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs is given up after gpu-timeout: no request waits for ever, and the rest is as when it is lost
+# nbdkit-vram: a GPU that hangs is given up after gpu-timeout: no request waits
+# for ever, and the rest is as when it is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,7 +18,8 @@ h.pwrite (b"h" * 65536, 0)
 open (os.environ["VRAM_TEST_TMP"] + "/hang", "w").close ()
 # More than there are lanes: some wait for a copy, others for a lane.
 cookies = [h.aio_pread (nbd.Buffer (4096), i * 4096) for i in range (8)]
-cookies += [h.aio_pwrite (bytearray (b"H" * 4096), i * 4096) for i in range (8)]
+cookies += [h.aio_pwrite (bytearray (b"H" * 4096), i * 4096)
+            for i in range (8)]
 while h.aio_in_flight () > 0:
     h.poll (-1)
 for cookie in cookies:
@@ -28,10 +30,12 @@ for cookie in cookies:
         assert e.errno == "EIO", e.errno
 '
 wait_for "$patience" grep -q "the GPU is lost" "$log"
-expect_log_times 1 "the GPU is lost, and with it what this disk held: the driver has not answered for 1000 ms \(gpu-timeout\)"
+expect_log_times 1 \
+  "the GPU is lost, .*: the driver has not answered for 1000 ms \(gpu-timeout"
 [ $(($(wc -l <"$log") - lines)) -eq 1 ]
 
-# Nothing is asked of the driver any more, not at the end either, where it would not answer.
+# Nothing is asked of the driver any more, not at the end either, where it
+# would not answer.
 before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
 nbdsh -u "$uri" -c '
 for i in range (100):

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the superblock says when the GPU was lost, for the program that keeps it; the next server begins anew
+# nbdkit-vram: the superblock says when the GPU was lost, for the program that
+# keeps it; the next server begins anew
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -12,7 +13,8 @@ launcher
 export VRAM_PATIENCE=$patience STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
 mkdir "$tmp/vram"
 export STANDIN_CUDA_SHARED=$tmp/vram
-python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" "$VRAM_PLUGIN" size=16M \
+python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent \
+  --unix="$sock" "$VRAM_PLUGIN" size=16M \
   handover=yes window=no gpu-timeout=1 <<'END'
 import os, signal, struct, sys, time
 sys.path.insert (0, sys.argv[1])
@@ -21,7 +23,8 @@ store = Store (sys.argv[3:], sys.argv[2])
 
 def lost ():
     """The word of struct superblock_shared, which begins at 2048."""
-    return struct.unpack ("Q", os.pread (store.fds["vram-state"], 8, 2048 + 7 * 8))[0]
+    word = os.pread (store.fds["vram-state"], 8, 2048 + 7 * 8)
+    return struct.unpack ("Q", word)[0]
 
 store.start ()
 store.wait_ready ()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the GPU's device node is kept with the disk, so that the driver does not shut the GPU down between servers
+# nbdkit-vram: the GPU's device node is kept with the disk, so that the driver
+# does not shut the GPU down between servers
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,13 +8,15 @@ set -e -x -u
 
 requires_program python3
 requires_standin
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "cannot replace open under a sanitizer or valgrind"
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
+  skip "cannot replace open under a sanitizer or valgrind"
 preload=$VRAM_BUILD/tests/preload/.libs/root.so
 [ -e "$preload" ] || skip "$preload is not built"
 
 gpu=$tmp/root/proc/driver/nvidia/gpus/0000:01:00.0
 mkdir -p "$gpu" "$tmp/root/dev"
-printf '%s\n' "Model: 		 Stand-in" "Bus Location: 	 0000:01:00.0" "Device Minor: 	 3" >"$gpu/information"
+printf '%s\n' "Model: 		 Stand-in" \
+  "Bus Location: 	 0000:01:00.0" "Device Minor: 	 3" >"$gpu/information"
 : >"$tmp/root/dev/nvidia3"
 
 run_as=(env "LD_PRELOAD=$preload" "VRAM_TEST_ROOT=$tmp/root")
@@ -21,7 +24,8 @@ launcher
 export VRAM_PATIENCE=$patience
 mkdir "$tmp/vram"
 export STANDIN_CUDA_SHARED=$tmp/vram
-python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" "$VRAM_PLUGIN" size=16M \
+python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent \
+  --unix="$sock" "$VRAM_PLUGIN" size=16M \
   handover=yes <<'END'
 import os, signal, sys
 sys.path.insert (0, sys.argv[1])
@@ -30,7 +34,8 @@ store = Store (sys.argv[3:], sys.argv[2])
 kept = ["vram-chunk-0", "vram-gpu", "vram-state"]
 
 def is_node (fd):
-    return os.readlink ("/proc/self/fd/%d" % fd) == sys.argv[2] + "/root/dev/nvidia3"
+    node = sys.argv[2] + "/root/dev/nvidia3"
+    return os.readlink ("/proc/self/fd/%d" % fd) == node
 
 store.start ()
 store.wait_ready ()
@@ -38,7 +43,8 @@ assert store.names () == kept, store.names ()
 assert is_node (store.fds["vram-gpu"])
 store.end (signal.SIGKILL)
 
-# A server that takes the disk over leaves the node where it is, and one that finds none hands it over.
+# A server that takes the disk over keeps the node, and hands one over if there
+# is none.
 for forget in False, True:
     if forget:
         os.close (store.fds.pop ("vram-gpu"))
@@ -58,7 +64,8 @@ END
 
 # Without a node nothing is missing.
 rm "$tmp/root/dev/nvidia3"
-python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent --unix="$sock" "$VRAM_PLUGIN" size=16M \
+python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent \
+  --unix="$sock" "$VRAM_PLUGIN" size=16M \
   handover=yes <<'END'
 import signal, sys
 sys.path.insert (0, sys.argv[1])

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: after the machine has slept, no request is answered before it is known that VRAM was preserved
+# nbdkit-vram: after the machine has slept, no request is answered before it is
+# known that VRAM was preserved
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,12 +8,14 @@ set -e -x -u
 
 requires_nbdsh
 requires_standin
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "cannot replace a clock under a sanitizer or valgrind"
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
+  skip "cannot replace a clock under a sanitizer or valgrind"
 preload=$VRAM_BUILD/tests/preload/.libs/sleep.so
 [ -e "$preload" ] || skip "$preload is not built"
 
 mkdir "$tmp/vram"
-export STANDIN_CUDA_SHARED=$tmp/vram VRAM_TEST_SLEPT=$tmp/slept VRAM_TEST_TMP=$tmp
+export STANDIN_CUDA_SHARED=$tmp/vram VRAM_TEST_SLEPT=$tmp/slept \
+  VRAM_TEST_TMP=$tmp
 run_as=(env "LD_PRELOAD=$preload")
 
 for window in yes no; do
@@ -31,7 +34,8 @@ assert h.pread (65536, 0) == b"t" * 65536
   rm "$tmp/slept"
 
   # It has not: what was mapped and allocated is there, with other content.
-  for request in "h.pread (4096, 0)" "h.pwrite (b'w' * 4096, 0)" "h.trim (4096, 0)" "h.pread (4096, 1 << 20)"; do
+  for request in "h.pread (4096, 0)" "h.pwrite (b'w' * 4096, 0)" \
+    "h.trim (4096, 0)" "h.pread (4096, 1 << 20)"; do
     start_vram size=16M window=$window
     request=$request nbdsh -u "$uri" -c '
 import os
@@ -49,7 +53,8 @@ for i in range (2):
         assert e.errno == "EIO", e.errno
 '
     wait_for "$patience" grep -q "the GPU is lost" "$log"
-    expect_log_times 1 "the GPU is lost, .*: VRAM was not preserved while the machine slept"
+    expect_log_times 1 \
+      "the GPU is lost, .*: VRAM was not preserved while the machine slept"
     end_server TERM
     [ "$status" -eq 0 ]
     rm "$tmp/slept"

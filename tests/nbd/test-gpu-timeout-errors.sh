@@ -7,7 +7,9 @@ set -e -x -u
 
 requires_standin
 
-refuses_to_start "gpu-timeout=0: it must be a number from 1 to 3600" size=16M gpu-timeout=0
-refuses_to_start "gpu-timeout=3601: it must be a number from 1 to 3600" size=16M gpu-timeout=3601
+refuses_to_start "gpu-timeout=0: it must be a number from 1 to 3600" size=16M \
+  gpu-timeout=0
+refuses_to_start "gpu-timeout=3601: it must be a number from 1 to 3600" \
+  size=16M gpu-timeout=3601
 refuses_to_start "gpu-timeout" size=16M gpu-timeout=-5
 refuses_to_start "gpu-timeout" size=16M gpu-timeout=soon

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the buffers of nbdkit's threads are given back when the last client has gone
+# nbdkit-vram: the buffers of nbdkit's threads are given back when the last
+# client has gone
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -13,7 +14,8 @@ requires_program nbdcopy
 # The resident heap in KiB.
 heap ()
 {
-  awk '/\[heap\]$/ { heap = 1 } /^Rss:/ && heap { print $2; exit }' "/proc/$server/smaps"
+  awk '/\[heap\]$/ { heap = 1 } /^Rss:/ && heap { print $2; exit }' \
+    "/proc/$server/smaps"
 }
 
 # 16 threads for each of 4 connections, and a buffer of 1 MiB for each thread.

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# nbdkit-vram: installing and uninstalling never touch a plugin, a man page or a unit's link that is not ours
+# nbdkit-vram: installing and uninstalling never touch a plugin, a man page or
+# a unit's link that is not ours
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -u -x
 
-[ -e "$VRAM_BUILD/Makefile" ] || skip "there is no build folder to install from"
+[ -e "$VRAM_BUILD/Makefile" ] ||
+  skip "there is no build folder to install from"
 requires_program make
 
 plugindir=$(sed -n 's/^plugindir = //p' "$VRAM_BUILD/Makefile")
@@ -16,7 +18,8 @@ make_in ()
   local folder
   for folder in plugin man; do
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" \
-      make -s -C "$VRAM_BUILD/$folder" "$1" "DESTDIR=$tmp/root" >"$tmp/make.log" 2>&1 || return
+      make -s -C "$VRAM_BUILD/$folder" "$1" \
+      "DESTDIR=$tmp/root" >"$tmp/make.log" 2>&1 || return
   done
 }
 
@@ -30,10 +33,12 @@ case $plugindir in
 esac
 
 # Our own is replaced.
-# Nothing but what nbdkit looks for: other plugins and filters have names of their own.
+# Nothing but what nbdkit looks for: other plugins and filters have names of
+# their own.
 if type -P nm; then
   nm -D --defined-only "$so" | awk '{ print $NF }' | sort >"$tmp/symbols"
-  printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" "${PLUGIN_NAME}_debug_random_path" \
+  printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" \
+    "${PLUGIN_NAME}_debug_random_path" \
     "${PLUGIN_NAME}_debug_window_write_max" | sort | diff - "$tmp/symbols"
 fi
 
@@ -66,16 +71,22 @@ done
 if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
   make_swap ()
   {
-    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make -s -C "$VRAM_BUILD/swap" "$@" \
-      "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" "systemdsystemunitdir=$tmp/units" \
-      "sysusersdir=$tmp/sysusers" "modulesloaddir=$tmp/modules" "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make \
+      -s -C "$VRAM_BUILD/swap" "$@" \
+      "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" \
+      "systemdsystemunitdir=$tmp/units" \
+      "sysusersdir=$tmp/sysusers" "modulesloaddir=$tmp/modules" \
+      "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
   }
   make_swap install
-  mkdir -p "$tmp/enabled/multi-user.target.wants" "$tmp/enabled/systemd-suspend.service.requires" \
+  mkdir -p "$tmp/enabled/multi-user.target.wants" \
+    "$tmp/enabled/systemd-suspend.service.requires" \
     "$tmp/enabled/systemd-hibernate.service.requires"
   swap_link=$tmp/enabled/multi-user.target.wants/vram-swap.service
-  sleep_link=$tmp/enabled/systemd-suspend.service.requires/vram-swap-sleep@suspend.service
-  other_link=$tmp/enabled/systemd-hibernate.service.requires/vram-swap-sleep@hibernate.service
+  sleep_link=$tmp/enabled/systemd-suspend.service.requires
+  sleep_link+=/vram-swap-sleep@suspend.service
+  other_link=$tmp/enabled/systemd-hibernate.service.requires
+  other_link+=/vram-swap-sleep@hibernate.service
   : >"$tmp/other"
   ln -s "$tmp/units/vram-swap.service" "$swap_link"
   ln -s "$tmp/units/vram-swap-sleep@.service" "$sleep_link"

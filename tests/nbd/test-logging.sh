@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: warnings go where nbdkit's errors go, and say that they are warnings
+# nbdkit-vram: warnings go where nbdkit's errors go, and say that they are
+# warnings
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,7 +9,8 @@ set -e -x -u
 requires_standin
 
 # What there is to warn about in each server: one of two GPUs is broken.
-export STANDIN_CUDA_DEVICES=2 STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
+export STANDIN_CUDA_DEVICES=2 \
+  STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
 warning="vram: warning: GPU 0 does not say what it is"
 
 start_vram size=16M resident=no
@@ -39,12 +41,15 @@ export JOURNAL_STREAM
 start_vram size=16M resident=no
 expect_log_times 1 "^<4>nbdkit: $warning"
 stop_vram
-refuses_to_start "^<3>nbdkit: vram: error: size=9 GiB is more than" size=9G resident=no
+refuses_to_start "^<3>nbdkit: vram: error: size=9 GiB is more than" size=9G \
+  resident=no
 unset JOURNAL_STREAM
 
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "syslog is not tried with a sanitizer or valgrind; the rest passed"
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
+  skip "syslog is not tried with a sanitizer or valgrind; the rest passed"
 preload=$VRAM_BUILD/tests/preload/.libs/syslog.so
-[ -e "$preload" ] || skip "syslog is not tried, for $preload is not built; the rest passed"
+[ -e "$preload" ] ||
+  skip "syslog is not tried, for $preload is not built; the rest passed"
 export LD_PRELOAD=$preload VRAM_TEST_SYSLOG=$tmp/syslog
 start_vram --log=syslog size=16M resident=no
 unset LD_PRELOAD

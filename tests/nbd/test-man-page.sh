@@ -21,14 +21,17 @@ if type -P pod2man man groff >/dev/null; then
   done
 fi
 
-[ -e "$VRAM_BUILD/man/Makefile" ] || skip "podchecker finds no fault, but the pages are not made here"
+[ -e "$VRAM_BUILD/man/Makefile" ] ||
+  skip "podchecker finds no fault, but the pages are not made here"
 requires_program man
 requires_program groff
 make -s -C "$VRAM_BUILD/man" all
 pages=0
-# Wide enough for the paths of this build, which stand in the pages and cannot be broken.
+# Wide enough for the paths of this build, which stand in the pages and cannot
+# be broken.
 for page in "$VRAM_BUILD"/man/*.[158]; do
-  LC_ALL=C.UTF-8 MANWIDTH=300 man --warnings --local-file "$page" >"$tmp/page" 2>"$tmp/warnings" </dev/null
+  LC_ALL=C.UTF-8 MANWIDTH=300 man --warnings \
+    --local-file "$page" >"$tmp/page" 2>"$tmp/warnings" </dev/null
   [ ! -s "$tmp/warnings" ] || fail "$page: $(cat "$tmp/warnings")"
   grep -q 'SEE ALSO' "$tmp/page" || fail "$page: nothing came of it"
   pages=$((pages + 1))

@@ -7,7 +7,8 @@ set -e -x -u
 
 requires_standin
 
-refuses_to_start "min-size=32 MiB is more than size=16 MiB" size=16M min-size=32M
+refuses_to_start "min-size=32 MiB is more than size=16 MiB" size=16M \
+  min-size=32M
 refuses_to_start "min-size" size=16M min-size=0
 refuses_to_start "min-size" size=16M min-size=-4M
 refuses_to_start "min-size" size=16M min-size=50%
@@ -15,4 +16,6 @@ refuses_to_start "min-size" size=16M min-size=some
 
 # More than the GPU has at all is not a matter of what is free.
 export STANDIN_CUDA_MEMORY=1G
-refuses_to_start "min-size=7340032 TiB is more than the 1 GiB of VRAM that the GPU has" size=max min-size=7E
+refuses_to_start \
+  "min-size=7340032 TiB is more than the 1 GiB of VRAM that the GPU has" \
+  size=max min-size=7E

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: what one connection has written, flushed or not, every other one reads
+# nbdkit-vram: what one connection has written, flushed or not, every other one
+# reads
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

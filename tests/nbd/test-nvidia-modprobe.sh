@@ -23,8 +23,10 @@ export STANDIN_CUDA_INIT_FAIL=2:CUDA_ERROR_UNKNOWN
 start_vram -v size=16M
 [ "$(calls cuInit)" -eq 3 ]
 [ "$(cat "$tmp/ran")" = "-c0 -u" ]
-expect_log_times 1 "ran nvidia-modprobe -c0 -u because /dev/nvidia-uvm was missing"
-# PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, which PR_SET_IO_FLUSHER sets, and the OOM score are for the server alone.
+expect_log_times 1 \
+  "ran nvidia-modprobe -c0 -u because /dev/nvidia-uvm was missing"
+# PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, which PR_SET_IO_FLUSHER sets, and the
+# OOM score are for the server alone.
 cmp /proc/self/oom_score_adj "$tmp/oom_score"
 (($(cat "$tmp/flags") & 0x00180000)) && fail "the child is an I/O flusher"
 stop_vram

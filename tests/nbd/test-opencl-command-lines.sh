@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: command lines that were written for nbdkit's own OpenCL plugin work unchanged
+# nbdkit-vram: command lines that were written for nbdkit's own OpenCL plugin
+# work unchanged
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -18,7 +19,9 @@ serves size=16M
 serves 16777216
 serves device=0 size=16M
 serves 16M device=0
-serves 16M device="$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_name=//p' | head -n 1)"
+device=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+  sed -n 's/^vram_device_name=//p' | head -n 1)
+serves 16M device="$device"
 
 # And what it prints of devices.
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"

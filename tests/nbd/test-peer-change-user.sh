@@ -11,7 +11,8 @@ chmod 777 "$tmp"
 start_vram --user=65534 size=16M
 chmod 777 "$sock"
 "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"
-if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" nbdinfo --size "$uri"; then
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
+  nbdinfo --size "$uri"; then
   fail "user 65533 was let in"
 fi
 expect_log_times 1 "refused a client with uid 65533: only root and uid 65534"

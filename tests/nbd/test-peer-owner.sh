@@ -14,12 +14,14 @@ start_vram size=16M
 chmod 755 "$tmp"
 "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"
 nbdinfo --size "$uri"
-if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" nbdinfo --size "$uri"; then
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
+  nbdinfo --size "$uri"; then
   fail "user 65533 was let in"
 fi
 # What stopped that one may be the socket's permissions; open them.
 chmod 777 "$sock"
-if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" nbdinfo --size "$uri"; then
+if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
+  nbdinfo --size "$uri"; then
   fail "user 65533 was let in"
 fi
 expect_log_times 1 "refused a client with uid 65533: only root and uid 65534"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: nbdkit -s serves the program that started it, over pipes or a socket pair, but no client over TCP
+# nbdkit-vram: nbdkit -s serves the program that started it, over pipes or a
+# socket pair, but no client over TCP
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,12 +18,13 @@ if kind == "pipes":
     out, server_in = os.pipe ()
     server_out, back = os.pipe ()
     ends = (out, back)
-    send, receive = lambda data: os.write (server_in, data), lambda n: os.read (server_out, n)
+    send = lambda data: os.write (server_in, data)
+    receive = lambda n: os.read (server_out, n)
 elif kind == "socketpair":
     mine, its = socket.socketpair ()
     ends = (its.fileno (), its.fileno ())
     send, receive = mine.send, mine.recv
-elif kind == "named":                      # as a super-server has it for a Unix socket
+elif kind == "named":  # as a super-server has it for a Unix socket
     listener = socket.socket (socket.AF_UNIX)
     listener.bind (os.environ["SOCKET"])
     os.chmod (os.environ["SOCKET"], 0o777)
@@ -62,12 +64,14 @@ else:
 server.wait ()
 END
 
-# connects KIND [PARAMETER...]: what becomes of a client that starts, or is given, such a server.
+# connects KIND [PARAMETER...]: what becomes of a client that starts, or is
+# given, such a server.
 connects ()
 {
   local kind=$1
   shift
-  timeout --kill-after=5 "$patience" python3 "$tmp/client.py" "$kind" "${launch[@]}" -s "$VRAM_PLUGIN" size=16M "$@" \
+  timeout --kill-after=5 "$patience" python3 "$tmp/client.py" "$kind" \
+    "${launch[@]}" -s "$VRAM_PLUGIN" size=16M "$@" \
     2>"$log"
 }
 
@@ -75,7 +79,8 @@ connects ()
 [ "$(connects socketpair)" = served ]
 expect_no_log "error"
 [ "$(connects tcp)" = refused ]
-expect_log_times 1 "refused a client that is not connected through a Unix socket"
+expect_log_times 1 \
+  "refused a client that is not connected through a Unix socket"
 [ "$(connects tcp allow=any)" = served ]
 
 # A socket that was accepted has a peer, which may be anyone.

@@ -7,18 +7,24 @@ set -e -x -u
 
 requires_program python3
 
-# serves_port ARGUMENT...: a server on a port that was free a moment ago; the last of several if others take them.
+# serves_port ARGUMENT...: a server on a port that was free a moment ago; the
+# last of several if others take them.
 serves_port ()
 {
   local i
   for _ in 1 2 3 4 5; do
-    port=$(python3 -c 'import socket; s = socket.socket (); s.bind (("127.0.0.1", 0)); print (s.getsockname ()[1])')
+    port=$(python3 -c 'import socket
+s = socket.socket ()
+s.bind (("127.0.0.1", 0))
+print (s.getsockname ()[1])')
     transport=(--ipaddr 127.0.0.1 --port "$port")
     uri=nbd://127.0.0.1:$port
     launch_vram "$@"
     for ((i = 0; i < patience * 20; i++)); do
       # The kernel accepts connections as soon as the server listens.
-      ! timeout "$patience" python3 -c "import socket; socket.create_connection (('127.0.0.1', $port))" || return 0
+      ! timeout "$patience" python3 \
+        -c "import socket; socket.create_connection (('127.0.0.1', $port))" ||
+        return 0
       ! ended "$server" || break
       sleep 0.05
     done
@@ -27,9 +33,12 @@ serves_port ()
 }
 
 serves_port size=16M
-! timeout "$patience" nbdinfo --size "$uri" || fail "a client was let in over TCP"
-! timeout "$patience" nbdinfo --size "$uri" || fail "a client was let in over TCP"
-expect_log_times 1 "refused a client that is not connected through a Unix socket: .*; use nbdkit --unix, or allow=any"
+! timeout "$patience" nbdinfo --size "$uri" ||
+  fail "a client was let in over TCP"
+! timeout "$patience" nbdinfo --size "$uri" ||
+  fail "a client was let in over TCP"
+expect_log_times 1 \
+  "refused a client that is not connected .*; use nbdkit --unix, or allow=any"
 expect_log_times 1 "refused"
 stop_vram
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: quickstart refuses wrong words before it changes anything, and builds, installs and uninstalls for root and a user
+# nbdkit-vram: quickstart refuses wrong words before it changes anything, and
+# builds, installs and uninstalls for root and a user
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,7 +8,8 @@ set -e -x -u
 
 requires_program make
 
-# A tree whose configure and Makefile only note what they were told, and an nbdkit whose plugins lie in $tmp/plugins.
+# A tree whose configure and Makefile only note what they were told, and an
+# nbdkit whose plugins lie in $tmp/plugins.
 mkdir -p "$tmp/tree/.ci" "$tmp/bin" "$tmp/plugins"
 cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
 cat >"$tmp/tree/.ci/check" <<'END'
@@ -20,7 +22,8 @@ cat >configure <<'CONFIGURE'
 #!/bin/sh
 echo "$*" >configured
 mkdir -p swap
-printf 'all:\n\tid -u >built\ninstall:\n\techo install >>told\nuninstall:\n\techo uninstall >>told\n' >Makefile
+printf '%s:\n\t%s\n' all 'id -u >built' install 'echo install >>told' \
+  uninstall 'echo uninstall >>told' >Makefile
 cat >swap/vram-swap <<'SWAP'
 #!/bin/sh
 cd "$(dirname "$0")/.."
@@ -49,7 +52,8 @@ quickstart ()
   shift 2
   "${as[@]}" "$tmp/tree/quickstart" "$@" >"$log" 2>&1 </dev/null || status=$?
   cat "$log"
-  [ "$status" -eq "$wanted" ] || fail "quickstart $*: the exit status is $status, not $wanted"
+  [ "$status" -eq "$wanted" ] ||
+    fail "quickstart $*: the exit status is $status, not $wanted"
   expect_log "$words"
 }
 as=()
@@ -66,8 +70,10 @@ quickstart 2 "'--bogus'" --bogus
 # Folders that are empty go, up to the one that is named.
 mkdir -p "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share"
 : >"$tmp/top/lib/c/file"
-sh "$top_srcdir/install-guard.sh" prune "$tmp/top" "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share" /usr/nowhere
-[ "$(cd "$tmp/top" && find . | sort | tr '\n' ' ')" = ". ./lib ./lib/c ./lib/c/file " ]
+sh "$top_srcdir/install-guard.sh" prune "$tmp/top" "$tmp/top/lib/a/b" \
+  "$tmp/top/lib/c" "$tmp/top/share" /usr/nowhere
+[ "$(cd "$tmp/top" && find . | sort | tr '\n' ' ')" \
+  = ". ./lib ./lib/c ./lib/c/file " ]
 
 # A user without sudo.
 requires_root
@@ -79,11 +85,14 @@ mkdir "$tmp/no-sudo"
 ln -s /usr/bin/* "$tmp/no-sudo"
 rm -f "$tmp/no-sudo/sudo"
 as=("${user[@]}")
-PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "installing: run this as root \(sudo is not installed\)" install
-PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "no build of ./quickstart install" uninstall
+PATH=$tmp/bin:$tmp/no-sudo quickstart 1 \
+  "installing: run this as root \(sudo is not installed\)" install
+PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "no build of ./quickstart install" \
+  uninstall
 [ ! -e "$tmp/packages" ]
 
-# Root installs from the user's tree, in which the user goes on building. Nothing on this machine is to be reloaded.
+# Root installs from the user's tree, in which the user goes on building.
+# Nothing on this machine is to be reloaded.
 if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
   skip "systemd or udev runs here"
 fi
@@ -108,7 +117,8 @@ rm "$built/is-on"
 quickstart 0 "^Uninstalled" uninstall
 [ "$(tail -n 2 "$built/told" | tr '\n' ' ')" = "off uninstall " ]
 
-# Where another plugin has the name, ours gets one that is free. An earlier one of ours is not another one.
+# Where another plugin has the name, ours gets one that is free. An earlier one
+# of ours is not another one.
 echo "somebody else's" >"$tmp/plugins/nbdkit-vram-plugin.so"
 quickstart 0 "This one is called gpuram" --no-install install
 [ "$(cat "$built/configured")" = --with-plugin-name=gpuram ]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: quickstart serves what it is asked for, however little, and says which of several GPUs serves it
+# nbdkit-vram: quickstart serves what it is asked for, however little, and says
+# which of several GPUs serves it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,8 +18,10 @@ cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
 printf '#!/bin/sh\n' >"$tmp/tree/configure"
 chmod +x "$tmp/tree/configure"
 echo "$(cd "$tmp/tree" && pwd) vram" >"$tmp/tree/out/build/.from"
-printf 'PLUGIN_NAME = %s\nall:\n' "$PLUGIN_NAME" >"$tmp/tree/out/build/Makefile"
-ln -s "$VRAM_PLUGIN" "$tmp/tree/out/build/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so"
+printf 'PLUGIN_NAME = %s\nall:\n' \
+  "$PLUGIN_NAME" >"$tmp/tree/out/build/Makefile"
+ln -s "$VRAM_PLUGIN" \
+  "$tmp/tree/out/build/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so"
 # A build of another name has left its own.
 : >"$tmp/tree/out/build/plugin/.libs/nbdkit-another-plugin.so"
 # No other plugin is called vram, whatever is installed here.
@@ -31,14 +34,17 @@ END
 chmod +x "$tmp/bin/nbdkit"
 PATH=$tmp/bin:$PATH
 if [ -z "$VRAM_REAL_GPU" ]; then
-  export LD_LIBRARY_PATH=$standin/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} STANDIN_CUDA_DEVICES=2
+  export LD_LIBRARY_PATH=$standin/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+    STANDIN_CUDA_DEVICES=2
 fi
 
 for size in 4M 32m 65536K 96M; do
-  "$tmp/tree/quickstart" --no-install "$size" >"$log" 2>&1 || fail "quickstart $size"
+  "$tmp/tree/quickstart" --no-install "$size" >"$log" 2>&1 ||
+    fail "quickstart $size"
   mib=$(($(numfmt --from=iec "${size^^}") >> 20))
-  expect_log "^serving $mib MiB of video memory of .+, [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0$"
-  expect_log "^served   $mib MiB of video memory of .+, [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0$"
+  pci="[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0"
+  expect_log "^serving $mib MiB of video memory of .+, $pci$"
+  expect_log "^served   $mib MiB of video memory of .+, $pci$"
   expect_log "^through  (the CPU's window and DMA|DMA alone: .+)$"
   expect_log '^compared all of them: the same$'
 done

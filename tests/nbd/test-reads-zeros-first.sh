@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a fresh disk reads as zeros although VRAM holds what others left there
+# nbdkit-vram: a fresh disk reads as zeros although VRAM holds what others left
+# there
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -13,13 +14,15 @@ nbdsh -u "$uri" -c '
 assert h.pread (16 << 20, 0) == bytes (16 << 20)
 # Also around what is written to a part of a block.
 h.pwrite (b"abc", 70000)
-assert h.pread (65536, 65536) == bytes (70000 - 65536) + b"abc" + bytes (65536 - 4464 - 3)
+wanted = bytes (70000 - 65536) + b"abc" + bytes (65536 - 4464 - 3)
+assert h.pread (65536, 65536) == wanted
 h.pwrite (b"d", (16 << 20) - 1)
 assert h.pread (4096, (16 << 20) - 4096) == bytes (4095) + b"d"
 '
 stop_vram
 
-# Also into a buffer that held something else before: nbdkit's threads have one each.
+# Also into a buffer that held something else before: nbdkit's threads have one
+# each.
 start_vram --threads=1 size=16M
 nbdsh -u "$uri" -c '
 h.pwrite (b"r" * (1 << 20), 0)

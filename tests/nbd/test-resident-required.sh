@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: resident=required does not start without what it asks for, resident=yes without locked memory
+# nbdkit-vram: resident=required does not start without what it asks for,
+# resident=yes without locked memory
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,12 +12,14 @@ requires_program prlimit
 
 chmod 777 "$tmp"
 run_as=("${as_nobody[@]}")
-refuses_to_start "error: memory reclaim may wait for this server .*: PR_SET_IO_FLUSHER: Operation not permitted; give the server CAP_SYS_RESOURCE" \
+refuses_to_start \
+  "error: memory reclaim may wait .*: PR_SET_IO_FLUSHER: .*CAP_SYS_RESOURCE" \
   size=16M resident=required
 expect_no_log warning
 # Before anything was allocated.
 [ ! -e "$tmp/trace" ] || [ "$(calls cuMemCreate)" -eq 0 ]
 
 run_as=(prlimit --memlock=65536:65536 "${as_nobody[@]}")
-refuses_to_start "error: this server may be swapped out itself: mlockall: " size=16M resident=yes
+refuses_to_start "error: this server may be swapped out itself: mlockall: " \
+  size=16M resident=yes
 clean_report

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server is locked in memory, exempt from the OOM killer and marked as a flusher, in every thread
+# nbdkit-vram: the server is locked in memory, exempt from the OOM killer and
+# marked as a flusher, in every thread
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

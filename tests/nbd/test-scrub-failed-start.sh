@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM that was allocated is freed when the start fails behind that
+# nbdkit-vram: VRAM that was allocated is freed when the start fails behind
+# that
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,7 +9,8 @@ set -e -x -u
 requires_standin
 
 # The lanes' pinned memory, a lane, the first copy.
-for fault in cuMemHostAlloc cuStreamCreate cuEventCreate cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuMemsetD8Async; do
+for fault in cuMemHostAlloc cuStreamCreate cuEventCreate cuMemcpyHtoDAsync \
+  cuMemcpyDtoHAsync cuMemsetD8Async; do
   export STANDIN_CUDA_FAIL=$fault:1:CUDA_ERROR_UNKNOWN STANDIN_CUDA_GARBAGE=0
   refuses_to_start "CUDA_ERROR_UNKNOWN" size=16M window=no
   clean_report

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM is overwritten when the server ends, also what was trimmed before
+# nbdkit-vram: VRAM is overwritten when the server ends, also what was trimmed
+# before
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: SIGTERM under load: the server ends with 0, all of VRAM overwritten
+# nbdkit-vram: SIGTERM under load: the server ends with 0, all of VRAM
+# overwritten
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -25,8 +26,8 @@ try:
     while True:
         for c in connections:
             while c.aio_in_flight () < 16:
-                c.aio_pwrite (data, random.randrange (32 * 1048576 - len (data)),
-                              completion = lambda err: 1)
+                at = random.randrange (32 * 1048576 - len (data))
+                c.aio_pwrite (data, at, completion = lambda err: 1)
             c.poll (0)
         n += 1
         if n == 50:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the size is lowered as well on a driver that cannot allocate in chunks
+# nbdkit-vram: the size is lowered as well on a driver that cannot allocate in
+# chunks
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,8 +8,10 @@ set -e -x -u
 
 requires_standin
 
-export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=1696M STANDIN_CUDA_GARBAGE=1M STANDIN_CUDA_NO_VMM=1
+export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=1696M STANDIN_CUDA_GARBAGE=1M \
+  STANDIN_CUDA_NO_VMM=1
 start_vram size=3G
 [ "$(nbdinfo --size "$uri")" -eq $((2 << 30)) ]
-expect_log_times 1 "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2 GiB"
+expect_log_times 1 \
+  "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2 GiB"
 stop_vram

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when VRAM is short the size is lowered in steps of 512 MiB, and the log says so
+# nbdkit-vram: when VRAM is short the size is lowered in steps of 512 MiB, and
+# the log says so
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,15 +8,19 @@ set -e -x -u
 
 requires_standin
 
-# 2400 MiB are free beside the canary: 3 GiB and 2.5 GiB are too much, 2 GiB are not.
+# 2400 MiB are free beside the canary: 3 GiB and 2.5 GiB are too much, 2 GiB
+# are not.
 export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=1694M STANDIN_CUDA_GARBAGE=1M
 start_vram size=3G
 [ "$(nbdinfo --size "$uri")" -eq $((2 << 30)) ]
-expect_log_times 1 "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2 GiB"
+expect_log_times 1 \
+  "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2 GiB"
 stop_vram
 
-# Also when it is a percentage that cannot be had, which then is as much as size=max.
+# Also when it is a percentage that cannot be had, which then is as much as
+# size=max.
 start_vram size=75%
 [ "$(nbdinfo --size "$uri")" -eq $((2368 << 20)) ]
-expect_log_times 1 "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2.3 GiB"
+expect_log_times 1 \
+  "warning: VRAM is short: asked for 3 GiB of Stand-in GPU 0, got 2.3 GiB"
 stop_vram

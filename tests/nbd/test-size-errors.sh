@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a size that is none is refused, with the parameter's name and the value
+# nbdkit-vram: a size that is none is refused, with the parameter's name and
+# the value
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,14 +18,16 @@ refuses_to_start "size.*7Q" size=7Q
 refuses_to_start "size" size=
 refuses_to_start "size" size=99999999999999999999
 refuses_to_start "size=0%: a percentage is more than 0 and at most 100" size=0%
-refuses_to_start "size=100.5%: a percentage is more than 0 and at most 100" size=100.5%
+refuses_to_start "size=100.5%: a percentage is more than 0 and at most 100" \
+  size=100.5%
 refuses_to_start "size=-5%: cannot parse the percentage" size=-5%
 refuses_to_start "size=nan%: cannot parse the percentage" size=nan%
 refuses_to_start "size=%: cannot parse the percentage" size=%
 refuses_to_start "size=1.2.3%: cannot parse the percentage" size=1.2.3%
 refuses_to_start "size" size=MAX%
 
-refuses_to_start "size=7G and size=8G: a parameter can be given only once" size=7G 8G
+refuses_to_start "size=7G and size=8G: a parameter can be given only once" \
+  size=7G 8G
 
 # None of them got as far as the driver.
 [ ! -e "$tmp/trace" ] || [ "$(calls cuInit)" -eq 0 ]

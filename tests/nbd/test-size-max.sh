@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: size=max is all VRAM that is free beside the canary, less 32 MiB that mappings may take
+# nbdkit-vram: size=max is all VRAM that is free beside the canary, less 32 MiB
+# that mappings may take
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -14,7 +15,8 @@ start_vram size=max
 expect_no_log "VRAM is short"
 stop_vram
 
-# What is free need not be whole units of allocation: that costs one of them, and not a step of 512 MiB.
+# What is free need not be whole units of allocation: that costs one of them,
+# and not a step of 512 MiB.
 export STANDIN_CUDA_USED=$(((298 << 20) + 4096))
 start_vram -v size=max
 [ "$(nbdinfo --size "$uri")" -eq $((690 << 20)) ]

@@ -16,7 +16,8 @@ start_vram size=12.5%
 [ "$(nbdinfo --size "$uri")" -eq $((8 << 20)) ]
 stop_vram
 
-# Of what it has, not of what is free; rounded down to what VRAM is allocated in.
+# Of what it has, not of what is free; rounded down to what VRAM is allocated
+# in.
 export STANDIN_CUDA_MEMORY=62M STANDIN_CUDA_USED=10M
 start_vram size=33.3%
 [ "$(nbdinfo --size "$uri")" -eq $((20 << 20)) ]
@@ -27,7 +28,12 @@ start_vram size=90%
 [ "$(nbdinfo --size "$uri")" -eq $((54 << 20)) ]
 stop_vram
 
-# So small a share that there is nothing to serve is a mistake, whatever else is said.
-refuses_to_start "percentage of size= is too small: it makes 0 bytes of the 62 MiB" size=0.000001%
+# So small a share that there is nothing to serve is a mistake, whatever else
+# is said.
+refuses_to_start \
+  "percentage of size= is too small: it makes 0 bytes of the 62 MiB" \
+  size=0.000001%
 expect_no_log "VRAM is short"
-refuses_to_start "percentage of size= is too small: it makes 3900 bytes .* at least 4096 bytes" size=0.006% min-size=8M
+refuses_to_start \
+  "percentage of size= is too small: it makes 3900 bytes .* at least 4096" \
+  size=0.006% min-size=8M

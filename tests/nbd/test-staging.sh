@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: staging=SIZE decides how large the pieces are that large requests go in
+# nbdkit-vram: staging=SIZE decides how large the pieces are that large
+# requests go in
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status and check tell watts and clocks of a GPU that is awake, and wake none
+# nbdkit-vram: vram-swap status and check tell watts and clocks of a GPU that
+# is awake, and wake none
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,14 +11,16 @@ requires_program python3
 
 vram_swap=$VRAM_BUILD/swap/vram-swap
 [ -x "$vram_swap" ] || skip "vram-swap is not built"
-[ -e "$standin/.libs/libnvidia-ml.so.1" ] || skip "the stand-in for NVML is not built"
+[ -e "$standin/.libs/libnvidia-ml.so.1" ] ||
+  skip "the stand-in for NVML is not built"
 
 # A machine of its own, without swap, whose daemon runs a server only.
 device=$tmp/sys/bus/pci/devices/0000:01:00.0
 mkdir -p "$tmp/proc" "$tmp/run" "$device/power"
 grep -E '^Mem|^Swap' /proc/meminfo >"$tmp/proc/meminfo"
 printf 'Filename\tType\tSize\tUsed\tPriority\n' >"$tmp/proc/swaps"
-printf '%s\n' "size = 16M" "min-size = 16M" "headroom = 0" "resident = auto" "window = no" "socket = $sock" \
+printf '%s\n' "size = 16M" "min-size = 16M" "headroom = 0" "resident = auto" \
+  "window = no" "socket = $sock" \
   "plugin = $VRAM_PLUGIN" >"$tmp/conf"
 echo 0x10de >"$device/vendor"
 echo 0x030000 >"$device/class"
@@ -33,7 +36,8 @@ says ()
 {
   local wanted=$1 status=0
   shift
-  env ${nvml:+"LD_LIBRARY_PATH=$nvml"} timeout 60 "$vram_swap" --root "$tmp" --config "$tmp/conf" "$@" >"$tmp/said" ||
+  env ${nvml:+"LD_LIBRARY_PATH=$nvml"} timeout 60 "$vram_swap" --root "$tmp" \
+    --config "$tmp/conf" "$@" >"$tmp/said" ||
     status=$?
   cat "$tmp/said"
   [ "$status" -eq "$wanted" ] || fail "the exit status is $status"
@@ -43,22 +47,30 @@ says ()
 gpu ()
 {
   says 4 status --json
-  python3 -c 'import json, sys; gpu = json.load (open (sys.argv[1]))["gpu"]; assert eval (sys.argv[2]), gpu' "$tmp/said" "$1"
+  python3 -c '
+import json, sys
+gpu = json.load (open (sys.argv[1]))["gpu"]
+assert eval (sys.argv[2]), gpu
+' "$tmp/said" "$1"
 }
 
 launcher
 unset 'launch[-1]'
-env "PATH=$(dirname "$(command -v "$NBDKIT")"):$PATH" "${launch[@]}" "$vram_swap" --root "$tmp" --config "$tmp/conf" \
+env "PATH=$(dirname "$(command -v "$NBDKIT")"):$PATH" "${launch[@]}" \
+  "$vram_swap" --root "$tmp" --config "$tmp/conf" \
   daemon --server-only --user root >"$log" 2>&1 &
 server=$!
 cleanup_fn kill_server "$server"
 wait_until_served
-export STANDIN_NVML_POWER=70500 STANDIN_NVML_SM=345 STANDIN_NVML_SM_MAX=1980 STANDIN_NVML_MEMORY=2619 \
+export STANDIN_NVML_POWER=70500 STANDIN_NVML_SM=345 STANDIN_NVML_SM_MAX=1980 \
+  STANDIN_NVML_MEMORY=2619 \
   STANDIN_NVML_STATE=0 STANDIN_NVML_BUSY=0
 says 4 status
-grep -Fx "GPU:       Stand-in GPU 0, 0000:01:00.0, driver 580.159.04: VRAM 8.0 GiB, 2.0 GiB used, 6.0 GiB free" "$tmp/said"
+words="GPU:       Stand-in GPU 0, 0000:01:00.0, driver 580.159.04: VRAM"
+grep -Fx "$words 8.0 GiB, 2.0 GiB used, 6.0 GiB free" "$tmp/said"
 grep -Fx "           70.5 W, SM 345 MHz, memory 2619 MHz, P0" "$tmp/said"
-gpu 'gpu["power_mw"] == 70500 and gpu["sm_mhz"] == 345 and gpu["memory_mhz"] == 2619 and gpu["performance_state"] == 0'
+gpu 'gpu["power_mw"] == 70500 and gpu["performance_state"] == 0'
+gpu 'gpu["sm_mhz"] == 345 and gpu["memory_mhz"] == 2619'
 
 # What this GPU does not tell is left out.
 unset STANDIN_NVML_POWER STANDIN_NVML_STATE
@@ -66,25 +78,31 @@ says 4 status
 grep -Fx "           SM 345 MHz, memory 2619 MHz" "$tmp/said"
 gpu 'gpu["power_mw"] is None and gpu["performance_state"] is None'
 
-# Neither a driver that hangs nor a machine without the library keeps status from the rest.
+# Neither a driver that hangs nor a machine without the library keeps status
+# from the rest.
 STANDIN_NVML_HANGS=1 says 4 status
-grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' "$tmp/said"
+grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' \
+  "$tmp/said"
 nvml='' says 4 status
-grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' "$tmp/said"
-if grep MHz "$tmp/said"; then fail "there is a library although there is none"; fi
+grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' \
+  "$tmp/said"
+if grep MHz "$tmp/said"; then \
+  fail "there is a library although there is none"; fi
 
 # The other programs of check are not the matter here.
 check ()
 {
   local status=0
-  LD_LIBRARY_PATH=$nvml timeout 60 "$vram_swap" --root "$tmp" --config "$tmp/conf" check >"$tmp/said" || status=$?
+  LD_LIBRARY_PATH=$nvml timeout 60 "$vram_swap" --root "$tmp" \
+    --config "$tmp/conf" check >"$tmp/said" || status=$?
   cat "$tmp/said"
 }
 
 check
 grep -Fx "ok       clocks: SM 345 MHz, memory 2619 MHz, 0 % busy" "$tmp/said"
 STANDIN_NVML_SM=1980 check
-grep -F "warning  clocks: SM 1980 MHz, memory 2619 MHz, although the GPU is idle" "$tmp/said"
+words="SM 1980 MHz, memory 2619 MHz, although the GPU is idle"
+grep -F "warning  clocks: $words" "$tmp/said"
 # Work is a reason, and so is a driver that knows no better.
 STANDIN_NVML_SM=1980 STANDIN_NVML_BUSY=80 check
 grep -F "ok       clocks: SM 1980 MHz" "$tmp/said"
@@ -101,4 +119,5 @@ check
 grep -F "GPU: 0000:01:00.0 is asleep" "$tmp/said"
 echo active >"$device/power/runtime_status"
 says 4 status
-[ ! -e "$tmp/nvml" ] || fail "status or check has asked a GPU that no server uses"
+[ ! -e "$tmp/nvml" ] ||
+  fail "status or check has asked a GPU that no server uses"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status shows what the daemon and the disk's superblock say, and what it says without a daemon
+# nbdkit-vram: vram-swap status shows what the daemon and the disk's superblock
+# say, and what it says without a daemon
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -41,31 +42,39 @@ begin ()
   wait_until_served
 }
 
-shows 'S["schema"] == 2' 'S["state"] == "off" and S["daemon"] is False' 'S["reason"] == "the daemon does not run"' \
-  'S["server"]["ready"] is False and S["server"]["pid"] is None' 'S["server"]["generation"] is None' \
+shows 'S["schema"] == 2' 'S["state"] == "off" and S["daemon"] is False' \
+  'S["reason"] == "the daemon does not run"' \
+  'S["server"]["ready"] is False and S["server"]["pid"] is None' \
+  'S["server"]["generation"] is None' \
   'S["device"] is None and S["swap"] is None'
 swap_status
 grep -Fx "VRAM swap: off: the daemon does not run" "$tmp/status"
 grep -Fx "server:    none" "$tmp/status"
 
 begin "window = yes"
-shows 'S["state"] == "on" and S["daemon"] is True' 'S["server"]["ready"] is True and S["server"]["pid"] > 0' \
-  'S["server"]["generation"] == 1 and S["server"]["size"] == 16 << 20 and S["server"]["used"] == 0' \
+shows 'S["state"] == "on" and S["daemon"] is True' \
+  'S["server"]["ready"] is True and S["server"]["pid"] > 0' \
+  'S["server"]["generation"] == 1 and S["server"]["size"] == 16 << 20' \
+  'S["server"]["used"] == 0' \
   'S["server"]["lost"] is False' 'S["server"]["threads"] > 0'
 nbdsh -u "$uri" -c 'h.pwrite (b"x" * 8192, 0)'
 shows 'S["server"]["used"] == 8192'
 swap_status
-grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB, 8 KiB of it in use' "$tmp/status"
+words='number 1 of this disk, 16\.0 MiB, 8 KiB of it in use'
+grep -E "^server: +process [0-9]+, $words" "$tmp/status"
 pid=$(sed -n 's/^server: *process \([0-9]*\).*/\1/p' "$tmp/status")
 kill -KILL "$pid"
 wait_for "$patience" grep -q "took over a disk" "$log"
 wait_until_served
-shows 'S["server"]["generation"] == 2 and S["server"]["used"] == 8192' "S[\"server\"][\"pid\"] != $pid"
+shows 'S["server"]["generation"] == 2 and S["server"]["used"] == 8192' \
+  "S[\"server\"][\"pid\"] != $pid"
 # How it copies is the plugin's to write down.
 if shows 'S["server"]["copy_path"] == "mapping"' 2>/dev/null; then
   swap_status
-  grep -Fx "copies:    by the window, and by DMA where that is faster" "$tmp/status"
+  grep -Fx "copies:    by the window, and by DMA where that is faster" \
+    "$tmp/status"
 fi
 end_server TERM
 [ "$status" -eq 0 ] || fail "the daemon's exit status is $status"
-shows 'S["state"] == "off" and S["daemon"] is False' 'S["reason"] == "the service was stopped"'
+shows 'S["state"] == "off" and S["daemon"] is False' \
+  'S["reason"] == "the service was stopped"'

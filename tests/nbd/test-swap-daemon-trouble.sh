@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap daemon never gives up a disk by mistake, nor has two servers for it
+# nbdkit-vram: vram-swap daemon never gives up a disk by mistake, nor has two
+# servers for it
 # SPDX-License-Identifier: BSD-3-Clause
 
 : "${VRAM_TEST_TIMEOUT:=300}"
@@ -10,7 +11,8 @@ set -e -x -u
 requires_program python3
 requires_standin
 
-# An nbdkit that takes its time between asking for a signal at its parent's end and reading its parameters.
+# An nbdkit that takes its time between asking for a signal at its parent's end
+# and reading its parameters.
 real_folder=$(dirname "$(command -v "$NBDKIT")")
 nbdkit_folder=$tmp/bin
 mkdir "$nbdkit_folder"
@@ -26,4 +28,5 @@ os.execv ("$real_folder/nbdkit", ["nbdkit"] + sys.argv[1:])
 END
 chmod +x "$tmp/bin/nbdkit"
 swap_launcher "$tmp/conf" "size = 136M" "min-size = 64M" "threads = 16"
-python3 "$tests/nbd/swap-daemon-trouble.py" "$tmp" "$tmp/conf" "${launch[@]}" daemon --server-only --user root
+python3 "$tests/nbd/swap-daemon-trouble.py" "$tmp" "$tmp/conf" "${launch[@]}" \
+  daemon --server-only --user root

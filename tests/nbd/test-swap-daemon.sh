@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap daemon replaces a server that dies, and the next one goes on with it when it dies itself
+# nbdkit-vram: vram-swap daemon replaces a server that dies, and the next one
+# goes on with it when it dies itself
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,9 +18,11 @@ expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: 3 descriptors"
 expect_log "the server of an earlier daemon, process"
 
-# What is not to be had now is tried again, and not given up; what is told to end then ends.
+# What is not to be had now is tried again, and not given up; what is told to
+# end then ends.
 clean=$(cat "$tmp"/report.* 2>/dev/null | sort -u)
-[ -n "$VRAM_REAL_GPU" ] || [ "$clean" = "dirty 0" ] || fail "the driver says: $clean"
+[ -n "$VRAM_REAL_GPU" ] || [ "$clean" = "dirty 0" ] ||
+  fail "the driver says: $clean"
 "${launch[@]}" >"$log" 2>&1 &
 server=$!
 cleanup_fn kill_server "$server"
@@ -29,10 +32,12 @@ nbdkit=$(python3 - "$sock" <<'END'
 import socket, struct, sys
 s = socket.socket (socket.AF_UNIX)
 s.connect (sys.argv[1])
-print (struct.unpack ("3i", s.getsockopt (socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+peer = s.getsockopt (socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+print (struct.unpack ("3i", peer)[0])
 END
 )
-# A byte of the checksum that the daemon has in its hands. No server can take that for its disk until it is back.
+# A byte of the checksum that the daemon has in its hands. No server can take
+# that for its disk until it is back.
 state=
 for fd in "/proc/$server/fd"/*; do
   [[ "$(readlink "$fd")" != /memfd:nbdkit-vram* ]] || state=$fd
@@ -51,8 +56,10 @@ tries ()
 }
 wait_for "$patience" tries 4
 expect_log "adopt: the disk cannot be taken over: its header is damaged"
-# Later and later, unless this machine is so slow that each server lives for long.
-[ "$(grep -c "takes its disk over in 0 ms" "$log")" -gt 1 ] || expect_log "takes its disk over in 400 ms"
+# Later and later, unless this machine is so slow that each server lives for
+# long.
+[ "$(grep -c "takes its disk over in 0 ms" "$log")" -gt 1 ] ||
+  expect_log "takes its disk over in 400 ms"
 expect_no_log "took over a disk"
 checksum_byte if="$tmp/byte" of="$state" seek=72
 wait_for "$patience" grep -q "took over a disk of 72 MiB" "$log"
@@ -61,6 +68,7 @@ wait_until_served
 "${command[@]}" status --json >"$tmp/status" || [ $? -eq 4 ]
 grep '"generation": 2' "$tmp/status" || fail "status: $(cat "$tmp/status")"
 "${command[@]}" status >"$tmp/status" || [ $? -eq 4 ]
-grep -E '^server: +process [0-9]+, number 2 of this disk, 72\.0 MiB, ' "$tmp/status" || fail "status: $(cat "$tmp/status")"
+grep -E '^server: +process [0-9]+, number 2 of this disk, 72\.0 MiB, ' \
+  "$tmp/status" || fail "status: $(cat "$tmp/status")"
 end_server TERM
 [ "$status" -eq 0 ] || fail "vram-swap daemon's exit status is $status"

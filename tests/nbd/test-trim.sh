@@ -21,7 +21,9 @@ h.trim (1, 40000)
 assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
 # A part, a block, a part.
 h.trim (4096 + 2000, 32768 - 1000)
-assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:32768] + bytes (4096) + data[36864:]
+wanted = (data[:4096] + bytes (8192) + data[12288:32768] + bytes (4096) +
+          data[36864:])
+assert h.pread (65536, 0) == wanted
 # The stale content of VRAM does not come back with the next write to a part.
 h.pwrite (b"new", 5000)
 assert h.pread (8192, 4096) == bytes (904) + b"new" + bytes (8192 - 907)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server serves, by window and DMA, and takes over, with no more rights than unit and daemon leave it
+# nbdkit-vram: the server serves, by window and DMA, and takes over, with no
+# more rights than unit and daemon leave it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,7 +9,8 @@ set -e -x -u
 requires_nbdsh
 requires_program python3
 requires_root
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || skip "sanitizers and valgrind need more than the unit allows"
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
+  skip "sanitizers and valgrind need more than the unit allows"
 [ -n "${VRAM_SYSCALL_GROUPS-}" ] || requires systemd-analyze syscall-filter
 requires python3 -c 'import ctypes; ctypes.CDLL ("libseccomp.so.2")'
 swap=$VRAM_BUILD/swap/vram-swap
@@ -18,13 +20,16 @@ chmod 755 "$tmp"
 sock=$tmp/run/sock
 uri="nbd+unix:///?socket=$sock"
 # The unit that a build or an installation has differs in paths only.
-confined=(python3 "$tests/nbd/confined.py" "$top_srcdir/swap/units/vram-swap.service.in" "$tmp/run")
+confined=(python3 "$tests/nbd/confined.py"
+  "$top_srcdir/swap/units/vram-swap.service.in" "$tmp/run")
 requires "${confined[@]}" test -r "$VRAM_PLUGIN"
 
 # What it says of the window without being confined.
-ways=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | grep -E '^vram_(num_devices|device_name|window)=')
+ways=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+  grep -E '^vram_(num_devices|device_name|window)=')
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
-export STANDIN_CUDA_REPORT=$tmp/run/report.%p STANDIN_VULKAN_REPORT=$tmp/run/vulkan.%p
+export STANDIN_CUDA_REPORT=$tmp/run/report.%p \
+  STANDIN_VULKAN_REPORT=$tmp/run/vulkan.%p
 unset STANDIN_CUDA_TRACE
 
 # driver_is_content: as clean_report, where a confined server can write.
@@ -32,7 +37,8 @@ driver_is_content ()
 {
   local file
   [ -z "$VRAM_REAL_GPU" ] || return 0
-  [ "$(cat "$tmp"/run/report.* | sort -u)" = "dirty 0" ] || fail "the driver says: $(cat "$tmp"/run/report.*)"
+  [ "$(cat "$tmp"/run/report.* | sort -u)" = "dirty 0" ] ||
+    fail "the driver says: $(cat "$tmp"/run/report.*)"
   for file in "$tmp"/run/vulkan.*; do
     [ ! -s "$file" ] || fail "Vulkan says at the end: $(cat "$file")"
   done
@@ -40,13 +46,16 @@ driver_is_content ()
 }
 
 run_as=("${confined[@]}")
-[ "$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | grep -E '^vram_(num_devices|device_name|window)=')" = "$ways" ] ||
+[ "$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+  grep -E '^vram_(num_devices|device_name|window)=')" = "$ways" ] ||
   fail "confined it finds other devices, or another window, than: $ways"
 rm -f "$tmp"/run/report.* "$tmp"/run/vulkan.*
 
-# Pages, by whichever way each goes, and pieces that are cut into several copies.
+# Pages, by whichever way each goes, and pieces that are cut into several
+# copies.
 start_vram "-D$PLUGIN_NAME.random_path=1" size=256M min-size=256M
-grep -E '^(Uid|NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$server/status" | tee "$tmp/status"
+grep -E '^(Uid|NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$server/status" |
+  tee "$tmp/status"
 grep -qE '^Uid:[[:space:]]+6[0-9]{4}[[:space:]]' "$tmp/status"
 grep -qE '^NoNewPrivs:[[:space:]]+1$' "$tmp/status"
 grep -qE '^Seccomp:[[:space:]]+2$' "$tmp/status"
@@ -74,13 +83,15 @@ end_server TERM
 cat "$log"
 driver_is_content
 
-# What the unit runs, killed under load: its VRAM is handed on and imported by a process that is confined, too.
-# Where it can be read by a user who is nobody's.
+# What the unit runs, killed under load: its VRAM is handed on and imported by
+# a process that is confined, too. Where it can be read by a user who is
+# nobody's.
 swap_root=$tmp/run/root
 mkdir -p "$swap_root/run"
 chmod 777 "$swap_root/run"
 swap_launcher "$tmp/run/conf" "size = 72M" "min-size = 64M" "threads = 16"
-python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" daemon --server-only
+python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" \
+  daemon --server-only
 expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: 3 descriptors"
 driver_is_content

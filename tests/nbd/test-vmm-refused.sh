@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a driver that refuses exportable VRAM, although its attributes promise it, costs a warning and not the disk
+# nbdkit-vram: a driver that refuses exportable VRAM, although its attributes
+# promise it, costs a warning and not the disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,10 +11,14 @@ requires_nbdsh
 
 works ()
 {
-  nbdsh -u "$uri" -c 'h.pwrite (b"x" * 300000, (64 << 20) - 7); assert h.pread (300000, (64 << 20) - 7) == b"x" * 300000'
+  nbdsh -u "$uri" -c '
+h.pwrite (b"x" * 300000, (64 << 20) - 7)
+assert h.pread (300000, (64 << 20) - 7) == b"x" * 300000
+'
 }
 
-# From the first call on, and in the second chunk of the disk, after the VRAM that copies are tried in.
+# From the first call on, and in the second chunk of the disk, after the VRAM
+# that copies are tried in.
 for call in cuMemCreate cuMemAddressReserve cuMemMap cuMemSetAccess; do
   for number in 1 3; do
     export STANDIN_CUDA_FAIL=$call:$number:CUDA_ERROR_NOT_SUPPORTED
@@ -25,8 +30,11 @@ for call in cuMemCreate cuMemAddressReserve cuMemMap cuMemSetAccess; do
   done
 done
 
-# What cannot be mapped is no window, and what cannot be exported cannot be left to another server.
+# What cannot be mapped is no window, and what cannot be exported cannot be
+# left to another server.
 export STANDIN_CUDA_FAIL=cuMemCreate:1:CUDA_ERROR_NOT_SUPPORTED
-refuses_to_start "window=yes: this driver cannot export VRAM" size=130M window=yes
+refuses_to_start "window=yes: this driver cannot export VRAM" size=130M \
+  window=yes
 export NOTIFY_SOCKET=$tmp/notify
-refuses_to_start "handover=yes: this driver cannot export VRAM" size=130M handover=yes
+refuses_to_start "handover=yes: this driver cannot export VRAM" size=130M \
+  handover=yes

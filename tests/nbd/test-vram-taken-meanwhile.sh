@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM that others take between the question and the allocation makes the disk smaller
+# nbdkit-vram: VRAM that others take between the question and the allocation
+# makes the disk smaller
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,15 +8,18 @@ set -e -x -u
 
 requires_standin
 
-# 2 GiB, less the canary, are free when asked; right after that 900 MiB are gone.
-export STANDIN_CUDA_MEMORY=2050M STANDIN_CUDA_SHRINK=900M STANDIN_CUDA_GARBAGE=1M
+# 2 GiB, less the canary, are free when asked; right after that 900 MiB are
+# gone.
+export STANDIN_CUDA_MEMORY=2050M STANDIN_CUDA_SHRINK=900M \
+  STANDIN_CUDA_GARBAGE=1M
 start_vram size=max
 [ "$(nbdinfo --size "$uri")" -eq $((992 << 20)) ]
 stop_vram
 
 start_vram size=2G
 [ "$(nbdinfo --size "$uri")" -eq $((1024 << 20)) ]
-expect_log_times 1 "warning: VRAM is short: asked for 2 GiB of Stand-in GPU 0, got 1 GiB"
+expect_log_times 1 \
+  "warning: VRAM is short: asked for 2 GiB of Stand-in GPU 0, got 1 GiB"
 stop_vram
 
 # All of it is gone.

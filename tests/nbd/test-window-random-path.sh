@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: each copy goes at random by the window or by a lane, on several connections, and every byte is right
+# nbdkit-vram: each copy goes at random by the window or by a lane, on several
+# connections, and every byte is right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,15 +10,19 @@ requires_program "$FIO"
 requires_nbdsh
 "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
-# Copies by DMA that take their time on the stand-in, so that what is not waited for is late.
+# Copies by DMA that take their time on the stand-in, so that what is not
+# waited for is late.
 export STANDIN_CUDA_DELAY=100
 start_vram -D"$PLUGIN_NAME.random_path"=1 size=64M
 cd "$tmp"
-# fio takes what an earlier run wrote for its own, so the disk is emptied between runs.
+# fio takes what an earlier run wrote for its own, so the disk is emptied
+# between runs.
 round ()
 {
-  timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" --rw=randwrite --size=16M --numjobs=4 \
-    --offset_increment=16M --bsrange=512-256k --blockalign=512 --iodepth=8 --verify=crc32c --verify_state_save=0 \
+  timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
+    --rw=randwrite --size=16M --numjobs=4 \
+    --offset_increment=16M --bsrange=512-256k --blockalign=512 --iodepth=8 \
+    --verify=crc32c --verify_state_save=0 \
     --verify_fatal=1 --do_verify=1 --randrepeat=0 --output=fio.out || {
     cat fio.out
     fail "fio: see above"

@@ -12,6 +12,7 @@ export STANDIN_VULKAN_FAULT_FILE=$tmp/fault
 touch "$tmp/fault"
 start_vram -v size=16M
 expect_log "no mapping, copies go by DMA alone: .*SIGBUS"
-nbdsh -u "$uri" -c 'h.pwrite (b"x" * 9000, 5); assert h.pread (9000, 5) == b"x" * 9000'
+nbdsh -u "$uri" \
+  -c 'h.pwrite (b"x" * 9000, 5); assert h.pread (9000, 5) == b"x" * 9000'
 stop_vram
 refuses_to_start "window=yes: .*SIGBUS" size=16M window=yes

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the mapping is taken away under load: no request fails and no byte is wrong
+# nbdkit-vram: the mapping is taken away under load: no request fails and no
+# byte is wrong
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -13,12 +14,15 @@ requires_program "$FIO"
 export STANDIN_VULKAN_FAULT_FILE=$tmp/fault
 start_vram size=64M window=yes window-read-max=1M
 
-# fio takes what an earlier run wrote at the same place for its own, so every run begins with an empty disk.
+# fio takes what an earlier run wrote at the same place for its own, so every
+# run begins with an empty disk.
 verify ()
 {
   nbdsh -u "$uri" -c 'h.trim (h.get_size (), 0)'
-  timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" --rw=randwrite --size=16M --numjobs=3 \
-    --offset_increment=16M --bsrange=512-128k --blockalign=512 --iodepth=8 --verify=crc32c --verify_state_save=0 --verify_fatal=1 \
+  timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
+    --rw=randwrite --size=16M --numjobs=3 \
+    --offset_increment=16M --bsrange=512-128k --blockalign=512 --iodepth=8 \
+    --verify=crc32c --verify_state_save=0 --verify_fatal=1 \
     --do_verify=1 --randrepeat=0 --output="$tmp/fio.out" || {
     cat "$tmp/fio.out"
     fail "fio: see above"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when the kernel takes the mapping away, requests go on by DMA, none fails, and the log has one line
+# nbdkit-vram: when the kernel takes the mapping away, requests go on by DMA,
+# none fails, and the log has one line
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -37,6 +38,7 @@ while os.path.exists (tmp + "/fault.active"):
 h.pwrite (b"z" * 5000, 3 << 20)
 assert h.pread (5000, 3 << 20) == b"z" * 5000
 '
-  expect_log_times 1 "the CPU's mapping of VRAM has failed \(SIGBUS\): copies go by DMA alone"
+  expect_log_times 1 \
+    "the CPU's mapping of VRAM has failed \(SIGBUS\): copies go by DMA alone"
   stop_vram
 done

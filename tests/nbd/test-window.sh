@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: where the CPU can map VRAM, copies go through its mapping, and what was measured is in the log
+# nbdkit-vram: where the CPU can map VRAM, copies go through its mapping, and
+# what was measured is in the log
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,9 +11,11 @@ requires_nbdsh
 
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=64M >"$tmp/dump"
 grep -qx "vram_window=yes" "$tmp/dump"
-if grep "vram_window_reason" "$tmp/dump"; then fail "a reason for what is not so"; fi
+if grep "vram_window_reason" "$tmp/dump"; then \
+  fail "a reason for what is not so"; fi
 
-start_vram -v -D"$PLUGIN_NAME.copies"=1 size=160M window=yes window-read-max=16K
+start_vram -v -D"$PLUGIN_NAME.copies"=1 size=160M window=yes \
+  window-read-max=16K
 expect_no_log "a chunk goes by DMA alone"
 expect_log "mapping: serves writes of up to .*, reads of up to 16(\.0)? KiB"
 nbdsh -u "$uri" -c '
@@ -33,13 +36,16 @@ stop_vram
 
 # Not wanted.
 start_vram -v -D"$PLUGIN_NAME.copies"=1 size=16M window=no
-nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
+nbdsh -u "$uri" \
+  -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
 expect_no_log "mapping: "
 stop_vram
 
 # Written by DMA although there is a mapping.
-start_vram -v -D"$PLUGIN_NAME.copies"=1 -D"$PLUGIN_NAME.window_write_max"=-1 size=16M window-read-max=0
-nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
+start_vram -v -D"$PLUGIN_NAME.copies"=1 -D"$PLUGIN_NAME.window_write_max"=-1 \
+  size=16M window-read-max=0
+nbdsh -u "$uri" \
+  -c 'h.pwrite (b"x" * 4096, 0); assert h.pread (4096, 0) == b"x" * 4096'
 expect_log "mapping: serves writes of up to 0"
 # Requests, on threads with a number, are not what the start tries.
 expect_no_log "\.[0-9]+: debug: mapping: (read|write) "

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# nbdkit-vram: every byte that many overlapping requests read is one that the order of requests allows
+# nbdkit-vram: every byte that many overlapping requests read is one that the
+# order of requests allows
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   VRAM_PARAMETERS='size=16M window=no ...' one server with these arguments (options of nbdkit's begin with -)
+#   VRAM_PARAMETERS='size=16M window=no ...' one server with these arguments
+#   (options of nbdkit's begin with -)
 #                                            instead of the row below
 #   VRAM_MODEL_REQUESTS=N                    requests to each server
 #   VRAM_MODEL_SECONDS=N                     seconds with each server instead
-#   VRAM_SEED=N                              repeats the requests of a run, though not their timing
+#   VRAM_SEED=N                              repeats the requests of a run,
+#   though not their timing
 
 source "$(dirname "$0")/../../functions.sh"
 set -e -u
@@ -19,11 +22,13 @@ requests=4000
 limit=(-n "${VRAM_MODEL_REQUESTS:-$requests}")
 [ -z "${VRAM_MODEL_SECONDS-}" ] || limit=(-t "$VRAM_MODEL_SECONDS")
 
-# model ARGUMENT...: the client against the server; its own time limit is one for silence.
+# model ARGUMENT...: the client against the server; its own time limit is one
+# for silence.
 model ()
 {
   timeout --kill-after=5 $((patience * 4 + ${VRAM_MODEL_SECONDS:-0})) \
-    "$model" "${limit[@]}" -w "$patience" "$@" "$uri" || fail "the model: see above"
+    "$model" "${limit[@]}" -w "$patience" "$@" "$uri" ||
+    fail "the model: see above"
 }
 
 # serve ARGUMENT...: one server, tried and ended.
@@ -41,7 +46,8 @@ if [ -n "${VRAM_PARAMETERS-}" ]; then
   exit 0
 fi
 
-# Copies by DMA take their time on the stand-in, so that what is not waited for is late.
+# Copies by DMA take their time on the stand-in, so that what is not waited for
+# is late.
 export STANDIN_CUDA_DELAY=0-20
 serve size=4M window=no lanes=1 staging=8K
 export STANDIN_CUDA_DELAY=0-100
@@ -51,7 +57,8 @@ serve size=16M window=no -t1
 window=yes
 [ -z "$VRAM_REAL_GPU" ] || window=auto
 serve size=16M window=$window
-serve size=16M window=$window window-read-max=64M -D"$PLUGIN_NAME.window_write_max"=67108864
+serve size=16M window=$window window-read-max=64M \
+  -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
 
 # Copies that fail: EIO for their requests, and never wrong bytes.
@@ -60,7 +67,8 @@ if [ -z "$VRAM_REAL_GPU" ]; then
   # 999 is CUDA_ERROR_UNKNOWN; the stand-in goes on working after it.
   fail_now_and_then ()
   {
-    local i name names=(cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuEventRecord cuEventQuery)
+    local i name names=(cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuEventRecord
+      cuEventQuery)
     # The stand-in remembers 64 of them.
     for ((i = 0; i < 15; i++)); do
       for name in "${names[@]}"; do
@@ -79,5 +87,6 @@ if [ -z "$VRAM_REAL_GPU" ]; then
   wait "$failing" || :
   rm -f "$tmp/failures"
   stop_vram
-  if grep -q 'failed: 0 read, 0 write' "$tmp/model.out"; then fail "no copy has failed"; fi
+  if grep -q 'failed: 0 read, 0 write' "$tmp/model.out"; then \
+    fail "no copy has failed"; fi
 fi
