@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "disk/blockmap.h"
+#include "disk/governor.h"
 #include "disk/slots.h"
 #include "disk/superblock.h"
 #include "gpu/cuda/provider.h"
@@ -28,6 +29,10 @@
 static struct provider *provider;
 static struct slots slots;
 static struct disk *disk;
+
+/* Of an elastic disk. */
+static struct governor *governor;
+static char elastic_reason[PROVIDER_REASON]; /* why it is none, if it should */
 
 /* What a later server has to know of the disk, where it may outlive this one. */
 static struct superblock superblock = SUPERBLOCK_NONE;
@@ -126,6 +131,29 @@ open_provider (void)
  * VRAM of a new disk, or of one that is taken over.
  */
 
+/* Returns 0, 1 when this GPU can have no elastic disk, or -1 after log_error. */
+static int
+begin_elastic (uint64_t size, uint64_t min)
+{
+  int fd;
+
+  if (slots_begin_elastic (&slots, provider, size, min, parameters.headroom,
+                           parameters.gpu_timeout_ms) == -1)
+    return -1;
+  fd = provider->f->export(provider, slots.chunk[0], elastic_reason);
+  if (fd != -1) {
+    close (fd);
+    elastic_reason[0] = '\0';
+    return 0;
+  }
+  /* Freeing it would make all copies wait. */
+  log_warning (
+      "elastic=yes is not possible: %s; VRAM is allocated at the start",
+      elastic_reason);
+  slots_free (&slots);
+  return 1;
+}
+
 static int
 allocate (void)
 {
@@ -133,6 +161,7 @@ allocate (void)
   const struct device *gpu = &provider->device;
   const enum size_kind kind = parameters.size.kind;
   uint64_t bytes_free, asked, first, most, min;
+  int r = 1;
 
   if (provider->f->free_bytes (provider, &bytes_free) == -1 ||
       size_resolve (&parameters.size, gpu->total, bytes_free,
@@ -165,7 +194,11 @@ allocate (void)
   if (kind == SIZE_PERCENT && first > most)
     first = most > min ? most : min;
 
-  if (slots_allocate (&slots, provider, first, min, parameters.headroom) == -1)
+  if (parameters.elastic)
+    r = begin_elastic (first, min);
+  if (r == 1)
+    r = slots_allocate (&slots, provider, first, min, parameters.headroom);
+  if (r == -1)
     return -1;
   if (slots.size < asked && kind != SIZE_MAX_FREE)
     log_warning ("VRAM is short: asked for %s of %s, got %s", SIZE_STR (asked),
@@ -200,24 +233,27 @@ open_vram (void)
   if ((adopted && check_size () == -1) || open_provider () == -1)
     return -1;
   gpu = &provider->device;
-  if (adopted ? slots_import (&slots, provider, &superblock,
-                              parameters.adopt.chunk)
-              : allocate ())
+  if (adopted
+          ? slots_import (&slots, provider, &superblock,
+                          parameters.adopt.chunk, parameters.gpu_timeout_ms)
+          : allocate ())
     return -1;
   if (slots_map (&slots, adopted ? &superblock : NULL) == -1)
     return -1;
   log_debug ("%s %" PRIu64 " bytes of VRAM in %u chunks of %s on device=%d: "
              "%s, %s, %s",
              adopted ? "took over" : "allocated", slots.size, slots.count,
-             SIZE_STR (slots.chunk[0]->size), gpu->index, gpu->name, gpu->uuid,
-             gpu->pci);
-  /* Also when Vulkan was of no use. */
-  if (parameters.copies.mapping != MAPPING_NO)
+             SIZE_STR (UINT64_C (1) << slots.shift), gpu->index, gpu->name,
+             gpu->uuid, gpu->pci);
+  /* Also when Vulkan was of no use.  The governor maps chunks. */
+  if (parameters.copies.mapping != MAPPING_NO && slots.elastic == NULL)
     release_libraries ();
   if (!adopted && slots_zero (&slots) == -1) {
     log_error ("cannot overwrite VRAM");
     return -1;
   }
+  if (!adopted && slots.elastic)
+    slots_fill_reserve (&slots);
   watchdog_leave ();
   return 0;
 }
@@ -244,6 +280,13 @@ find_disk (void)
     adopt_close (adopt);
     return 0;
   }
+  if (superblock.slots && !fdstore_exists ()) {
+    log_error (
+        "adopt: the disk cannot be taken over: its VRAM comes and goes, "
+        "and there is no service manager that keeps descriptors "
+        "(NOTIFY_SOCKET)");
+    return -1;
+  }
   adopted = handed_over = true;
   return 0;
 }
@@ -262,7 +305,8 @@ can_hand_over (void)
               "there is no service manager that keeps descriptors "
               "(NOTIFY_SOCKET)");
   else
-    fd = provider->f->export(provider, slots.chunk[slots.count - 1], reason);
+    fd = provider->f->export(
+        provider, slots.chunk[slots.elastic ? 0 : slots.count - 1], reason);
   if (fd != -1) {
     close (fd);
     return 1;
@@ -286,10 +330,15 @@ create_superblock (void)
     .allocated = slots.allocated,
     .chunk_size = UINT64_C (1) << slots.shift,
     .chunk_count = slots.count,
+    .version = slots.elastic ? SUPERBLOCK_VERSION_ELASTIC : SUPERBLOCK_VERSION,
   };
 
   memcpy (header.gpu, provider->device.uuid_bytes, sizeof header.gpu);
-  return superblock_create (&superblock, &header);
+  if (superblock_create (&superblock, &header) == -1)
+    return -1;
+  if (slots.elastic)
+    elastic_move_to (slots.elastic, &superblock);
+  return 0;
 }
 
 static void
@@ -307,7 +356,9 @@ store_facts (void)
 
   if (superblock.fd == -1)
     return;
-  atomic_store (&shared->elastic, ELASTIC_NO);
+  atomic_store (&shared->elastic, slots.elastic ? ELASTIC_YES : ELASTIC_NO);
+  store_text (shared->elastic_reason, sizeof shared->elastic_reason,
+              elastic_reason);
   atomic_store (&shared->quiet, provider->quiet);
   if (provider->limits_known) {
     atomic_store (&shared->read_max, provider->limits.read_max);
@@ -334,6 +385,32 @@ keep_to_itself (void)
   return 0;
 }
 
+/* The governor of an elastic disk, and of one that is taken over the reserve. */
+static int
+make_governor (void)
+{
+  struct governor_options options = {
+    .headroom = parameters.headroom,
+    .limit = parameters.limit_set ? parameters.limit : UINT64_MAX,
+    .scrub = parameters.scrub,
+    .store = handed_over ? &handover_store : NULL,
+  };
+
+  if (slots.elastic == NULL)
+    return 0;
+  governor = governor_create (&slots, disk_blockmap (disk), &options);
+  if (governor == NULL)
+    return -1;
+  if (!adopted)
+    return 0;
+  /* What the server before this one kept in reserve, or was giving back. */
+  for (unsigned i = 0; i < slots.count; ++i)
+    if (slots.chunk[i] == NULL)
+      handover_store.remove (i);
+  governor_step (governor);
+  return 0;
+}
+
 /* In VRAM: the disk as it was, or a new one. */
 static int
 make_disk (void)
@@ -350,8 +427,8 @@ make_disk (void)
   }
   store_facts ();
   disk = disk_create (&slots, superblock.bits);
-  if (disk == NULL || disk_warm_up (disk) == -1 ||
-      memlock_all (parameters.resident) == -1)
+  if (disk == NULL || (adopted && make_governor () == -1) ||
+      disk_warm_up (disk) == -1 || memlock_all (parameters.resident) == -1)
     return -1;
   if (hand_over && handover_begin (&slots, &superblock) == -1) {
     if (keep_to_itself () == -1)
@@ -359,7 +436,7 @@ make_disk (void)
     hand_over = 0;
   }
   handed_over = handed_over || hand_over;
-  return 0;
+  return adopted ? 0 : make_governor ();
 }
 
 /* What the log and the service manager are told of the disk. */
@@ -407,9 +484,16 @@ static void
 close_disk (bool keep)
 {
   const bool zero = disk && !keep && parameters.scrub;
+  const bool hangs = governor_free (governor) == -1;
 
+  governor = NULL;
   atomic_store (&ending, true);
   watchdog_forget (gpu_lost, NULL);
+  /* A thread that hangs in the driver needs all of it until the process ends. */
+  if (hangs) {
+    watchdog_stop ();
+    return;
+  }
   disk_free (disk);
   disk = NULL;
   watchdog_enter ();
@@ -443,6 +527,11 @@ lifecycle_start (void)
   if (superblock.fd != -1)
     atomic_store (&superblock.shared->lost, 0);
   watchdog_on_lost (gpu_lost, NULL);
+  if (governor && governor_start (governor) == -1) {
+    if (handed_over && !adopted)
+      handover_revoke (&superblock);
+    goto err;
+  }
   report_disk ();
   adopt_close (&parameters.adopt);
   return disk;
@@ -466,8 +555,11 @@ lifecycle_end (void)
   if (keep)
     log_warning ("told to end, but not by what keeps the disk, which "
                  "is left to the next server");
-  else if (handed_over)
+  else if (handed_over) {
+    /* Or it would hand chunks over that no server takes. */
+    governor_stop (governor);
     handover_revoke (&superblock);
+  }
   close_disk (keep);
 }
 

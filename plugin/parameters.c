@@ -261,6 +261,14 @@ static const struct parameter table[] = {
     "VRAM to leave free for other programs, default 0",
     parse_bytes, .target = &parameters.headroom,
     .min = 0, .max = UINT64_MAX },
+  { "elastic", "no|yes",
+    "Hold only the VRAM that is used, default no",
+    parse_bool, .target = &parameters.elastic },
+  { "limit", "SIZE",
+    "VRAM that elastic=yes holds at most, default all",
+    parse_bytes, .target = &parameters.limit,
+    .min = GRANULARITY, .max = UINT64_MAX,
+    .is_set = &parameters.limit_set },
   { "device", "N|NAME|UUID|PCI",
     "Which GPU, default the one with most free VRAM",
     parse_text, .target = &parameters.device },
@@ -359,6 +367,10 @@ parameters_check (void)
   if (p->size.kind == SIZE_UNSET) {
     log_error ("size= is missing: how much VRAM to serve, such as size=7G, "
                "size=80%% or size=max");
+    return -1;
+  }
+  if (p->limit_set && !p->elastic && !p->adopt.wanted) {
+    log_error ("limit= needs elastic=yes");
     return -1;
   }
   /* A disk that is taken over keeps its size. */

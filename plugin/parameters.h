@@ -21,7 +21,10 @@ struct parameters {
   uint64_t min_size;  /* bytes */
   uint64_t headroom;  /* bytes to leave to other programs */
   const char *device; /* as for devices_find; NULL: the one with most free */
-  bool scrub;         /* overwrite VRAM when it is given back */
+  bool elastic;       /* hold only the VRAM that is used */
+  bool limit_set;
+  uint64_t limit;          /* bytes of VRAM to hold at most, if limit_set */
+  bool scrub;              /* overwrite VRAM when it is given back */
   unsigned init_wait_ms;   /* how long the driver may take to come up */
   unsigned gpu_timeout_ms; /* for watchdog_start */
   struct provider_options copies;

@@ -73,6 +73,14 @@ is_zero (const char *buf, size_t count)
          memcmp (buf, buf + sample, count - sample) == 0;
 }
 
+static void
+clear_blocks (struct disk *disk, uint64_t first, uint64_t count)
+{
+  blockmap_clear (disk->map, first, count);
+  if (count > 0)
+    slots_trimmed (disk->slots);
+}
+
 /* How many of COUNT blocks at BUF, from the first on, are all zeros. */
 static uint64_t
 zero_blocks (const char *buf, uint64_t count)
@@ -119,9 +127,45 @@ void
 disk_fail (struct disk *disk)
 {
   blockmap_fail (disk->map);
+  if (disk->slots->elastic)
+    elastic_fail (disk->slots->elastic);
 }
 
-/* Write COUNT whole blocks, at most CLAIM_BLOCKS. */
+struct blockmap *
+disk_blockmap (struct disk *disk)
+{
+  return disk->map;
+}
+
+/* Claim COUNT blocks of one slot, and have its place stay as it is.  As
+ * claim_blocks.
+ */
+static int
+begin_write (struct disk *disk, uint64_t first, uint64_t count,
+             struct claim *claim)
+{
+  if (claim_blocks (disk, first, count, claim) == -1)
+    return -1;
+  /* In this order: a write that keeps the place waits for no claim. */
+  if (slots_begin_write (disk->slots, first * BLOCK_SIZE) == 0)
+    return 0;
+  blockmap_release (disk->map, claim);
+  return -1;
+}
+
+/* The blocks hold the data if PUBLISH. */
+static void
+end_write (struct disk *disk, uint64_t first, struct claim *claim,
+           bool publish)
+{
+  if (publish)
+    blockmap_publish (disk->map, claim);
+  else
+    blockmap_release (disk->map, claim);
+  slots_end_write (disk->slots, first * BLOCK_SIZE);
+}
+
+/* Write COUNT whole blocks of one slot, at most CLAIM_BLOCKS. */
 static int
 copy_blocks (struct disk *disk, const char *buf, uint64_t first,
              uint64_t count)
@@ -129,13 +173,10 @@ copy_blocks (struct disk *disk, const char *buf, uint64_t first,
   struct claim claim;
   int r;
 
-  if (claim_blocks (disk, first, count, &claim) == -1)
+  if (begin_write (disk, first, count, &claim) == -1)
     return -1;
   r = slots_write (disk->slots, buf, count * BLOCK_SIZE, first * BLOCK_SIZE);
-  if (r == 0)
-    blockmap_publish (disk->map, &claim);
-  else
-    blockmap_release (disk->map, &claim);
+  end_write (disk, first, &claim, r == 0);
   return r;
 }
 
@@ -151,10 +192,13 @@ write_blocks (struct disk *disk, const char *buf, uint64_t first,
 
     n = zero_blocks (from, count - done);
     if (n > 0) {
-      blockmap_clear (disk->map, first + done, n);
+      clear_blocks (disk, first + done, n);
       continue;
     }
-    n = blocks_to_copy (from, count - done);
+    n = slots_bytes_in_slot (disk->slots, (count - done) * BLOCK_SIZE,
+                             (first + done) * BLOCK_SIZE) /
+        BLOCK_SIZE;
+    n = blocks_to_copy (from, n);
     if (copy_blocks (disk, from, first + done, n) == -1)
       return -1;
   }
@@ -172,11 +216,11 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
 
   if (!blockmap_has_data (disk->map, block) && is_zero (buf, count))
     return 0;
-  if (claim_blocks (disk, block, 1, &claim) == -1)
+  if (begin_write (disk, block, 1, &claim) == -1)
     return -1;
   if (blockmap_has_data (disk->map, block)) {
     r = slots_write (disk->slots, buf, count, offset);
-    blockmap_release (disk->map, &claim);
+    end_write (disk, block, &claim, false);
     return r;
   }
 
@@ -184,10 +228,7 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
   memset (whole, 0, sizeof whole);
   memcpy (whole + offset % BLOCK_SIZE, buf, count);
   r = slots_write (disk->slots, whole, sizeof whole, block * BLOCK_SIZE);
-  if (r == 0)
-    blockmap_publish (disk->map, &claim);
-  else
-    blockmap_release (disk->map, &claim);
+  end_write (disk, block, &claim, r == 0);
   return r;
 }
 
@@ -242,7 +283,7 @@ disk_zero (struct disk *disk, uint32_t count, uint64_t offset)
 
   if (parts.head > 0 && write_part (disk, zeros, parts.head, offset) == -1)
     return -1;
-  blockmap_clear (disk->map, parts.first, parts.count);
+  clear_blocks (disk, parts.first, parts.count);
   if (parts.tail > 0)
     return write_part (disk, zeros, parts.tail,
                        (parts.first + parts.count) * BLOCK_SIZE);
@@ -254,7 +295,7 @@ disk_trim (struct disk *disk, uint32_t count, uint64_t offset)
 {
   struct parts parts = split (count, offset);
 
-  blockmap_clear (disk->map, parts.first, parts.count);
+  clear_blocks (disk, parts.first, parts.count);
 }
 
 /* Bytes [START, END) that are read with one copy, and the gaps in them that
@@ -413,6 +454,9 @@ disk_warm_up (struct disk *disk)
     return -1;
   }
   count = find_free_blocks (disk, WARM_UP_BLOCKS, &first);
+  /* The blocks may need a chunk. */
+  if (disk->slots->elastic && elastic_reserve (disk->slots->elastic) == 0)
+    count = 0;
   r = count > 0 ? try_requests (disk->slots, buf, first, count)
                 : disk_read (disk, buf, BLOCK_SIZE, 0);
   free (buf);

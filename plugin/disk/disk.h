@@ -25,6 +25,9 @@ extern struct disk *disk_create (const struct slots *slots, void *map_bits);
  */
 extern int disk_warm_up (struct disk *disk);
 
+/* For the governor, which asks it which slots hold data. */
+extern struct blockmap *disk_blockmap (struct disk *disk);
+
 /* The VRAM is lost: requests that wait for each other fail instead. */
 extern void disk_fail (struct disk *disk);
 

@@ -13,6 +13,9 @@
 #include "disk/blockmap.h"
 #include "disk/slots.h"
 
+/* The fewest slots of an elastic disk, if its chunks can be that small. */
+#define ELASTIC_SLOTS_MIN 8
+
 /* How much less is tried when VRAM is short. */
 #define STEP (512 * MiB)
 
@@ -114,11 +117,22 @@ try_size (struct slots *slots, uint64_t size, uint64_t headroom)
   return bytes_free >= headroom;
 }
 
+static void
+report_short (struct provider *provider, uint64_t min, uint64_t headroom)
+{
+  uint64_t bytes_free;
+
+  if (provider->f->free_bytes (provider, &bytes_free) == 0)
+    log_error ("VRAM is short: %s are free, headroom=%s must stay free, and "
+               "min-size=%s is the minimum size; stop programs that use the "
+               "GPU (nvidia-smi lists them) or ask for less",
+               SIZE_STR (bytes_free), SIZE_STR (headroom), SIZE_STR (min));
+}
+
 int
 slots_allocate (struct slots *slots, struct provider *provider, uint64_t size,
                 uint64_t min, uint64_t headroom)
 {
-  uint64_t bytes_free;
   int r;
 
   memset (slots, 0, sizeof *slots);
@@ -135,11 +149,7 @@ slots_allocate (struct slots *slots, struct provider *provider, uint64_t size,
     log_debug ("cannot allocate %s of VRAM, trying less", SIZE_STR (try));
   }
   slots_free (slots);
-  if (provider->f->free_bytes (provider, &bytes_free) == 0)
-    log_error ("VRAM is short: %s are free, headroom=%s must stay free, and "
-               "min-size=%s is the minimum size; stop programs that use the "
-               "GPU (nvidia-smi lists them) or ask for less",
-               SIZE_STR (bytes_free), SIZE_STR (headroom), SIZE_STR (min));
+  report_short (provider, min, headroom);
   return -1;
 
 err:
@@ -147,45 +157,166 @@ err:
   return -1;
 }
 
+/* At least a few slots, so that a small disk can be given back in parts. */
+static void
+choose_elastic_slot_size (struct slots *slots, uint64_t size)
+{
+  choose_slot_size (slots, size);
+  while (slot_size (slots) > slots->provider->granularity &&
+         size <= ELASTIC_SLOTS_MIN * (slot_size (slots) / 2))
+    slots->shift--;
+}
+
+/* The largest size from SIZE down to MIN, in steps as above, that HEADROOM
+ * allows by what is free now.  Returns 0 when there is none.
+ */
+static uint64_t
+find_size (uint64_t size, uint64_t min, uint64_t headroom, uint64_t bytes_free)
+{
+  while (size > 0 && (headroom > bytes_free || size > bytes_free - headroom))
+    size = step_down (size, min);
+  return size;
+}
+
+int
+slots_begin_elastic (struct slots *slots, struct provider *provider,
+                     uint64_t size, uint64_t min, uint64_t headroom,
+                     unsigned timeout_ms)
+{
+  char reason[PROVIDER_REASON];
+  uint64_t bytes_free;
+  int r = 0;
+
+  memset (slots, 0, sizeof *slots);
+  slots->provider = provider;
+  if (provider->f->free_bytes (provider, &bytes_free) == -1)
+    return -1;
+  slots->size = find_size (size, min, headroom, bytes_free);
+  if (slots->size == 0) {
+    report_short (provider, min, headroom);
+    return -1;
+  }
+  choose_elastic_slot_size (slots, slots->size);
+  slots->count = (unsigned) ((slots->size - 1) >> slots->shift) + 1;
+  slots->allocated = slots->count * slot_size (slots);
+  for (unsigned i = 0; r == 0 && i < slots->count && i < RESERVE_CHUNKS; ++i)
+    r = provider->f->allocate (provider, slot_size (slots), &slots->chunk[i],
+                               reason);
+  /* One of them will do. */
+  if (r != 0 && slots->chunk[0] == NULL) {
+    if (r == 1)
+      report_short (provider, min, headroom);
+    else
+      log_error ("cannot allocate %s of VRAM: %s",
+                 SIZE_STR (slot_size (slots)), reason);
+    goto err;
+  }
+  slots->elastic = elastic_create (slots->count, NULL, timeout_ms);
+  if (slots->elastic)
+    return 0;
+
+err:
+  slots_free (slots);
+  return -1;
+}
+
+void
+slots_fill_reserve (struct slots *slots)
+{
+  for (unsigned i = 0; i < slots->count; ++i)
+    if (slots->chunk[i] && slots_of_chunk (slots, i) == -1)
+      elastic_put_reserve (slots->elastic, i);
+}
+
+bool
+slots_have_data (const struct slots *slots, const struct blockmap *map,
+                 unsigned slot)
+{
+  const uint64_t blocks = slots->size / BLOCK_SIZE;
+  const uint64_t first = ((uint64_t) slot << slots->shift) / BLOCK_SIZE;
+  uint64_t end = first + slot_size (slots) / BLOCK_SIZE;
+  bool data;
+
+  if (end > blocks)
+    end = blocks;
+  return blockmap_run (map, first, end, &data) < end - first || data;
+}
+
+int
+slots_of_chunk (const struct slots *slots, unsigned number)
+{
+  uint64_t word;
+
+  for (unsigned i = 0; i < slots->count; ++i) {
+    word = atomic_load (&slots->elastic->table[i]);
+    if (SLOT_STATE (word) == SLOT_VRAM && SLOT_CHUNK (word) == number)
+      return (int) i;
+  }
+  return -1;
+}
+
+/* Import the chunk of SIZE bytes that FDS[I] stands for. */
+static int
+import_chunk (struct slots *slots, unsigned i, uint64_t size, int *fds)
+{
+  struct provider *p = slots->provider;
+  char reason[PROVIDER_REASON];
+
+  slots->chunk[i] = p->f->import (p, fds[i], size, reason);
+  if (slots->chunk[i] == NULL) {
+    log_error ("adopt: cannot import chunk %u of %u: %s", i, slots->count,
+               reason);
+    return -1;
+  }
+  fds[i] = -1;
+  return 0;
+}
+
 int
 slots_import (struct slots *slots, struct provider *provider,
-              const struct superblock *superblock, int *fds)
+              const struct superblock *superblock, int *fds,
+              unsigned timeout_ms)
 {
   const struct superblock_header *header = superblock->header;
-  char reason[PROVIDER_REASON];
-  uint64_t size;
-  unsigned i;
+  uint64_t size, left = header->allocated;
 
   memset (slots, 0, sizeof *slots);
   slots->provider = provider;
   slots->shift = (unsigned) __builtin_ctzll (header->chunk_size);
-  while ((i = slots->count) < header->chunk_count) {
-    size = header->allocated - slots->allocated;
-    if (size > header->chunk_size)
-      size = header->chunk_size;
-    slots->chunk[i] = provider->f->import (provider, fds[i], size, reason);
-    if (slots->chunk[i] == NULL) {
-      log_error ("adopt: cannot import chunk %u of %u: %s", i,
-                 header->chunk_count, reason);
-      slots_free (slots);
-      return -1;
-    }
-    fds[i] = -1;
-    slots->count++;
-    slots->allocated += size;
-  }
+  slots->count = header->chunk_count;
+  slots->allocated = header->allocated;
   slots->size = header->disk_size;
+  if (superblock->slots) {
+    slots->elastic = elastic_create (slots->count, superblock, timeout_ms);
+    if (slots->elastic == NULL)
+      goto err;
+  }
+  for (unsigned i = 0; i < slots->count; ++i, left -= size) {
+    size = left < header->chunk_size ? left : header->chunk_size;
+    if (!(slots->elastic && fds[i] == -1) &&
+        import_chunk (slots, i, size, fds) == -1)
+      goto err;
+  }
   return 0;
+
+err:
+  slots_free (slots);
+  return -1;
 }
 
-/* Where slot I holds nothing. */
+/* Where the chunk NUMBER holds nothing. */
 static uint64_t
 find_spare (const struct slots *slots, const struct superblock *superblock,
-            unsigned i)
+            unsigned number)
 {
-  uint64_t first = ((uint64_t) i << slots->shift) / BLOCK_SIZE, block;
-  uint64_t end = first + slots->chunk[i]->size / BLOCK_SIZE;
+  const int slot =
+      slots->elastic ? slots_of_chunk (slots, number) : (int) number;
+  uint64_t first, end, block;
 
+  if (slot == -1)
+    return SPARE_ALL;
+  first = ((uint64_t) slot << slots->shift) / BLOCK_SIZE;
+  end = first + slots->chunk[number]->size / BLOCK_SIZE;
   if (!superblock_find_free (superblock, first, end, &block))
     return SPARE_NONE;
   return (block - first) * BLOCK_SIZE;
@@ -198,6 +329,8 @@ slots_map (struct slots *slots, const struct superblock *superblock)
   uint64_t spare = SPARE_ALL;
 
   for (unsigned i = 0; i < slots->count; ++i) {
+    if (slots->chunk[i] == NULL)
+      continue;
     if (superblock)
       spare = find_spare (slots, superblock, i);
     if (slots->provider->f->map (slots->provider, slots->chunk[i], spare,
@@ -210,52 +343,99 @@ slots_map (struct slots *slots, const struct superblock *superblock)
 }
 
 int
-slots_zero (struct slots *slots)
+slots_zero_chunk (struct slots *slots, unsigned number)
 {
   struct provider *p = slots->provider;
-  uint64_t n, start = clock_ms ();
+  struct chunk *chunk = slots->chunk[number];
+  uint64_t n;
 
-  for (unsigned i = 0; i < slots->count; ++i)
-    for (uint64_t at = 0; at < slots->chunk[i]->size; at += n) {
-      n = slots->chunk[i]->size - at;
-      if (n > ZERO_PIECE)
-        n = ZERO_PIECE;
-      if (p->f->zero (p, slots->chunk[i], at, n) == -1)
-        return -1;
-    }
-  log_debug ("overwrote %s of VRAM in %" PRIu64 " ms",
-             SIZE_STR (slots->allocated), clock_ms () - start);
+  for (uint64_t at = 0; at < chunk->size; at += n) {
+    n = chunk->size - at < ZERO_PIECE ? chunk->size - at : ZERO_PIECE;
+    if (p->f->zero (p, chunk, at, n) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+slots_zero (struct slots *slots)
+{
+  uint64_t bytes = 0, start = clock_ms ();
+
+  for (unsigned i = 0; i < slots->count; ++i) {
+    if (slots->chunk[i] == NULL)
+      continue;
+    if (slots_zero_chunk (slots, i) == -1)
+      return -1;
+    bytes += slots->chunk[i]->size;
+  }
+  log_debug ("overwrote %s of VRAM in %" PRIu64 " ms", SIZE_STR (bytes),
+             clock_ms () - start);
   return 0;
 }
 
 void
 slots_free (struct slots *slots)
 {
-  while (slots->count > 0)
-    free_last (slots);
+  for (unsigned i = slots->count; i-- > 0;)
+    if (slots->chunk[i])
+      slots->provider->f->free (slots->provider, slots->chunk[i]);
+  elastic_free (slots->elastic);
+  memset (slots, 0, sizeof *slots);
 }
 
-/* How many of COUNT bytes at OFFSET lie in the slot of OFFSET. */
-static size_t
-bytes_in_slot (const struct slots *slots, size_t count, uint64_t offset)
+/* The place of the slot of OFFSET, whose word is WORD. */
+static struct chunk *
+chunk_at (const struct slots *slots, uint64_t offset, uint64_t word)
 {
-  uint64_t left = slot_size (slots) - (offset & (slot_size (slots) - 1));
+  return slots
+      ->chunk[slots->elastic ? SLOT_CHUNK (word) : offset >> slots->shift];
+}
 
-  return count < left ? count : left;
+/* Read COUNT bytes that lie in one slot. */
+static int
+read_in_slot (const struct slots *slots, void *buf, size_t count,
+              uint64_t offset, uint64_t word)
+{
+  struct provider *p = slots->provider;
+
+  /* Its last block was trimmed at the same time. */
+  if (slots->elastic && SLOT_STATE (word) == SLOT_EMPTY) {
+    memset (buf, 0, count);
+    return 0;
+  }
+  return p->f->read (p, chunk_at (slots, offset, word),
+                     offset & (slot_size (slots) - 1), buf, count);
+}
+
+static int
+read_pinned (const struct slots *slots, void *buf, size_t count,
+             uint64_t offset)
+{
+  const unsigned slot = (unsigned) (offset >> slots->shift);
+  uint64_t word;
+  int r;
+
+  if (elastic_pin (slots->elastic, slot, PIN_READ, &word) == -1)
+    return -1;
+  r = read_in_slot (slots, buf, count, offset, word);
+  elastic_unpin (slots->elastic, slot, PIN_READ);
+  return r;
 }
 
 int
 slots_read (const struct slots *slots, void *buf, size_t count,
             uint64_t offset)
 {
-  struct provider *p = slots->provider;
   char *to = buf;
   size_t n;
+  int r;
 
   for (; count > 0; count -= n, offset += n, to += n) {
-    n = bytes_in_slot (slots, count, offset);
-    if (p->f->read (p, slots->chunk[offset >> slots->shift],
-                    offset & (slot_size (slots) - 1), to, n) == -1)
+    n = slots_bytes_in_slot (slots, count, offset);
+    r = slots->elastic ? read_pinned (slots, to, n, offset)
+                       : read_in_slot (slots, to, n, offset, 0);
+    if (r == -1)
       return -1;
   }
   return 0;
@@ -267,11 +447,14 @@ slots_write (const struct slots *slots, const void *buf, size_t count,
 {
   struct provider *p = slots->provider;
   const char *from = buf;
+  uint64_t word = 0;
   size_t n;
 
   for (; count > 0; count -= n, offset += n, from += n) {
-    n = bytes_in_slot (slots, count, offset);
-    if (p->f->write (p, slots->chunk[offset >> slots->shift],
+    n = slots_bytes_in_slot (slots, count, offset);
+    if (slots->elastic)
+      word = atomic_load (&slots->elastic->table[offset >> slots->shift]);
+    if (p->f->write (p, chunk_at (slots, offset, word),
                      offset & (slot_size (slots) - 1), from, n) == -1)
       return -1;
   }

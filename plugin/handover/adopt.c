@@ -94,6 +94,60 @@ out:
   return r;
 }
 
+static void
+close_one (int *fd)
+{
+  if (*fd != -1)
+    close (*fd);
+  *fd = -1;
+}
+
+/* Returns 0, or -1 after log_error. */
+static int
+check_all_chunks (const struct adopt *adopt,
+                  const struct superblock_header *header)
+{
+  for (size_t i = 0; i < header->chunk_count; ++i)
+    if (adopt->chunk[i] == -1) {
+      log_error ("adopt: the disk cannot be taken over: chunk %zu of %u is "
+                 "missing",
+                 i, header->chunk_count);
+      return -1;
+    }
+  if (adopt->chunks == header->chunk_count)
+    return 0;
+  log_error ("adopt: the disk cannot be taken over: it has %u chunks, not %zu",
+             header->chunk_count, adopt->chunks);
+  return -1;
+}
+
+/* An elastic disk needs those that its slots name.  The others hold nothing, and
+ * whether the store still has them is not known: they are let go.  As above.
+ */
+static int
+check_named_chunks (struct adopt *adopt, const struct superblock *superblock)
+{
+  bool named[CHUNKS_MAX] = { false };
+  uint64_t word;
+
+  for (unsigned i = 0; i < superblock->header->chunk_count; ++i) {
+    word = atomic_load (&superblock->slots[i]);
+    if (SLOT_STATE (word) != SLOT_VRAM)
+      continue;
+    named[SLOT_CHUNK (word)] = true;
+    if (adopt->chunk[SLOT_CHUNK (word)] == -1) {
+      log_error ("adopt: the disk cannot be taken over: chunk %u, which slot "
+                 "%u of %u is in, is missing",
+                 SLOT_CHUNK (word), i, superblock->header->chunk_count);
+      return -1;
+    }
+  }
+  for (unsigned i = 0; i < CHUNKS_MAX; ++i)
+    if (!named[i])
+      close_one (&adopt->chunk[i]);
+  return 0;
+}
+
 int
 adopt_open (struct adopt *adopt, struct superblock *superblock)
 {
@@ -108,32 +162,14 @@ adopt_open (struct adopt *adopt, struct superblock *superblock)
   if (superblock_open (superblock, fd) == -1)
     return -1;
 
-  for (size_t i = 0; i < superblock->header->chunk_count; ++i)
-    if (adopt->chunk[i] == -1) {
-      log_error ("adopt: the disk cannot be taken over: chunk %zu of %u is "
-                 "missing",
-                 i, superblock->header->chunk_count);
-      goto err;
-    }
-  if (adopt->chunks != superblock->header->chunk_count) {
-    log_error ("adopt: the disk cannot be taken over: it has %u chunks, not "
-               "%zu",
-               superblock->header->chunk_count, adopt->chunks);
+  if (superblock->slots ? check_named_chunks (adopt, superblock)
+                        : check_all_chunks (adopt, superblock->header))
     goto err;
-  }
   return 0;
 
 err:
   superblock_close (superblock);
   return -1;
-}
-
-static void
-close_one (int *fd)
-{
-  if (*fd != -1)
-    close (*fd);
-  *fd = -1;
 }
 
 void

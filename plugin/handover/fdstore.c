@@ -50,14 +50,27 @@ fdstore_remove (const char *name)
   return 0;
 }
 
-int
-fdstore_wait (void)
+static int
+wait_for (const char *text)
 {
-  if (sd_notify_barrier (sd_notify_address ()) == -1) {
+  if (sd_notify_barrier (sd_notify_address (), text) == -1) {
     log_error ("the service manager does not take what it is told: %m");
     return -1;
   }
   return 0;
+}
+
+int
+fdstore_wait (void)
+{
+  return wait_for (SD_NOTIFY_BARRIER);
+}
+
+int
+fdstore_wait_supervisor (void)
+{
+  /* It closes the descriptor of a message that it does not know, in order. */
+  return wait_for ("X_VRAM_BARRIER=1");
 }
 
 int

@@ -32,6 +32,12 @@ extern int fdstore_remove (const char *name);
 /* Wait until the manager has taken all that it was told so far. */
 extern int fdstore_wait (void);
 
+/* The same where the manager is 'vram-swap daemon', without waiting for the one
+ * that it passes things on to: systemd may itself wait for a page that is
+ * swapped out to this disk.
+ */
+extern int fdstore_wait_supervisor (void);
+
 /* As fdstore_wait, and make sure that the manager keeps descriptors, and had
  * room for all of them.
  */

@@ -18,6 +18,9 @@
 #include "handover/gpu-node.h"
 #include "watchdog.h"
 
+/* In the environment of a server that 'vram-swap daemon' has started. */
+#define SUPERVISED "VRAM_SWAP_SUPERVISED"
+
 static pid_t parent;
 
 void
@@ -39,30 +42,52 @@ handover_put_gpu (const char *pci)
 }
 
 static int
-put_chunk (const struct slots *slots, size_t i)
+put_chunk (struct provider *p, const struct chunk *chunk, unsigned number)
 {
-  struct provider *p = slots->provider;
   char name[ADOPT_NAME_MAX], reason[PROVIDER_REASON];
   int fd, r;
 
-  fd = p->f->export(p, slots->chunk[i], reason);
+  watchdog_enter ();
+  fd = p->f->export(p, chunk, reason);
   watchdog_leave ();
   if (fd == -1) {
-    log_error ("cannot export chunk %zu of %u: %s", i, slots->count, reason);
+    log_error ("cannot export chunk %u: %s", number, reason);
     return -1;
   }
-  snprintf (name, sizeof name, ADOPT_CHUNK_NAME, i);
+  snprintf (name, sizeof name, ADOPT_CHUNK_NAME, (size_t) number);
   r = fdstore_put (name, fd);
   close (fd);
   return r;
 }
 
+static int
+check_chunks (void)
+{
+  return getenv (SUPERVISED) ? fdstore_wait_supervisor () : fdstore_check ();
+}
+
+static void
+remove_chunk (unsigned number)
+{
+  char name[ADOPT_NAME_MAX];
+
+  snprintf (name, sizeof name, ADOPT_CHUNK_NAME, (size_t) number);
+  fdstore_remove (name);
+}
+
+const struct governor_store handover_store = {
+  .put = put_chunk,
+  .check = check_chunks,
+  .remove = remove_chunk,
+};
+
 int
 handover_begin (const struct slots *slots, const struct superblock *superblock)
 {
   handover_put_gpu (slots->provider->device.pci);
-  for (size_t i = 0; i < slots->count; ++i)
-    if (put_chunk (slots, i) == -1)
+  for (unsigned i = 0; i < slots->count; ++i)
+    if (slots->chunk[i] &&
+        put_chunk (slots->provider, slots->chunk[i], i) == -1)
       goto err;
   /* Last: with this one the disk is complete. */
   if (fdstore_put (ADOPT_SUPERBLOCK_NAME, superblock->fd) == -1 ||
@@ -87,7 +112,7 @@ handover_outlive_parent (void)
   if (prctl (PR_GET_PDEATHSIG, &signal_number) == -1 || signal_number == 0)
     return 0;
   /* The next supervisor finds this server, and goes on with it. */
-  if (getenv ("VRAM_SWAP_SUPERVISED")) {
+  if (getenv (SUPERVISED)) {
     prctl (PR_SET_PDEATHSIG, 0);
     return 0;
   }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "disk/governor.h"
 #include "disk/slots.h"
 #include "disk/superblock.h"
 
@@ -28,6 +29,9 @@ extern int handover_begin (const struct slots *slots,
  * whose first server did not.
  */
 extern void handover_put_gpu (const char *pci);
+
+/* Hands chunks that come and go to the store. */
+extern const struct governor_store handover_store;
 
 /* Remember the process that started this server, for handover_outlive_parent.
  * Call it when the plugin is loaded.

@@ -11,8 +11,9 @@
 #include "fuzz.h"
 
 static const char *const keys[] = {
-  "size",   "min-size",        "headroom",    "device",   "lanes", "staging",
-  "window", "window-read-max", "gpu-timeout", "resident", "scrub", "allow",
+  "size",    "min-size", "headroom",        "device",      "lanes",
+  "staging", "window",   "window-read-max", "gpu-timeout", "resident",
+  "scrub",   "allow",    "elastic",         "limit",
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 

@@ -53,10 +53,18 @@ memory_provider_byte (const struct chunk *chunk, uint64_t offset)
 }
 
 static void
+step (const struct provider *p)
+{
+  if (provider_of (p)->called)
+    provider_of (p)->called ();
+}
+
+static void
 memory_free (struct provider *p, struct chunk *c)
 {
   struct memory_chunk *chunk = chunk_of (c);
 
+  step (p);
   if (chunk->fd != -1) {
     munmap (chunk->bytes, chunk->chunk.size);
     close (chunk->fd);
@@ -94,6 +102,7 @@ memory_allocate (struct provider *p, uint64_t size, struct chunk **chunk,
   struct memory_provider *m = provider_of (p);
   int fd = -1;
 
+  step (p);
   snprintf (reason, PROVIDER_REASON, "the test wants it so");
   if (m->fail_nth > 0 && --m->fail_nth == 0)
     return m->fail_result;
@@ -129,6 +138,7 @@ memory_map (struct provider *p, struct chunk *chunk, uint64_t spare,
   struct memory_provider *m = provider_of (p);
 
   (void) chunk;
+  step (p);
   snprintf (reason, PROVIDER_REASON, "the test wants it so");
   if (m->fail_nth > 0 && --m->fail_nth == 0)
     return -1;
@@ -213,7 +223,7 @@ static int
 memory_zero (struct provider *p, struct chunk *chunk, uint64_t offset,
              uint64_t count)
 {
-  (void) p;
+  step (p);
   if (offset > chunk->size || count > chunk->size - offset)
     abort ();
   memset (chunk_of (chunk)->bytes + offset, 0, count);

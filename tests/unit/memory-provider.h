@@ -40,6 +40,9 @@ struct memory_provider {
   size_t (*before) (bool write, size_t count);
   void (*pause) (void);
 
+  /* Called before each allocation, mapping, zeroing and freeing, if not NULL. */
+  void (*called) (void);
+
   atomic_uint reads, writes;
   uint64_t spares[8]; /* that map was given */
   unsigned maps;

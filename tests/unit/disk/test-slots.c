@@ -277,7 +277,7 @@ test_import (void)
 
   /* One that cannot be imported: what has been taken is freed. */
   vram.fail_nth = 2;
-  CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds), -1);
+  CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds, 0), -1);
   CHECK_STR (stub_errors (),
              "adopt: cannot import chunk 1 of 2: the test wants it so\n");
   CHECK_EQ (vram.chunks, 0);
@@ -291,7 +291,7 @@ test_import (void)
   CHECK_EQ (slots_write (&slots, buf, 4 * BLOCK_SIZE, 0), 0);
   fds[0] = vram.provider.f->export(&vram.provider, slots.chunk[0], reason);
   end ();
-  CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds), 0);
+  CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds, 0), 0);
   CHECK_EQ (slots.size, SIZE);
   CHECK_EQ (slots.allocated, 8 * BLOCK_SIZE);
   CHECK (fds[0] == -1 && fds[1] == -1);

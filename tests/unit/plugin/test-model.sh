@@ -60,6 +60,7 @@ serve size=16M window=$window
 serve size=16M window=$window window-read-max=64M \
   -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
+serve size=16M window=$window elastic=yes -D"$PLUGIN_NAME.random_path"=1
 
 # Copies that fail: EIO for their requests, and never wrong bytes.
 if [ -z "$VRAM_REAL_GPU" ]; then

@@ -41,6 +41,8 @@ test_wrong_values (void)
     { "staging", "8191", "staging=8191 is too small: at least 8 KiB" },
     { "staging", "65M", "staging=65M is too large: at most 64 MiB" },
     { "min-size", "1", "min-size=1 is too small: at least 4 KiB" },
+    { "elastic", "auto", "elastic=auto: it must be no or yes" },
+    { "limit", "1M", "limit=1M is too small: at least 2 MiB" },
     { "sise", "7G", "unknown parameter 'sise'" },
     { "", "7G", "unknown parameter ''" },
   };

@@ -1,0 +1,50 @@
+# nbdkit-vram: kills a server while its VRAM comes and goes, and checks the data
+# SPDX-License-Identifier: BSD-3-Clause
+#
+#   elastic-kills.py KILLS FOLDER COMMAND...      a server of 64M, 8 slots
+
+import os, signal, sys, threading
+sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
+from elastic import *
+
+SLOT = 8 << 20
+CLIENTS = 4
+
+kills, folder = int (sys.argv[1]), sys.argv[2]
+store = Store (sys.argv[3:], folder)
+take (0)
+store.start ()
+store.wait_ready ()
+assert facts (store)["elastic"] == 2, facts (store)
+
+load = Load (store, 64, CLIENTS)
+Nomad.slot = SLOT // BLOCK
+load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i) for i in range (CLIENTS)]
+load.threads = [threading.Thread (target = load.run, args = (c,), daemon = True) for c in load.clients]
+stop = threading.Event ()
+
+
+def squeeze ():
+    """Leaves room for one slot of each client and no reserve, for moments."""
+    while not stop.is_set ():
+        take ((128 << 20) - CLIENTS * SLOT - (12 << 20))
+        stop.wait (load.random.random () * 0.3)
+        take (0)
+        stop.wait (load.random.random () * 0.3)
+
+
+squeezer = threading.Thread (target = squeeze, daemon = True)
+squeezer.start ()
+with load:
+    for n in range (kills):
+        load.go_on ()
+        store.end (signal.SIGSEGV if n % 10 == 9 else signal.SIGKILL)
+        store.start ()
+        store.wait_ready ()
+    stop.set ()
+    squeezer.join ()
+    last = facts (store)
+store.end_for_good (kills)
+moves = sum (c.moves for c in load.clients)
+print ("%d kills, %s, %d times a client moved on; %s" % (kills, load.summary (), moves, last))
+assert moves > kills and last["by_headroom"] > 0, "nothing has moved"

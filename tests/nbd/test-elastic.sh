@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# nbdkit-vram: elastic=yes holds what is used, and gives the rest back
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_program python3
+[ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
+launcher
+mkdir "$tmp/shared"
+export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M STANDIN_CUDA_USED_FILE=$tmp/used
+free_vram ()
+{
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_memory_free=//p' | head -n 1
+}
+before=$(free_vram)
+rm -f "$tmp"/report.* "$tmp"/vulkan.*
+server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
+
+for window in yes no; do
+  python3 "$tests/nbd/elastic-facts.py" "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=64M headroom=8M elastic=yes \
+    handover=yes window=$window
+  clean_report
+  rm -f "$tmp"/report.* "$tmp"/vulkan.*
+done
+[ "$(free_vram)" -eq "$before" ]
+
+export STANDIN_CUDA_USED_FILE=$tmp/none
+refuses_to_start "limit= needs elastic=yes" size=16M limit=8M
+
+# Without exported VRAM it is as if elastic=no had been said.
+export STANDIN_CUDA_NO_EXPORT=1
+start_vram size=16M elastic=yes
+expect_log "warning: elastic=yes is not possible: this driver cannot export VRAM"
+[ "$(nbdinfo --size "$uri")" -eq $((16 << 20)) ]
+stop_vram

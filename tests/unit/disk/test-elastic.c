@@ -1,0 +1,699 @@
+/* nbdkit-vram: tests of an elastic disk: its VRAM comes and goes
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "common/clock.h"
+#include "common/units.h"
+#include "disk/disk.h"
+#include "disk/governor.h"
+#include "disk/slots.h"
+#include "disk/superblock.h"
+#include "memory-provider.h"
+#include "nbdkit-stubs.h"
+
+#define SLOTS      8
+#define SLOT       (4 * BLOCK_SIZE)
+#define SIZE       (SLOTS * SLOT)
+#define VRAM       (16 * SLOT)
+#define TIMEOUT_MS 20000
+
+static struct memory_provider vram;
+static struct slots slots;
+static struct disk *disk;
+static struct governor *governor;
+static struct superblock superblock = SUPERBLOCK_NONE;
+static struct superblock_shared *shared;
+
+/* What a supervisor keeps, and what each byte of the disk is. */
+static int kept[CHUNKS_MAX];
+static unsigned put_count, remove_count;
+static int put_result, check_result;
+static unsigned char model[SIZE];
+static bool check_each_step;
+
+static void check_adoption (void);
+
+static void
+at_step (void)
+{
+  if (check_each_step)
+    check_adoption ();
+}
+
+static int
+put_chunk (struct provider *p, const struct chunk *chunk, unsigned number)
+{
+  char reason[PROVIDER_REASON];
+
+  at_step ();
+  CHECK_EQ (kept[number], -1);
+  put_count++;
+  if (put_result == 0)
+    kept[number] = p->f->export(p, chunk, reason);
+  at_step ();
+  return put_result;
+}
+
+static int
+check_chunks (void)
+{
+  at_step ();
+  return check_result;
+}
+
+static void
+remove_chunk (unsigned number)
+{
+  at_step ();
+  remove_count++;
+  if (kept[number] != -1)
+    close (kept[number]);
+  kept[number] = -1;
+  at_step ();
+}
+
+static const struct governor_store store = {
+  .put = put_chunk,
+  .check = check_chunks,
+  .remove = remove_chunk,
+};
+
+static size_t
+before_copy (bool write, size_t count)
+{
+  (void) write;
+  at_step ();
+  return count;
+}
+
+static void
+make_superblock (void)
+{
+  struct superblock_header header = {
+    .version = SUPERBLOCK_VERSION_ELASTIC,
+    .disk_size = slots.size,
+    .allocated = slots.allocated,
+    .chunk_size = SLOT,
+    .chunk_count = slots.count,
+  };
+  char reason[PROVIDER_REASON];
+
+  CHECK_EQ (superblock_create (&superblock, &header), 0);
+  elastic_move_to (slots.elastic, &superblock);
+  for (unsigned i = 0; i < CHUNKS_MAX; ++i)
+    kept[i] = -1;
+  for (unsigned i = 0; i < slots.count; ++i)
+    if (slots.chunk[i])
+      kept[i] =
+          vram.provider.f->export(&vram.provider, slots.chunk[i], reason);
+}
+
+/* A new disk; with a superblock and a store that keep it if HANDED_OVER. */
+static void
+begin (uint64_t headroom, bool handed_over)
+{
+  struct governor_options options = {
+    .headroom = headroom,
+    .limit = UINT64_MAX,
+    .scrub = true,
+    .store = handed_over ? &store : NULL,
+  };
+
+  memory_provider_begin (&vram, SLOT, VRAM);
+  vram.exportable = true;
+  stub_messages_clear ();
+  memset (model, 0, sizeof model);
+  put_count = remove_count = 0;
+  put_result = check_result = 0;
+  CHECK_EQ (
+      slots_begin_elastic (&slots, &vram.provider, SIZE, SIZE, 0, TIMEOUT_MS),
+      0);
+  CHECK_EQ (slots.count, SLOTS);
+  CHECK_EQ (slots_map (&slots, NULL), 0);
+  CHECK_EQ (slots_zero (&slots), 0);
+  slots_fill_reserve (&slots);
+  if (handed_over)
+    make_superblock ();
+  disk = disk_create (&slots, superblock.bits);
+  CHECK (disk != NULL);
+  governor = governor_create (&slots, disk_blockmap (disk), &options);
+  CHECK (governor != NULL);
+  shared = slots.elastic->shared;
+}
+
+static void
+end (void)
+{
+  CHECK_EQ (governor_free (governor), 0);
+  disk_free (disk);
+  slots_free (&slots);
+  CHECK_EQ (vram.chunks, 0);
+  if (superblock.fd != -1)
+    for (unsigned i = 0; i < CHUNKS_MAX; ++i)
+      if (kept[i] != -1)
+        close (kept[i]);
+  superblock_close (&superblock);
+  stub_messages_clear ();
+}
+
+static void
+fill (unsigned char byte, uint64_t offset, uint32_t count)
+{
+  static unsigned char buf[SIZE];
+
+  memset (buf, byte, count);
+  CHECK_EQ (disk_write (disk, buf, count, offset), 0);
+  memset (model + offset, byte, count);
+}
+
+static void
+trim (uint64_t offset, uint32_t count)
+{
+  memset (model + offset, 0, count);
+  disk_trim (disk, count, offset);
+}
+
+static void
+check_content (struct disk *of)
+{
+  static unsigned char buf[SIZE];
+
+  CHECK_EQ (disk_read (of, buf, SIZE, 0), 0);
+  CHECK (memcmp (buf, model, SIZE) == 0);
+}
+
+static unsigned
+in_vram (void)
+{
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < slots.count; ++i)
+    n += SLOT_STATE (atomic_load (&slots.elastic->table[i])) == SLOT_VRAM;
+  return n;
+}
+
+/* Step until COUNT chunks are held.  The bound only ends a test that hangs. */
+static void
+step_until_held (unsigned count)
+{
+  const uint64_t give_up = clock_ms () + 60000;
+
+  while (vram.chunks != count) {
+    unsigned ms = governor_step (governor);
+
+    CHECK (ms != GOVERNOR_SLEEP || vram.chunks == count);
+    CHECK (clock_ms () < give_up);
+    clock_sleep_us ((ms < 100 ? ms : 100) * UINT64_C (1000));
+  }
+  CHECK_EQ (atomic_load (&shared->vram_held), count * SLOT);
+}
+
+/* A server that takes the disk over at this instant finds all of it. */
+static void
+check_adoption (void)
+{
+  static bool inside;
+  struct memory_provider other;
+  struct slots adopted;
+  struct superblock copy;
+  struct disk *again;
+  int fds[CHUNKS_MAX];
+  char *bytes;
+  int fd;
+
+  if (inside)
+    return;
+  inside = true;
+  fd = memfd_create ("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  CHECK (fd != -1);
+  bytes = (char *) superblock.header;
+  CHECK_EQ (write (fd, bytes, superblock.size), (ssize_t) superblock.size);
+  CHECK_EQ (fcntl (fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
+            0);
+  CHECK_EQ (superblock_open (&copy, fd), 0);
+  memory_provider_begin (&other, SLOT, VRAM);
+  for (unsigned i = 0; i < CHUNKS_MAX; ++i)
+    fds[i] = -1;
+  for (unsigned i = 0; i < SLOTS; ++i) {
+    uint64_t word = atomic_load (&copy.slots[i]);
+
+    if (SLOT_STATE (word) != SLOT_VRAM)
+      continue;
+    CHECK (kept[SLOT_CHUNK (word)] != -1);
+    fds[SLOT_CHUNK (word)] =
+        fcntl (kept[SLOT_CHUNK (word)], F_DUPFD_CLOEXEC, 3);
+  }
+  CHECK_EQ (slots_import (&adopted, &other.provider, &copy, fds, TIMEOUT_MS),
+            0);
+  CHECK_EQ (slots_map (&adopted, &copy), 0);
+  again = disk_create (&adopted, copy.bits);
+  CHECK (again != NULL);
+  check_content (again);
+  disk_free (again);
+  slots_free (&adopted);
+  superblock_close (&copy);
+  CHECK_EQ (other.chunks, 0);
+  inside = false;
+}
+
+/* A disk that holds nothing holds the reserve, and reads as zeros. */
+static void
+test_nothing (void)
+{
+  begin (0, false);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
+  check_content (disk);
+  CHECK_EQ (atomic_load (&vram.reads), 0);
+  CHECK_EQ (atomic_load (&shared->elastic), ELASTIC_YES);
+  CHECK_EQ (atomic_load (&shared->vram_held), RESERVE_CHUNKS * SLOT);
+  CHECK_EQ (atomic_load (&shared->vram_slots), 0);
+  /* Zeros that are written take none either, nor do trims. */
+  fill (0, 0, SIZE);
+  trim (0, SIZE);
+  CHECK_EQ (in_vram (), 0);
+  end ();
+}
+
+/* The first write takes a chunk that is all zeros, and the reserve is filled. */
+static void
+test_first_write (void)
+{
+  begin (0, false);
+  fill (7, 5 * SLOT + 100, 200);
+  CHECK_EQ (in_vram (), 1);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
+  for (unsigned i = 0; i < 2; ++i)
+    for (unsigned at = 0; at < SLOT; ++at) {
+      unsigned char byte = memory_provider_byte (slots.chunk[i], at);
+
+      CHECK (byte == 0 || (byte == 7 && at >= 100 && at < 300));
+    }
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS + 1);
+  CHECK_EQ (atomic_load (&shared->vram_slots), SLOT);
+  CHECK_EQ (atomic_load (&shared->vram_least), SLOT);
+  /* All of the disk, one slot after the other. */
+  for (unsigned i = 0; i < SLOTS; ++i) {
+    fill ((unsigned char) (i + 1), i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  check_content (disk);
+  CHECK_EQ (vram.chunks, SLOTS);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  end ();
+}
+
+/* Slots that were trimmed give their chunks back, those with one block do not. */
+static void
+test_last_trim (void)
+{
+  begin (0, false);
+  for (unsigned i = 0; i < SLOTS; ++i) {
+    fill (9, i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  trim (0, SIZE - BLOCK_SIZE);
+  step_until_held (1 + RESERVE_CHUNKS);
+  CHECK_EQ (in_vram (), 1);
+  CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_TRIM]),
+            (SLOTS - 1 - RESERVE_CHUNKS) * SLOT);
+  check_content (disk);
+  trim (0, SIZE);
+  step_until_held (RESERVE_CHUNKS);
+  CHECK_EQ (in_vram (), 0);
+  CHECK_EQ (governor_step (governor), GOVERNOR_SLEEP);
+  check_content (disk);
+  fill (3, SLOT - 10, 20);
+  check_content (disk);
+  end ();
+}
+
+/* Another program takes VRAM: the reserve goes, then empty slots at once, and
+ * never data.
+ */
+static void
+test_headroom (void)
+{
+  begin (2 * SLOT, false);
+  for (unsigned i = 0; i < 5; ++i) {
+    fill (9, i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  CHECK_EQ (vram.chunks, 5 + RESERVE_CHUNKS);
+  trim (3 * SLOT, 2 * SLOT);
+
+  vram.bytes_free = 2 * SLOT - 1;
+  CHECK_EQ (governor_step (governor), 1);
+  CHECK_EQ (vram.chunks, 4 + RESERVE_CHUNKS);
+  CHECK_EQ (in_vram (), 5);
+  vram.bytes_free = 0;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 4);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  /* One of them was given back for nothing: it is what freed the last byte. */
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  CHECK_EQ (in_vram (), 3);
+  vram.bytes_free = 0;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_HEADROOM]), 4 * SLOT);
+  check_content (disk);
+
+  /* No write that needs a chunk can have one, and the log says so once. */
+  slots.elastic->timeout_ms = 1;
+  elastic_set_stopped (slots.elastic, false);
+  for (unsigned i = 0; i < 2; ++i) {
+    CHECK_EQ (disk_write (disk, "x", 1, 6 * SLOT), -1);
+    CHECK_EQ (errno, ENOSPC);
+  }
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "VRAM is short");
+  /* Others can. */
+  fill (8, SLOT, 2 * SLOT);
+  check_content (disk);
+
+  /* The other program ends. */
+  vram.bytes_free = 12 * SLOT;
+  step_until_held (3 + RESERVE_CHUNKS);
+  fill (4, 6 * SLOT, SLOT);
+  check_content (disk);
+  end ();
+}
+
+static void
+test_limit (void)
+{
+  begin (0, false);
+  for (unsigned i = 0; i < 4; ++i) {
+    fill (9, i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  trim (0, SLOT);
+  atomic_store (&shared->limit, 4 * SLOT);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 4);
+  CHECK_EQ (atomic_load (&shared->limit_obeyed), 4 * SLOT);
+  /* Less than what holds data: all the rest is given back. */
+  atomic_store (&shared->limit, SLOT);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  CHECK_EQ (atomic_load (&shared->vram_least), 3 * SLOT);
+  CHECK_EQ (atomic_load (&shared->limit_obeyed), 4 * SLOT);
+  CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_LIMIT]), 3 * SLOT);
+  check_content (disk);
+  atomic_store (&shared->limit, UINT64_MAX);
+  step_until_held (3 + RESERVE_CHUNKS);
+  CHECK_EQ (atomic_load (&shared->limit_obeyed), UINT64_MAX);
+  CHECK (atomic_load (&shared->give_back_us_max) > 0);
+  end ();
+}
+
+/* A chunk that is not kept, or cannot be made, never holds data. */
+static void
+test_store_fails (void)
+{
+  begin (0, true);
+  put_result = -1;
+  fill (9, 0, SLOT);
+  governor_step (governor);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS - 1);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
+  check_adoption ();
+  end ();
+
+  begin (0, true);
+  check_result = -1;
+  fill (9, 0, SLOT);
+  governor_step (governor);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS - 1);
+  check_adoption ();
+  end ();
+
+  begin (0, false);
+  for (int nth = 1; nth <= 2; ++nth) { /* allocate, map */
+    vram.fail_nth = (unsigned) nth;
+    vram.fail_result = nth;
+    fill (9, (nth - 1) * SLOT, SLOT);
+    governor_step (governor);
+    CHECK_EQ (vram.fail_nth, 0);
+    CHECK_EQ (vram.chunks, RESERVE_CHUNKS + (unsigned) nth - 1);
+    step_until_held (RESERVE_CHUNKS + (unsigned) nth);
+  }
+  end ();
+}
+
+/* The disk can be taken over at each step of commits and releases. */
+static void
+test_adoption (void)
+{
+  struct rnd rnd;
+
+  rnd_begin (&rnd, 5);
+  begin (0, true);
+  vram.before = before_copy;
+  vram.called = at_step;
+  check_each_step = true;
+  for (unsigned n = 0; n < check_effort (200); ++n) {
+    uint64_t first = rnd_below (&rnd, SIZE / BLOCK_SIZE);
+    uint32_t count = (uint32_t) rnd_below (&rnd, 6) + 1;
+
+    /* In one slot: there may be one chunk only. */
+    if (first % 4 + count > 4)
+      count = (uint32_t) (4 - first % 4);
+    /* What is being written is not known; a step sees it before or after. */
+    if (rnd_below (&rnd, 3) == 0) {
+      check_each_step = false;
+      fill ((unsigned char) (1 + rnd_below (&rnd, 255)), first * BLOCK_SIZE,
+            count * BLOCK_SIZE);
+      check_each_step = true;
+    }
+    else
+      trim (first * BLOCK_SIZE, count * BLOCK_SIZE);
+    atomic_store (&shared->limit, rnd_below (&rnd, 4) ? UINT64_MAX : SLOT);
+    governor_step (governor);
+    atomic_store (&shared->limit, UINT64_MAX);
+    /* As if a write waited, so that the reserve is filled at once. */
+    slots.elastic->waiting++;
+    while (elastic_reserve (slots.elastic) == 0 && in_vram () < SLOTS)
+      governor_step (governor);
+    slots.elastic->waiting--;
+    check_adoption ();
+  }
+  CHECK (put_count > 10 && remove_count > 10);
+  check_each_step = false;
+  end ();
+}
+
+/*
+ * Threads.
+ */
+
+#define THREADS 4
+#define PART    (BLOCK_SIZE / THREADS)
+
+static atomic_uint toss;
+static atomic_bool stop;
+
+static void
+dawdle (void)
+{
+  if (atomic_fetch_add (&toss, 1) % 5 == 0)
+    sched_yield ();
+}
+
+struct owner {
+  pthread_t thread;
+  unsigned self;
+  struct part {
+    unsigned char byte;
+    bool maybe_zero; /* it may have been trimmed since */
+  } part[SIZE / BLOCK_SIZE];
+};
+
+static void
+check_part (struct owner *owner, unsigned block)
+{
+  struct part *part = &owner->part[block];
+  unsigned char buf[PART];
+
+  CHECK_EQ (
+      disk_read (disk, buf, PART, block * BLOCK_SIZE + owner->self * PART), 0);
+  for (unsigned i = 0; i < PART; ++i)
+    if (buf[i] != part->byte && !(buf[i] == 0 && part->maybe_zero))
+      check_fail (__FILE__, __LINE__,
+                  "thread %u, block %u, byte %u: %02x not %02x", owner->self,
+                  block, i, buf[i], part->byte);
+}
+
+static void *
+own (void *arg)
+{
+  struct owner *owner = arg;
+  unsigned char buf[PART];
+  struct rnd rnd;
+
+  rnd_begin (&rnd, owner->self);
+  for (unsigned i = 0; i < check_effort (8000); ++i) {
+    unsigned block = (unsigned) rnd_below (&rnd, SIZE / BLOCK_SIZE);
+    struct part *part = &owner->part[block];
+
+    if (rnd_below (&rnd, 3)) {
+      part->byte = (unsigned char) rnd_below (&rnd, 256);
+      part->maybe_zero = true;
+      memset (buf, part->byte, PART);
+      CHECK_EQ (disk_write (disk, buf, PART,
+                            block * BLOCK_SIZE + owner->self * PART),
+                0);
+    }
+    check_part (owner, block);
+  }
+  return NULL;
+}
+
+/* Trims slots, and takes VRAM away for moments. */
+static void *
+squeeze (void *arg)
+{
+  struct rnd rnd;
+
+  (void) arg;
+  rnd_begin (&rnd, 99);
+  while (!atomic_load (&stop)) {
+    disk_trim (disk, (uint32_t) (1 + rnd_below (&rnd, 2)) * SLOT,
+               rnd_below (&rnd, SLOTS - 1) * SLOT);
+    atomic_store (&shared->limit, rnd_below (&rnd, 2) ? UINT64_MAX : SLOT);
+    elastic_wake (slots.elastic);
+    for (unsigned i = 0; i < 20; ++i)
+      sched_yield ();
+    atomic_store (&shared->limit, UINT64_MAX);
+    elastic_wake (slots.elastic);
+  }
+  return NULL;
+}
+
+static void
+test_threads (void)
+{
+  static struct owner owner[THREADS];
+  pthread_t squeezer;
+  uint64_t given_back;
+
+  memset (owner, 0, sizeof owner);
+  begin (0, true);
+  vram.pause = dawdle;
+  CHECK_EQ (governor_start (governor), 0);
+  atomic_store (&stop, false);
+  CHECK_EQ (pthread_create (&squeezer, NULL, squeeze, NULL), 0);
+  for (unsigned i = 0; i < THREADS; ++i) {
+    owner[i].self = i;
+    CHECK_EQ (pthread_create (&owner[i].thread, NULL, own, &owner[i]), 0);
+  }
+  for (unsigned i = 0; i < THREADS; ++i)
+    pthread_join (owner[i].thread, NULL);
+  atomic_store (&stop, true);
+  pthread_join (squeezer, NULL);
+  for (unsigned i = 0; i < THREADS; ++i)
+    for (unsigned b = 0; b < SIZE / BLOCK_SIZE; ++b)
+      check_part (&owner[i], b);
+  given_back = atomic_load (&shared->given_back[GIVE_BACK_LIMIT]);
+  printf ("  %" PRIu64 " chunks given back\n", given_back / SLOT);
+  CHECK (given_back > 0);
+  end ();
+}
+
+/* A write that waits for a chunk ends when the GPU is lost. */
+static void *
+write_late (void *arg)
+{
+  (void) arg;
+  CHECK_EQ (disk_write (disk, "x", 1, 7 * SLOT), -1);
+  CHECK_EQ (errno, EIO);
+  return NULL;
+}
+
+static void
+test_lost (void)
+{
+  pthread_t writer;
+
+  begin (0, false);
+  elastic_set_stopped (slots.elastic, false);
+  fill (1, 0, 2 * SLOT);
+  CHECK_EQ (pthread_create (&writer, NULL, write_late, NULL), 0);
+  while (elastic_waiting (slots.elastic) == 0)
+    sched_yield ();
+  disk_fail (disk);
+  pthread_join (writer, NULL);
+  CHECK_EQ (governor_step (governor), GOVERNOR_SLEEP);
+  end ();
+}
+
+/* How large it is, and when it cannot be. */
+static void
+test_sizes (void)
+{
+  static const struct {
+    uint64_t size, min, headroom, bytes_free, got, slot;
+  } table[] = {
+    { 16 * MiB, 16 * MiB, 0, 64 * GiB, 16 * MiB, 2 * MiB },
+    { 2 * MiB, 2 * MiB, 0, 64 * GiB, 2 * MiB, 2 * MiB },
+    { 100 * MiB, 100 * MiB, 0, 64 * GiB, 100 * MiB, 16 * MiB },
+    { 8 * GiB, 8 * GiB, 0, 64 * GiB, 8 * GiB, 64 * MiB },
+    { 60 * GiB, 60 * GiB, 0, 64 * GiB, 60 * GiB, 512 * MiB },
+    { 5 * GiB, GiB, GiB, 5 * GiB, 4 * GiB, 64 * MiB },
+    { 5 * GiB, GiB, GiB, 2 * GiB - 1, 0, 0 },
+  };
+
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; ++i) {
+    int r;
+
+    memory_provider_begin (&vram, 64 * MiB, table[i].bytes_free);
+    vram.provider.granularity = 2 * MiB;
+    vram.reserve_only = true;
+    stub_messages_clear ();
+    r = slots_begin_elastic (&slots, &vram.provider, table[i].size,
+                             table[i].min, table[i].headroom, 1);
+    CHECK_EQ (r == 0 ? slots.size : 0, table[i].got);
+    if (r == 0) {
+      CHECK_EQ (UINT64_C (1) << slots.shift, table[i].slot);
+      CHECK (vram.chunks <= RESERVE_CHUNKS);
+      CHECK_EQ (slots.allocated, slots.count * table[i].slot);
+      CHECK (slots.count <= CHUNKS_MAX && slots.allocated >= slots.size);
+    }
+    else
+      CHECK_HOLDS (stub_errors (), "VRAM is short");
+    slots_free (&slots);
+    CHECK_EQ (vram.chunks, 0);
+  }
+}
+
+int
+main (int argc, char *argv[])
+{
+  check_begin (argc, argv);
+  RUN (test_nothing);
+  RUN (test_first_write);
+  RUN (test_last_trim);
+  RUN (test_headroom);
+  RUN (test_limit);
+  RUN (test_store_fails);
+  RUN (test_adoption);
+  RUN (test_threads);
+  RUN (test_lost);
+  RUN (test_sizes);
+  return check_end ();
+}
