@@ -20,7 +20,7 @@
 
 #define AUTO_TRIES  16    /* other programs may take free devices as we do */
 #define SOUND_TRIES 3     /* with several connections, before one must do */
-#define VERIFY_MS   5000  /* for a read that takes less than one */
+#define VERIFY_MS   10000 /* for a read that takes less than one */
 #define LEAVE_MS    20000 /* for the kernel to let a device go that hangs */
 #define LOOK_MS     100   /* between looks whether the server answers */
 #define BAD_TRIES   10
@@ -181,10 +181,12 @@ attach_sound (const struct conf *c, struct attachment *a)
         "/dev/nbd%d has a connection that does not answer; attaching anew",
         a->device);
     /* What hangs in it may keep it for ever: then it is left alone. */
-    first = a->device + 1;
-    if (nbd_disconnect (a->device, LEAVE_MS) == -1 &&
-        !conf_is (c, CONF_NBD_DEVICE, "auto"))
-      return -1;
+    first = a->device;
+    if (nbd_disconnect (a->device, LEAVE_MS) == -1) {
+      if (!conf_is (c, CONF_NBD_DEVICE, "auto"))
+        return -1;
+      first++;
+    }
     if (nbd_find_free (first) == -1)
       first = 0;
     a->connections = tries == SOUND_TRIES ? 1 : conf_connections (c);

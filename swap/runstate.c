@@ -17,6 +17,9 @@
 
 #define STATE_FILE RUN_FOLDER "/state"
 
+/* Of the version that had no daemon. */
+#define OLD_STATE_FILE "/run/vram-swap.state"
+
 /* What is a number or a text, by its name in the file. */
 static const struct field {
   const char *name;
@@ -85,13 +88,13 @@ runstate_reset (struct runstate *st)
   *st = (struct runstate){ .device = -1, .limit = LIMIT_CONFIGURED };
 }
 
-bool
-runstate_read (struct runstate *st)
+static bool
+read_from (const char *file, struct runstate *st)
 {
   char text[2048], *line, *next, *value;
 
   runstate_reset (st);
-  if (read_text (root_path (STATE_FILE), text, sizeof text) == -1)
+  if (read_text (root_path ("%s", file), text, sizeof text) == -1)
     return false;
   for (line = text; line; line = next) {
     next = strchr (line, '\n');
@@ -104,6 +107,19 @@ runstate_read (struct runstate *st)
     }
   }
   return true;
+}
+
+bool
+runstate_read (struct runstate *st)
+{
+  return read_from (STATE_FILE, st);
+}
+
+bool
+runstate_read_old (struct runstate *st)
+{
+  /* With other lines, but the same names for what is attached. */
+  return read_from (OLD_STATE_FILE, st);
 }
 
 int

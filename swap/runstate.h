@@ -45,6 +45,9 @@ void runstate_reset (struct runstate *st);
 /* Reads the file.  Returns false when there is none. */
 bool runstate_read (struct runstate *st);
 
+/* Reads that of a version that had no daemon, as far as the device goes. */
+bool runstate_read_old (struct runstate *st);
+
 /* Returns 0, or -1 with a message. */
 int runstate_write (const struct runstate *st);
 

@@ -66,13 +66,20 @@ read_file (struct snapshot *p)
 {
   struct runstate st;
 
-  runstate_read (&st);
+  const bool old = !runstate_read (&st) && runstate_read_old (&st);
+
   p->device = runstate_device (&st);
   snprintf (p->state, sizeof p->state, "%s",
-            p->device >= 0 ? "failed" : state_name (STATE_OFF));
+            state_name (p->device < 0 ? STATE_OFF
+                        : old         ? STATE_ON
+                                      : STATE_FAILED));
   snprintf (p->cause, sizeof p->cause, "%s", cause_name (st.cause));
   snprintf (p->reason, sizeof p->reason, "%s",
-            st.reason[0]                ? st.reason
+            st.reason[0] ? st.reason
+            : p->device >= 0 && old
+                ? "kept by an earlier version of vram-swap; "
+                  "'systemctl restart vram-swap' empties it "
+                  "and goes on with this version"
             : p->device >= 0            ? "the daemon does not run"
             : st.cause == CAUSE_END     ? "the service was stopped"
             : st.cause == CAUSE_REQUEST ? "could not be switched on"

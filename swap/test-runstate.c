@@ -107,6 +107,22 @@ test_cannot_write (void)
   CHECK (rmdir (root_path (FILE_NAME ".new")) == 0);
 }
 
+/* As the version that had no daemon wrote it. */
+static void
+test_old_version (void)
+{
+  struct runstate st;
+
+  CHECK (!runstate_read_old (&st) && is_nothing (&st));
+  test_write (root_path ("/run/vram-swap.state"),
+              "device=2\nattach_pid=77\nconnections=4\ntimeout=60\n"
+              "server_pid=5\nwatcher_started=1\npaused=no\nawake=0\n");
+  CHECK (runstate_read_old (&st));
+  CHECK (st.device == 2 && st.attach_pid == 77 && st.connections == 4 &&
+         st.timeout == 60);
+  unlink (root_path ("/run/vram-swap.state"));
+}
+
 int
 main (void)
 {
@@ -116,6 +132,7 @@ main (void)
   test_all_fields ();
   test_damaged ();
   test_cannot_write ();
+  test_old_version ();
   unlink (root_path (FILE_NAME));
   rmdir (root_path (RUN_FOLDER));
   rmdir (root_path ("/run"));

@@ -128,6 +128,7 @@ if [ -d before ]; then
   settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
   swap_is_on
   expect 0 vram-swap status
+  said "kept by an earlier version"
   # It goes on as it was until it is told otherwise, and then refuses what would lose something.
   expect 1 timeout 300 systemctl restart vram-swap.service
   journal | tail -n 12
