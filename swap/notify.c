@@ -1,16 +1,13 @@
-/* nbdkit-vram: what a server tells whoever started it (sd_notify), and passing it on
+/* nbdkit-vram: what a server tells the process that started it (sd_notify)
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
-#include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -107,52 +104,4 @@ notify_value (const struct notice *n, const char *name, char *buf, size_t size)
     }
   }
   return NULL;
-}
-
-int
-notify_send (const char *address, const struct notice *n, bool wait)
-{
-  struct sockaddr_un a = { .sun_family = AF_UNIX };
-  const struct timeval patience = { .tv_sec = 10 };
-  const size_t length = strlen (address);
-  union control control;
-  struct iovec iov = { .iov_base = (char *) n->text,
-                       .iov_len = strlen (n->text) };
-  struct msghdr m = {
-    .msg_name = &a,
-    .msg_namelen = offsetof (struct sockaddr_un, sun_path) + length,
-    .msg_iov = &iov,
-    .msg_iovlen = 1,
-  };
-  ssize_t r;
-  int fd;
-
-  if (length == 0 || length >= sizeof a.sun_path) {
-    errno = EINVAL;
-    return -1;
-  }
-  memcpy (a.sun_path, address, length);
-  if (a.sun_path[0] == '@')
-    a.sun_path[0] = '\0';
-  if (n->n > 0) {
-    struct cmsghdr *c;
-
-    memset (&control, 0, sizeof control);
-    m.msg_control = control.space;
-    m.msg_controllen = CMSG_SPACE (n->n * sizeof (int));
-    c = CMSG_FIRSTHDR (&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN (n->n * sizeof (int));
-    memcpy (CMSG_DATA (c), n->fds, n->n * sizeof (int));
-  }
-  fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd == -1)
-    return -1;
-  setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  do
-    r = sendmsg (fd, &m, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
-  while (r == -1 && errno == EINTR);
-  close (fd);
-  return r == -1 ? -1 : 0;
 }

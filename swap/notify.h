@@ -1,4 +1,4 @@
-/* nbdkit-vram: what a server tells whoever started it (sd_notify), and passing it on
+/* nbdkit-vram: what a server tells the process that started it (sd_notify)
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define NOTIFY_FDS_MAX 8
+#include "common/sd_notify.h"
+
+#define NOTIFY_FDS_MAX SD_NOTIFY_FDS_MAX
 
 /* One message: lines of NAME=VALUE, and descriptors. */
 struct notice {
@@ -34,10 +36,5 @@ int notify_receive (int fd, struct notice *n);
  */
 const char *notify_value (const struct notice *n, const char *name, char *buf,
                           size_t size);
-
-/* Sends it to ADDRESS, as NOTIFY_SOCKET has it; with WAIT it waits for room, up
- * to ten seconds.  Returns 0, or -1 with errno set.
- */
-int notify_send (const char *address, const struct notice *n, bool wait);
 
 #endif

@@ -85,13 +85,8 @@ supervisor_open (struct supervisor *s)
 void
 supervisor_notify (const struct supervisor *s, const char *line)
 {
-  static struct notice n;
-
-  if (!s->upstream[0])
-    return;
-  n.n = 0;
-  snprintf (n.text, sizeof n.text, "%s", line);
-  notify_send (s->upstream, &n, false);
+  if (s->upstream[0])
+    sd_notify_send (s->upstream, line, NULL, 0, false);
 }
 
 /* The server has a lock that its process keeps until it ends, by which the next
@@ -229,11 +224,11 @@ leave_unanswered (struct supervisor *s)
 static void
 remove_upstream (const struct supervisor *s, const char *name)
 {
-  static struct notice n;
+  char text[128];
 
-  n.n = 0;
-  snprintf (n.text, sizeof n.text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
-  if (s->upstream[0] && notify_send (s->upstream, &n, true) == -1)
+  snprintf (text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+  if (s->upstream[0] &&
+      sd_notify_send (s->upstream, text, NULL, 0, true) == -1)
     warning ("systemd still keeps %s, and its memory: %m", name);
 }
 
@@ -243,7 +238,8 @@ pass_on (struct supervisor *s)
 {
   if (!s->upstream[0])
     return;
-  if (notify_send (s->upstream, &notice, true) == -1) {
+  if (sd_notify_send (s->upstream, notice.text, notice.fds, notice.n, true) ==
+      -1) {
     warning ("cannot tell systemd what the server says: %m");
     s->unknown |= notice.n > 0;
   }

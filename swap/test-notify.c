@@ -54,6 +54,12 @@ say (const char *text)
   return &n;
 }
 
+static int
+notify_send (const char *address, const struct notice *n)
+{
+  return sd_notify_send (address, n->text, n->fds, n->n, true);
+}
+
 /* Other senders than our own put more into a message than it has room for. */
 static void
 send_raw (const char *address, const char *text, size_t length, int fd,
@@ -110,9 +116,8 @@ test_messages (const char *folder)
   CHECK (stat (address, &st) == 0 && (st.st_mode & 077) == 0);
   CHECK (notify_receive (fd, &n) == 0);
 
-  CHECK (notify_send (address, say ("READY=1\nSTATUS=all is well"), true) ==
-         0);
-  CHECK (notify_send (address, say ("STOPPING=1"), true) == 0);
+  CHECK (notify_send (address, say ("READY=1\nSTATUS=all is well")) == 0);
+  CHECK (notify_send (address, say ("STOPPING=1")) == 0);
   CHECK (notify_receive (fd2, &n) == 0);
   n.n = 3;
   CHECK (notify_receive (fd, &n) == 1);
@@ -123,20 +128,20 @@ test_messages (const char *folder)
   CHECK (notify_receive (fd, &n) == 0);
 
   /* Empty ones are none, but are heard. */
-  CHECK (notify_send (address, say (""), true) == 0);
+  CHECK (notify_send (address, say ("")) == 0);
   CHECK (notify_receive (fd, &n) == 1 && n.text[0] == '\0');
 
   /* Who it was, though it has ended meanwhile. */
   child = fork ();
   if (child == 0)
-    _exit (notify_send (address, say ("X=1"), true) == 0 ? 0 : 1);
+    _exit (notify_send (address, say ("X=1")) == 0 ? 0 : 1);
   CHECK (waitpid (child, NULL, 0) == child);
   CHECK (notify_receive (fd, &n) == 1 && n.sender == child);
 
   /* One that was killed is replaced. */
   close (fd);
   fd = notify_listen (address);
-  CHECK (fd != -1 && notify_send (address, say ("X=1"), true) == 0);
+  CHECK (fd != -1 && notify_send (address, say ("X=1")) == 0);
   CHECK (notify_receive (fd, &n) == 1);
 
   close (fd);
@@ -162,7 +167,7 @@ test_descriptors (const char *folder)
     out.n = count;
     for (unsigned i = 0; i < count; i++)
       out.fds[i] = i % 2 ? null : zero;
-    CHECK (notify_send (address, &out, true) == 0);
+    CHECK (notify_send (address, &out) == 0);
     CHECK (notify_receive (fd, &n) == 1);
     CHECK (strcmp (n.text, out.text) == 0);
     CHECK (n.sender == getpid ());
@@ -178,7 +183,7 @@ test_descriptors (const char *folder)
   out.n = 1;
   out.fds[0] = 199;
   errno = 0;
-  CHECK (notify_send (address, &out, true) == -1 && errno == EBADF);
+  CHECK (notify_send (address, &out) == -1 && errno == EBADF);
   CHECK (notify_receive (fd, &n) == 0);
 
   /* More than there is room for: the rest is not ours to close, and not open. */
@@ -280,16 +285,15 @@ test_addresses (const char *folder)
   /* A path; the folder's name is short. */
   snprintf (a.sun_path, sizeof a.sun_path, "%s/notify", folder);
   errno = 0;
-  CHECK (notify_send (a.sun_path, say ("X=1"), true) == -1 && errno == ENOENT);
+  CHECK (notify_send (a.sun_path, say ("X=1")) == -1 && errno == ENOENT);
   fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   CHECK (bind (fd, (struct sockaddr *) &a, sizeof a) == 0);
-  CHECK (notify_send (a.sun_path, say ("X=1"), true) == 0);
+  CHECK (notify_send (a.sun_path, say ("X=1")) == 0);
   CHECK (recv (fd, text, sizeof text, MSG_DONTWAIT) == 3);
   CHECK (memcmp (text, "X=1", 3) == 0);
   close (fd);
   errno = 0;
-  CHECK (notify_send (a.sun_path, say ("X=1"), true) == -1 &&
-         errno == ECONNREFUSED);
+  CHECK (notify_send (a.sun_path, say ("X=1")) == -1 && errno == ECONNREFUSED);
   unlink (a.sun_path);
 
   /* Nobody listens any more. */
@@ -297,26 +301,24 @@ test_addresses (const char *folder)
   fd = notify_listen (address);
   close (fd);
   errno = 0;
-  CHECK (notify_send (address, say ("X=1"), true) == -1 &&
-         errno == ECONNREFUSED);
+  CHECK (notify_send (address, say ("X=1")) == -1 && errno == ECONNREFUSED);
   unlink (address);
   /* Where it cannot be, and a name that is too long. */
   CHECK (notify_listen ("/dev/null/one") == -1);
 
   errno = 0;
-  CHECK (notify_send ("", say ("X=1"), true) == -1 && errno == EINVAL);
+  CHECK (notify_send ("", say ("X=1")) == -1 && errno == EINVAL);
   memset (text, 'x', sizeof text);
   text[0] = '@';
   text[room] = '\0';
   CHECK (notify_listen (text) == -1);
   errno = 0;
-  CHECK (notify_send (text, say ("X=1"), true) == -1 && errno == EINVAL);
+  CHECK (notify_send (text, say ("X=1")) == -1 && errno == ENAMETOOLONG);
   text[room - 1] = '\0';
   errno = 0;
-  CHECK (notify_send (text, say ("X=1"), true) == -1 && errno == ECONNREFUSED);
+  CHECK (notify_send (text, say ("X=1")) == -1 && errno == ECONNREFUSED);
   errno = 0;
-  CHECK (notify_send ("vsock:2:1234", say ("X=1"), true) == -1 &&
-         errno == ENOENT);
+  CHECK (notify_send ("vsock:2:1234", say ("X=1")) == -1 && errno == ENOENT);
   CHECK (descriptors () == had);
 }
 
