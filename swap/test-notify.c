@@ -102,7 +102,7 @@ test_messages (const char *folder)
   const unsigned had = descriptors ();
   char address[128], other[128];
   int fd, fd2;
-  struct notice n;
+  struct notice n = { .n = 0 };
   struct stat st;
   pid_t child;
 
@@ -155,7 +155,8 @@ static void
 test_descriptors (const char *folder)
 {
   const unsigned had = descriptors ();
-  struct notice out = { .text = "FDSTORE=1\nFDNAME=vram-state" }, n;
+  struct notice out = { .text = "FDSTORE=1\nFDNAME=vram-state" },
+                n = { .n = 0 };
   char address[128];
   int fd;
   int zero = open ("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -209,7 +210,7 @@ static void
 test_text (const char *folder)
 {
   char address[128], text[2 * sizeof ((struct notice *) 0)->text];
-  struct notice n;
+  struct notice n = { .n = 0 };
   int fd;
 
   snprintf (address, sizeof address, "%s/one", folder);
