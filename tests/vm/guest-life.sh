@@ -145,7 +145,7 @@ for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' '{"request":"status","r
   said 'not a request'
 done
 expect 0 ask root '{"request":"limit","size":1}'
-said 'not supported yet'
+said 'set elastic = yes'
 swap_is_on
 
 step "another program switches it off: the daemon says why, and nothing is left"
