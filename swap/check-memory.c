@@ -15,6 +15,7 @@
 
 #include "capacity.h"
 #include "check.h"
+#include "pid1.h"
 #include "root.h"
 #include "run.h"
 #include "runstate.h"
@@ -294,11 +295,29 @@ check_killers (struct report *r)
              "runs, and looks at how much swap there is each time");
 }
 
+/* While process 1 waits for a page of its own, it cannot start the next daemon,
+ * nor the machine anew.
+ */
+static void
+check_init (struct report *r, bool unit)
+{
+  if (!unit)
+    return;
+  if (file_exists (root_path (PID1_SWAP_MAX)))
+    finding (r, FINE, "process 1", NULL, "is kept out of swap in VRAM");
+  else
+    finding (r, WARNING, "process 1",
+             "boot with systemd.unified_cgroup_hierarchy=1, and without "
+             "cgroup_disable=memory",
+             "cannot be kept out of swap: %s is missing", PID1_SWAP_MAX);
+}
+
 void
 check_memory (struct report *r, const struct conf *c, pid_t server, bool unit)
 {
   check_limits (r, c, unit);
   check_memory_limits (r, server, unit);
+  check_init (r, unit);
   check_swaps (r, c);
   check_zswap (r);
   check_sysctls (r, c);

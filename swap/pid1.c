@@ -12,12 +12,10 @@
 #include "pid1.h"
 #include "root.h"
 
-#define SWAP_MAX "/sys/fs/cgroup/init.scope/memory.swap.max"
-
 static void
 write_limit (const char *value)
 {
-  const char *path = root_path (SWAP_MAX);
+  const char *path = root_path (PID1_SWAP_MAX);
   const int fd = open (path, O_WRONLY | O_CLOEXEC);
   const ssize_t n = strlen (value);
 
@@ -33,7 +31,7 @@ pid1_keep_in_ram (char *before, size_t size)
   char now[32];
 
   /* Without systemd, or with cgroups of version 1, there is none. */
-  if (read_text (root_path (SWAP_MAX), now, sizeof now) <= 0)
+  if (read_text (root_path (PID1_SWAP_MAX), now, sizeof now) <= 0)
     return;
   /* After a daemon that died, it is the limit already. */
   if (before[0] && strcmp (now, "0") == 0)

@@ -45,6 +45,7 @@ struct snapshot {
   const struct json_t *server, *elastic; /* in the answer */
   int64_t pid, generation, copy_path, lost_ms, size, used;
   bool ready, lost, known; /* that there is a disk */
+  bool driver_replaced;
   const char *copy_reason, *gpu_name, *pci;
 
   const struct swap *swap; /* ours, in swaps, or NULL */
@@ -142,6 +143,23 @@ look_at_gpu (struct snapshot *p)
     gpu_power_state (p->gpu.pci, p->power, sizeof p->power);
 }
 
+/* Whether NVIDIA's library was replaced since the server has loaded it.  Only
+ * root may look.
+ */
+static bool
+driver_was_replaced (pid_t server)
+{
+  FILE *f = fopen (root_path ("/proc/%ld/maps", (long) server), "re");
+  char line[512];
+  bool replaced = false;
+
+  while (f && !replaced && fgets (line, sizeof line, f))
+    replaced = strstr (line, "/libcuda.so") && strstr (line, " (deleted)\n");
+  if (f)
+    fclose (f);
+  return replaced;
+}
+
 static int
 look (struct snapshot *p)
 {
@@ -159,8 +177,10 @@ look (struct snapshot *p)
     p->swap = nbd_find_swap (&p->swaps, p->device);
   if (p->swap && capacity_read (&p->capacity, p->swap->path) == -1)
     return -1;
-  if (p->pid > 0)
+  if (p->pid > 0) {
     p->has_procmem = procmem_read (&p->procmem, p->pid);
+    p->driver_replaced = driver_was_replaced (p->pid);
+  }
   power_read (&p->mains);
   p->preserves = gpu_preserves ();
   look_at_gpu (p);
@@ -227,6 +247,9 @@ print_server (const struct snapshot *p)
   printf ("\n");
   elastic_print (p->elastic);
   print_copies (p);
+  if (p->driver_replaced)
+    printf ("driver:    was updated since this server started, which goes on "
+            "with the old one; a new server may need a reboot\n");
   if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
@@ -356,6 +379,7 @@ json_server (struct json *j, const struct snapshot *p)
   json_known (j, "size", p->known ? p->size : -1);
   json_known (j, "used", p->known ? p->used : -1);
   json_add_bool (j, "lost", p->lost);
+  json_add_bool (j, "driver_replaced", p->driver_replaced);
   json_text (j, "copy_path",
              p->copy_path > 0 && p->copy_path <= COPY_PATH_DMA
                  ? paths[p->copy_path]

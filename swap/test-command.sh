@@ -131,7 +131,7 @@ timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 && ends=("${PIPESTATUS[@
 # check: a machine where all is well, and then one thing after the other that is not. Programs are made up as well.
 mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
   "$root"/sys/{module/{nbd,nvidia,module/parameters,zswap/parameters},kernel/security,power,class/block/sda3} \
-  "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/system.slice,firmware/efi/efivars}
+  "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/{system.slice,init.scope},firmware/efi/efivars}
 # nbdkit with a plugin that knows these parameters; asked by its help, by a parameter that no plugin has, and for
 # what --dump-plugin says.
 cat >"$root/bin/nbdkit" <<EOF
@@ -187,6 +187,7 @@ well ()
   echo N >"$root/sys/module/zswap/parameters/enabled"
   echo 580.159.04 >"$root/sys/module/nvidia/version"
   echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
+  echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
   echo max | tee "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
   touch "$root"/dev/nvidia{ctl,-uvm}
   mkdir -p "$root/sys/module/nbd"
@@ -353,6 +354,9 @@ well
 echo 536870912 >"$root/sys/fs/cgroup/system.slice/memory.high"
 finds problem "memory limit: /sys/fs/cgroup/system.slice/memory.high is 512 MiB"
 well
+rm "$root/sys/fs/cgroup/init.scope/memory.swap.max"
+finds warning "process 1: cannot be kept out of swap: /sys/fs/cgroup/init.scope/memory.swap.max is missing"
+echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
 mkdir "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 finds ok "memory limit: none"
 echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap.service/memory.max"

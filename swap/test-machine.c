@@ -6,10 +6,12 @@
 
 #include <ftw.h>
 #include <linux/genetlink.h>
+#include <linux/magic.h>
 #include <linux/nbd-netlink.h>
 #include <linux/netlink.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #include "gpu.h"
 #include "nbd-device.h"
@@ -354,6 +356,59 @@ test_gpu (void)
   CHECK (gpu_largest_bar ("0000:0A:00.0") == INT64_C (8) << 30);
 }
 
+/* Whether swap is on during a suspend is up to where VRAM is saved. */
+static bool
+sleep_drains (const char *params)
+{
+  const char *why;
+  struct conf c;
+  bool drains;
+
+  put ("/conf", "sleep-policy = auto\n");
+  put ("/proc/driver/nvidia/params", params);
+  CHECK (conf_load (&c, root_path ("/conf"), false) == 0);
+  drains = policy_sleep_drains (&c, "suspend", &why);
+  CHECK (policy_sleep_drains (&c, "hibernate", &why));
+  CHECK (policy_sleep_drains (&c, "suspend-then-hibernate", &why));
+  CHECK (policy_sleep_drains (&c, "hybrid-sleep", &why));
+  conf_free (&c);
+  return drains;
+}
+
+static void
+test_sleep_policy (void)
+{
+  const unsigned in_ram[] = { TMPFS_MAGIC, RAMFS_MAGIC };
+  struct statfs fs;
+  bool tmpfs;
+
+  put ("/disk/file", "");
+  CHECK (statfs (root_path ("/disk"), &fs) == 0);
+  tmpfs = fs.f_type == in_ram[0] || fs.f_type == in_ram[1];
+  CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 0\n"
+                       "UseKernelSuspendNotifiers: 1\n"
+                       "TemporaryFilePath: \"/disk\"\n"));
+  /* Neither the kernel nor NVIDIA's service saves it. */
+  CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 1\n"
+                       "UseKernelSuspendNotifiers: 0\n"
+                       "TemporaryFilePath: \"/disk\"\n"));
+  CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 1\n"
+                       "UseKernelSuspendNotifiers: 1\n"
+                       "TemporaryFilePath: \"/disk\"\n") == tmpfs);
+  put ("/etc/systemd/system/systemd-suspend.service.requires/"
+       "nvidia-suspend.service",
+       "");
+  CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 1\n"
+                       "TemporaryFilePath: \"/disk\"\n") == tmpfs);
+  /* In RAM, and nowhere. */
+  CHECK (symlink ("/dev/shm", root_path ("/shm")) == 0);
+  if (statfs ("/dev/shm", &fs) == 0 && fs.f_type == in_ram[0])
+    CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 1\n"
+                         "TemporaryFilePath: \"/shm\"\n"));
+  CHECK (sleep_drains ("PreserveVideoMemoryAllocations: 1\n"
+                       "TemporaryFilePath: \"/nowhere\"\n"));
+}
+
 int
 main (void)
 {
@@ -368,6 +423,7 @@ main (void)
   test_lost ();
   test_processes ();
   test_gpu ();
+  test_sleep_policy ();
   nftw (folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
   FINISH;
 }

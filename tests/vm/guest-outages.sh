@@ -168,6 +168,19 @@ expect 0 vram-swap reload
 reads || fail "the device cannot be read"
 stop_daemon
 
+step "the driver is updated under the server"
+daemon
+expect 0 vram-swap status
+case $out in
+  *"was updated"*) fail "an update that there was not: $out" ;;
+esac
+library=$(realpath /opt/driver/libcuda.so.1)
+cp "$library" "$library.new"
+mv "$library.new" "$library"
+expect 0 vram-swap status
+said "was updated since this server started"
+stop_daemon
+
 step "all processes are told to end, and killed, while swapoff waits for the server"
 # As at the end of a shutdown. With one connection the kernel would ask again for ever.
 settings 'connections = 1'
