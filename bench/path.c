@@ -286,12 +286,12 @@ paths_open (unsigned index, unsigned threads, const char *instructions)
   if (machine.instructions == NULL)
     die ("-w: this CPU, or this program, does not have '%s'", instructions);
   if (libcuda_load () == -1)
-    die ("%s", libcuda_load_error ());
+    die ("CUDA cannot be used");
   missing = extra_load ();
   if (missing)
     die ("libcuda.so.1 does not have %s", missing);
   if (cuda_init (5000) == -1)
-    die ("%s", cuda_init_error ());
+    die ("CUDA cannot be used");
   if (devices_list (&gpus) == -1)
     die ("the GPUs cannot be listed");
   if (index >= gpus.count)

@@ -53,10 +53,8 @@ plain_get_ready (void)
 {
   const char *missing;
 
-  if (libcuda_load () == -1) {
-    nbdkit_error ("%s", libcuda_load_error ());
+  if (libcuda_load () == -1)
     return -1;
-  }
   missing = extra_load ();
   if (missing) {
     nbdkit_error ("libcuda.so.1 does not have %s", missing);

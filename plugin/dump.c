@@ -10,14 +10,8 @@
 #include "common/log.h"
 #include "disk/superblock.h"
 #include "dump.h"
-#include "gpu/cuda/boost.h"
-#include "gpu/cuda/context.h"
-#include "gpu/cuda/device.h"
-#include "gpu/cuda/libcuda.h"
 #include "gpu/cuda/provider.h"
 #include "gpu/devices.h"
-#include "gpu/vulkan/libvulkan.h"
-#include "gpu/vulkan/mapping.h"
 #include "logging.h"
 #include "parameters.h"
 
@@ -42,7 +36,7 @@ dump_window (const struct device *gpu)
 
   if (parameters.copies.mapping == MAPPING_NO)
     printf ("vram_window=no\nvram_window_reason=window=no\n");
-  else if (mapping_probe (gpu->uuid_bytes, bytes, reason))
+  else if (cuda_provider.can_map (gpu, bytes, reason) == 0)
     printf ("vram_window=yes\n");
   else {
     printf ("vram_window=no\nvram_window_reason=%s\n", reason);
@@ -61,7 +55,7 @@ dump_gpu (const struct device *gpu)
   printf ("vram_device_uuid=%s\n", gpu->uuid);
   printf ("vram_device_pci=%s\n", gpu->pci);
   printf ("vram_device_memory_total=%" PRIu64 "\n", gpu->total);
-  if (device_free_bytes (gpu, &bytes_free) == 0)
+  if (cuda_provider.device_free (gpu, &bytes_free) == 0)
     printf ("vram_device_memory_free=%" PRIu64 "\n", bytes_free);
   dump_window (gpu);
 }
@@ -83,69 +77,44 @@ check_size (const struct device *gpu)
 }
 
 static void
-dump_gpus (void)
+dump_gpus (struct devices *gpus)
 {
   const char *device = parameters.device;
-  struct devices gpus;
   const struct device *chosen;
 
-  if (devices_list (&gpus) == -1) {
-    log_error ("%s", devices_list_error ());
-    printf ("vram_num_devices=0\n");
-    return;
-  }
-  printf ("vram_num_devices=%zu\n", gpus.count);
-  chosen = device ? devices_find (&gpus, device)
-                  : devices_most_free (&cuda_provider, &gpus);
+  printf ("vram_num_devices=%zu\n", gpus->count);
+  chosen = device ? devices_find (gpus, device)
+                  : devices_most_free (&cuda_provider, gpus);
   if (chosen)
     check_size (chosen);
   if (device && chosen)
     dump_gpu (chosen);
   else if (device == NULL)
-    for (size_t i = 0; i < gpus.count; ++i)
-      dump_gpu (&gpus.gpu[i]);
-  devices_free (&gpus);
-}
-
-static void
-dump_driver (void)
-{
-  int version;
-
-  if (libcuda_load () == -1) {
-    log_error ("%s", libcuda_load_error ());
-    printf ("vram_num_devices=0\n");
-    return;
-  }
-  if (!parameters.copies.boost)
-    boost_disable ();
-  printf ("vram_boost=%s\n", parameters.copies.boost ? "yes" : "no");
-  printf ("vram_quiet=%s\n", boost_text (boost_state ()));
-  if (libcuda.driver_get_version (&version) == CUDA_SUCCESS)
-    printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
-  if (cuda_init (0) == -1) {
-    log_error ("%s", cuda_init_error ());
-    printf ("vram_num_devices=0\n");
-    return;
-  }
-  dump_gpus ();
+    for (size_t i = 0; i < gpus->count; ++i)
+      dump_gpu (&gpus->gpu[i]);
+  devices_free (gpus);
 }
 
 void
 dump_plugin (void)
 {
-  char text[CUDA_DRIVER_VERSION];
+  struct devices gpus;
+  bool loaded;
 
   log_to = keep_error;
   if (parameters.size.kind != SIZE_UNSET)
     parameters_check ();
-  libvulkan_prepare ();
   printf ("vram_superblock_version=%d\n", SUPERBLOCK_VERSION);
   printf ("vram_superblock_elastic=%d\n", SUPERBLOCK_VERSION_ELASTIC);
-  printf ("vram_driver_version=%s\n", cuda_driver_version (text));
   if (parameters.copies.read_max_set)
     printf ("vram_window_read_max=%" PRIu64 "\n", parameters.copies.read_max);
-  dump_driver ();
+  printf ("vram_boost=%s\n", parameters.copies.boost ? "yes" : "no");
+  loaded = cuda_provider.load (&parameters.copies) == 0;
+  cuda_provider.dump ();
+  if (loaded && cuda_provider.list (0, &gpus) == 0)
+    dump_gpus (&gpus);
+  else
+    printf ("vram_num_devices=0\n");
   if (error[0])
     printf ("vram_error=%s\n", error);
 }

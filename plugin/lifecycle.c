@@ -22,7 +22,6 @@
 #include "lifecycle.h"
 #include "parameters.h"
 #include "peer.h"
-#include "gpu/vulkan/release.h"
 #include "startup.h"
 #include "watchdog.h"
 
@@ -245,9 +244,9 @@ open_vram (void)
              adopted ? "took over" : "allocated", slots.size, slots.count,
              SIZE_STR (UINT64_C (1) << slots.shift), gpu->index, gpu->name,
              gpu->uuid, gpu->pci);
-  /* Also when Vulkan was of no use.  The governor maps chunks. */
-  if (parameters.copies.mapping != MAPPING_NO && slots.elastic == NULL)
-    release_libraries ();
+  /* The governor goes on mapping chunks. */
+  if (slots.elastic == NULL)
+    provider->f->settle (provider);
   if (!adopted && slots_zero (&slots) == -1) {
     log_error ("cannot overwrite VRAM");
     return -1;

@@ -17,7 +17,6 @@
 
 #include "common/log.h"
 #include "disk/blockmap.h"
-#include "gpu/cuda/dma.h"
 #include "parameters.h"
 
 struct parameters parameters = {

@@ -51,10 +51,16 @@ enum mapping_mode {
   MAPPING_NO,
 };
 
+#define DMA_QUEUES_MAX 64
+
+/* Pinned memory of one DMA queue, in bytes: at least two blocks. */
+#define STAGING_MIN (8 * 1024)
+#define STAGING_MAX (64 * 1024 * 1024)
+
 /* What the user asked for that a GPU is opened with. */
 struct provider_options {
   unsigned queues;  /* DMA queues, 0: from the number of CPUs */
-  uint64_t staging; /* bytes of pinned memory of each */
+  uint64_t staging; /* bytes of pinned memory of each, multiple of the least */
   enum mapping_mode mapping;
   bool read_max_set; /* else measured */
   uint64_t read_max; /* bytes: larger reads go by DMA */
@@ -126,6 +132,17 @@ struct provider_functions {
    */
   int (*device_free) (const struct device *device, uint64_t *bytes);
 
+  /* Print what is known of the driver for --dump-plugin, as lines NAME=VALUE.
+   * After load, whatever that returned.
+   */
+  void (*dump) (void);
+
+  /* Whether the CPU could map BYTES of VRAM of a GPU that has not been opened.
+   * Returns 0, or -1 with the reason in REASON.
+   */
+  int (*can_map) (const struct device *device, uint64_t bytes,
+                  char reason[PROVIDER_REASON]);
+
   /* Open DEVICE, prepare all that copies need, and try each path once, in VRAM
    * that is freed again.  SIZE is how many bytes of VRAM will be wanted.
    * LIMITS, unless NULL, were measured before and are not measured again.
@@ -170,6 +187,11 @@ struct provider_functions {
    */
   int (*export) (struct provider *p, const struct chunk *chunk,
                  char reason[PROVIDER_REASON]);
+
+  /* The chunks that the start needs have been mapped: give back memory that was
+   * needed for that.
+   */
+  void (*settle) (struct provider *p);
 
   /* No copy of CHUNK may be under way.  One thread at a time. */
   void (*free) (struct provider *p, struct chunk *chunk);

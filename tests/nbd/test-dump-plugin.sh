@@ -22,8 +22,8 @@ grep '^vram_' "$tmp/dump" | grep -v '^vram_window' >"$tmp/got"
 cat >"$tmp/want" <<EOF
 vram_superblock_version=1
 vram_superblock_elastic=2
-vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)
 vram_boost=no
+vram_driver_version=$(cat /sys/module/nvidia/version 2>/dev/null || echo none)
 vram_quiet=$quiet
 EOF
 cat >>"$tmp/want" <<'EOF'

@@ -41,20 +41,12 @@
 /* How often to try again while the driver is coming up. */
 #define RETRY_MS 200
 
-static char init_error[512];
-
 /* The context that the calling thread has made current.  initial-exec: the
  * thread's block holds it already, so that the first use on a request path
  * allocates nothing.
  */
 static _Thread_local CUcontext current
     __attribute__ ((tls_model ("initial-exec")));
-
-const char *
-cuda_init_error (void)
-{
-  return init_error;
-}
 
 const char *
 cuda_error_name (CUresult error)
@@ -177,9 +169,8 @@ cuda_init (unsigned wait_ms)
     log_debug ("cuInit: " CUDA_WORDS ": trying again", CUDA_WORDS_ARGS (r));
     clock_sleep_us (RETRY_MS * 1000);
   }
-  snprintf (init_error, sizeof init_error,
-            "the NVIDIA driver does not start: " CUDA_WORDS "%s",
-            CUDA_WORDS_ARGS (r), advice (r));
+  log_error ("the NVIDIA driver does not start: " CUDA_WORDS "%s",
+             CUDA_WORDS_ARGS (r), advice (r));
   return -1;
 }
 

@@ -30,11 +30,9 @@ struct cuda {
 /* Initialise the driver.  Only after nbdkit has forked, because it starts
  * threads.  When the driver is still coming up it is tried again for up to
  * WAIT_MS milliseconds.  Where /dev/nvidia-uvm is missing and nvidia-modprobe
- * exists, that is run before, once.  Returns 0, or -1 with the reason in
- * cuda_init_error ().
+ * exists, that is run before, once.  Returns 0, or -1 after log_error.
  */
 extern int cuda_init (unsigned wait_ms);
-extern const char *cuda_init_error (void);
 
 /* The version of NVIDIA's kernel module, "580.159.04", in BUF, which is
  * returned; "none" when the module is not loaded.  No driver call.

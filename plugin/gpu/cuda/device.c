@@ -50,14 +50,6 @@ describe (struct device *gpu)
   return CUDA_SUCCESS;
 }
 
-static char list_error[256];
-
-const char *
-devices_list_error (void)
-{
-  return list_error;
-}
-
 int
 devices_list (struct devices *gpus)
 {
@@ -71,15 +63,14 @@ devices_list (struct devices *gpus)
   if (r != CUDA_SUCCESS)
     goto err;
   if (count < 1) {
-    snprintf (list_error, sizeof list_error,
-              "the NVIDIA driver lists no GPU; if nvidia-smi shows one, "
-              "look whether CUDA_VISIBLE_DEVICES hides it");
-    goto out;
+    log_error ("the NVIDIA driver lists no GPU; if nvidia-smi shows one, "
+               "look whether CUDA_VISIBLE_DEVICES hides it");
+    return -1;
   }
   gpus->gpu = calloc ((size_t) count, sizeof *gpus->gpu);
   if (gpus->gpu == NULL) {
-    snprintf (list_error, sizeof list_error, "calloc: %m");
-    goto out;
+    log_error ("calloc: %m");
+    return -1;
   }
   for (int i = 0; i < count; ++i) {
     gpu = &gpus->gpu[gpus->count];
@@ -96,10 +87,7 @@ devices_list (struct devices *gpus)
     return 0;
 
 err:
-  snprintf (list_error, sizeof list_error, "cannot list the GPUs: " CUDA_WORDS,
-            CUDA_WORDS_ARGS (r));
-out:
-  log_error ("%s", list_error);
+  log_error ("cannot list the GPUs: " CUDA_WORDS, CUDA_WORDS_ARGS (r));
   devices_free (gpus);
   return -1;
 }

@@ -9,11 +9,10 @@
 #include "gpu/cuda/context.h"
 
 /* List the GPUs, after cuda_init, and leave out, with a warning, those that
- * cannot be asked what they are.  None is an error.  Returns 0, or -1 with the
- * reason in devices_list_error (), after log_error.
+ * cannot be asked what they are.  None is an error.  Returns 0, or -1 after
+ * log_error.
  */
 extern int devices_list (struct devices *gpus);
-extern const char *devices_list_error (void);
 
 /* Open a context on GPU.  As cuda_open. */
 extern int device_open (const struct device *gpu, struct cuda *cuda);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "disk/provider.h"
 #include "gpu/cuda/context.h"
 
 /* A DMA queue is a CUDA stream with pinned staging memory; a copy holds one
@@ -15,11 +16,6 @@
  * nothing later.
  */
 struct dma_queues;
-
-#define DMA_QUEUES_MAX 64
-/* Staging memory of one queue in bytes: at least two blocks. */
-#define STAGING_MIN (8 * 1024)
-#define STAGING_MAX (64 * 1024 * 1024)
 
 /* Make COUNT queues (1 to DMA_QUEUES_MAX) with STAGING bytes of staging memory
  * each (STAGING_MIN to STAGING_MAX, a multiple of 8 KiB).  The calling thread

@@ -5,9 +5,8 @@
 #include <config.h>
 
 #include <dlfcn.h>
-#include <stdio.h>
-#include <string.h>
 
+#include "common/log.h"
 #include "gpu/cuda/libcuda.h"
 #include "gpu/library.h"
 
@@ -16,13 +15,6 @@
 struct libcuda libcuda;
 
 static void *handle;
-static char load_error[512];
-
-const char *
-libcuda_load_error (void)
-{
-  return load_error;
-}
 
 int
 libcuda_load (void)
@@ -34,11 +26,10 @@ libcuda_load (void)
 
   handle = library_open (LIBRARY);
   if (handle == NULL) {
-    snprintf (load_error, sizeof load_error,
-              "cannot load %s, the library of the NVIDIA driver: %s; "
-              "install the driver's CUDA library (Debian: libcuda1, "
-              "Fedora: xorg-x11-drv-nvidia-cuda-libs)",
-              LIBRARY, dlerror ());
+    log_error ("cannot load %s, the library of the NVIDIA driver: %s; "
+               "install the driver's CUDA library (Debian: libcuda1, "
+               "Fedora: xorg-x11-drv-nvidia-cuda-libs)",
+               LIBRARY, dlerror ());
     return -1;
   }
 
@@ -52,10 +43,9 @@ libcuda_load (void)
 #undef OPTIONAL_STUB
 
   if (missing) {
-    snprintf (load_error, sizeof load_error,
-              "%s does not have the function %s: the NVIDIA driver is too "
-              "old; version 450 or newer is needed",
-              LIBRARY, missing);
+    log_error ("%s does not have the function %s: the NVIDIA driver is too "
+               "old; version 450 or newer is needed",
+               LIBRARY, missing);
     dlclose (handle);
     handle = NULL;
     return -1;

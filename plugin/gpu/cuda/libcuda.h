@@ -97,13 +97,10 @@ struct libcuda {
 extern struct libcuda libcuda;
 
 /* Load libcuda.so.1 and fill the table.  It starts no thread and may be called
- * before nbdkit forks.  Returns 0, or -1 with the reason (which file was
- * tried, which symbol is missing, what to do) in libcuda_load_error ().
- * Calling it again after success does nothing.
+ * before nbdkit forks.  Returns 0, or -1 after log_error (which file was
+ * tried, which symbol is missing, what to do).  Calling it again after success
+ * does nothing.
  */
 extern int libcuda_load (void);
-
-/* Why libcuda_load failed, one line. */
-extern const char *libcuda_load_error (void);
 
 #endif /* VRAM_LIBCUDA_H */

@@ -22,6 +22,7 @@
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/provider.h"
 #include "gpu/vulkan/libvulkan.h"
+#include "gpu/vulkan/release.h"
 #include "watchdog.h"
 
 /* DMA queues unless lanes= says otherwise: copies keep a CPU busy each, and the
@@ -47,7 +48,8 @@ struct cuda_gpu {
   pthread_mutex_t no_mapping_lock;
   char no_mapping[PROVIDER_REASON];
 
-  bool demanded; /* window=yes */
+  bool wants_mapping; /* no window=no */
+  bool demanded;      /* window=yes */
   struct copier copier;
   struct gpu_check check;
 };
@@ -67,10 +69,8 @@ chunk_of (const struct chunk *chunk)
 static int
 cuda_provider_load (const struct provider_options *options)
 {
-  if (libcuda_load () == -1) {
-    log_error ("%s", libcuda_load_error ());
+  if (libcuda_load () == -1)
     return -1;
-  }
   if (options->mapping != MAPPING_NO)
     libvulkan_prepare ();
   if (!options->boost)
@@ -82,11 +82,35 @@ cuda_provider_load (const struct provider_options *options)
 static int
 cuda_provider_list (unsigned wait_ms, struct devices *devices)
 {
-  if (cuda_init (wait_ms) == -1) {
-    log_error ("%s", cuda_init_error ());
-    return -1;
-  }
-  return devices_list (devices);
+  return cuda_init (wait_ms) == -1 ? -1 : devices_list (devices);
+}
+
+static void
+cuda_provider_dump (void)
+{
+  char text[CUDA_DRIVER_VERSION];
+  int version;
+
+  printf ("vram_driver_version=%s\n", cuda_driver_version (text));
+  printf ("vram_quiet=%s\n", boost_text (boost_state ()));
+  if (libcuda.driver_get_version &&
+      libcuda.driver_get_version (&version) == CUDA_SUCCESS)
+    printf ("vram_cuda_version=%d.%d\n", version / 1000, version % 1000 / 10);
+}
+
+static int
+cuda_provider_can_map (const struct device *device, uint64_t bytes,
+                       char reason[PROVIDER_REASON])
+{
+  return mapping_probe (device->uuid_bytes, bytes, reason) ? 0 : -1;
+}
+
+static void
+cuda_provider_settle (struct provider *p)
+{
+  /* Also when Vulkan was of no use. */
+  if (gpu_of (p)->wants_mapping)
+    release_libraries ();
 }
 
 /*
@@ -361,6 +385,7 @@ open_mapping (struct cuda_gpu *gpu, const struct provider_options *options,
 {
   int r;
 
+  gpu->wants_mapping = options->mapping != MAPPING_NO;
   gpu->demanded = options->mapping == MAPPING_YES;
   if (options->mapping == MAPPING_NO) {
     snprintf (gpu->no_mapping, PROVIDER_REASON, "window=no");
@@ -555,12 +580,15 @@ const struct provider_functions cuda_provider = {
   .load = cuda_provider_load,
   .list = cuda_provider_list,
   .device_free = device_free_bytes,
+  .dump = cuda_provider_dump,
+  .can_map = cuda_provider_can_map,
   .open = cuda_provider_open,
   .close = cuda_provider_close,
   .allocate = cuda_provider_allocate,
   .import = cuda_provider_import,
   .map = cuda_provider_map,
   .export = cuda_provider_export,
+  .settle = cuda_provider_settle,
   .free = cuda_provider_free,
   .free_bytes = cuda_provider_free_bytes,
   .read = cuda_provider_read,

@@ -96,7 +96,7 @@ test_list (void)
   driver->set_devices (0);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
-  CHECK_HOLDS (devices_list_error (), "lists no GPU");
+  CHECK_HOLDS (stub_errors (), "lists no GPU");
   stub_messages_clear ();
   driver->set_devices (4);
 
@@ -114,7 +114,7 @@ test_list (void)
   driver->fail ("cuDevice*", 0, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 1);
-  CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
+  CHECK_HOLDS (stub_errors (), "cannot list the GPUs");
   CHECK (gpus.gpu == NULL && gpus.count == 0);
   driver->set_devices (1);
   stub_messages_clear ();
@@ -122,7 +122,7 @@ test_list (void)
   driver->fail ("cuDeviceTotalMem", 1, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), -1);
   CHECK_EQ (stub_errors_count (), 2);
-  CHECK_HOLDS (devices_list_error (), "cannot list the GPUs");
+  CHECK_HOLDS (stub_errors (), "cannot list the GPUs");
   CHECK (gpus.gpu == NULL && gpus.count == 0);
 }
 
