@@ -37,8 +37,8 @@
 /* What a request uses of its thread's stack, generously. */
 #define STACK_RESERVE (64 * KiB)
 
-/* Set by memlock_prepare; memlock_undo goes back to what was there before. */
-static bool flusher_set, flusher_before;
+/* Set by memlock_prepare, unless it had nothing to do; memlock_undo goes back to what was there before. */
+static bool prepared, flusher_set, flusher_before;
 static char oom_score_before[16];
 
 /* Log that WHAT was refused, and ADVICE: as an error, and return -1, if MODE is
@@ -139,6 +139,7 @@ memlock_prepare (enum memlock mode)
 
   if (mode == MEMLOCK_NO)
     return 0;
+  prepared = true;
   share_heap ();
   if (set_flusher () == -1 &&
       refused (mode, MEMLOCK_REQUIRED,
@@ -161,6 +162,8 @@ memlock_check_thread (void)
 {
   static atomic_flag logged = ATOMIC_FLAG_INIT;
 
+  if (!prepared)
+    return;
   if (flusher_set && prctl (PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 0) {
     const char *outcome = prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0
                               ? "set again"

@@ -210,10 +210,9 @@ begin_request (void)
   if (disk_check (disk) == -1)
     return -1;
   if (!thread_ready) {
-    if (parameters.resident != MEMLOCK_NO) {
+    if (parameters.resident != MEMLOCK_NO)
       memlock_touch_stack ();
-      memlock_check_thread ();
-    }
+    memlock_check_thread ();
     thread_ready = true;
   }
   return 0;

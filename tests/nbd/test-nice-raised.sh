@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# nbdkit-vram: a nice value that another program raises while the server serves is reported, once
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nbdsh
+
+start_vram --threads=1 size=16M resident=auto
+pid=$server
+export pid log patience
+# One connection, so that it is the same thread all along.
+nbdsh -u "$uri" -c '
+import os, time
+def warned ():
+    with open (os.environ["log"]) as log:
+        return "another program, such as a process tuner" in log.read ()
+h.pwrite (bytearray (512), 0)
+assert not warned ()
+for thread in os.listdir ("/proc/%s/task" % os.environ["pid"]):
+    os.setpriority (os.PRIO_PROCESS, int (thread), os.getpriority (os.PRIO_PROCESS, 0) + 3)
+deadline = time.monotonic () + int (os.environ["patience"])
+while not warned ():
+    assert time.monotonic () < deadline
+    h.pread (512, 0)
+    time.sleep (0.01)
+'
+stop_vram
+expect_log_times 1 "warning: this server runs with nice value [0-9]+, .*: another program, such as a process tuner"
