@@ -13,6 +13,7 @@
 #   VRAM_BUILD         the build's top folder, default: the second folder up,
 #                      for tests run in the build's tests/nbd
 #   VRAM_PLUGIN        the plugin, default: the build's
+#   VRAM_SWAP          vram-swap, default: the build's
 #   PLUGIN_NAME        what it is called, default vram
 #   NBDKIT             nbdkit
 #   NBDKIT_FILTERS     a folder of filters to use instead of nbdkit's own
@@ -44,6 +45,7 @@ tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top_srcdir=$(dirname "$tests")
 : "${VRAM_BUILD:=$(cd ../.. && pwd)}"
 : "${VRAM_PLUGIN:=$VRAM_BUILD/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so}"
+: "${VRAM_SWAP:=$VRAM_BUILD/swap/vram-swap}"
 standin=$VRAM_BUILD/tests/standin
 suppressions=$tests
 
@@ -309,7 +311,7 @@ swap_launcher ()
   local conf=$1
   shift
   [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
-  swap=$VRAM_BUILD/swap/vram-swap
+  swap=$VRAM_SWAP
   [ -x "$swap" ] || skip "vram-swap is not built: $swap"
   : "${nbdkit_folder:=$(dirname "$(command -v "$NBDKIT")")}"
   printf '%s\n' "$@" "headroom = 0" "resident = auto" "socket = $sock" \

@@ -10,7 +10,8 @@ requires_program make
 
 # A tree whose configure and Makefile only note what they were told, and an
 # nbdkit whose plugins lie in $tmp/plugins.
-mkdir -p "$tmp/tree/.ci" "$tmp/bin" "$tmp/plugins"
+mkdir -p "$tmp/tree/.ci" "$tmp/tree/packaging" "$tmp/bin" "$tmp/manager" \
+  "$tmp/plugins"
 cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
 cat >"$tmp/tree/.ci/check" <<'END'
 #!/bin/sh
@@ -28,7 +29,7 @@ cat >swap/vram-swap <<'SWAP'
 #!/bin/sh
 cd "$(dirname "$0")/.."
 [ ! -e is-on ] || { echo "swap cannot be switched off"; exit 1; }
-[ "$1" != uninstall ] || echo off >>told
+[ "$1" != down ] || echo off >>told
 SWAP
 chmod +x swap/vram-swap
 CONFIGURE
@@ -38,11 +39,40 @@ cat >"$tmp/bin/nbdkit" <<END
 #!/bin/sh
 [ "\$1" != --dump-config ] || echo "plugindir=$tmp/plugins"
 END
-for name in apt-get dpkg-query dnf pacman; do
-  printf '#!/bin/sh\necho %s >>%q\n' "$name" "$tmp/packages" >"$tmp/bin/$name"
+cat >"$tmp/tree/packaging/build" <<'END'
+#!/bin/sh
+id -u >out/built-by
+echo "$*" >out/kind
+for name in one two; do
+  echo "$name" >"out/$name.$2"
+  echo "out/$name.$2"
 done
-chmod +x "$tmp/bin/"* "$tmp/tree/.ci/check" "$tmp/tree/autogen.sh"
-PATH=$tmp/bin:$PATH
+END
+# Debian's package manager. All is installed, but for our packages until
+# $tmp/installed exists.
+cat >"$tmp/manager/apt-get" <<END
+#!/bin/sh
+echo "\$*" >>"$tmp/packages"
+test ! -e "$tmp/is-on" || { echo "swap cannot be switched off"; exit 1; }
+END
+cat >"$tmp/manager/dpkg-query" <<END
+#!/bin/sh
+for name; do :; done
+case \$name in
+  vram-swap | nbdkit-plugin-gpuram) test -e "$tmp/installed" || exit 0 ;;
+esac
+printf installed
+END
+chmod +x "$tmp/bin/"* "$tmp/manager/"* "$tmp/tree/.ci/check" \
+  "$tmp/tree/autogen.sh" "$tmp/tree/packaging/build"
+# All programs but those, and sudo.
+mkdir "$tmp/plain"
+ln -s /usr/bin/* "$tmp/plain"
+for name in apt-get dnf dpkg-query pacman sudo; do
+  rm -f "$tmp/plain/$name"
+done
+elsewhere=$tmp/bin:$tmp/plain:/usr/sbin:/sbin
+PATH=$tmp/manager:$elsewhere
 built=$tmp/tree/out/build
 
 # quickstart STATUS WORDS ARGUMENT...
@@ -81,22 +111,37 @@ requires_program setpriv
 user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 chmod 755 "$tmp"
 chown -R 65534:65534 "$tmp/tree"
-mkdir "$tmp/no-sudo"
-ln -s /usr/bin/* "$tmp/no-sudo"
-rm -f "$tmp/no-sudo/sudo"
 as=("${user[@]}")
-PATH=$tmp/bin:$tmp/no-sudo quickstart 1 \
-  "installing: run this as root \(sudo is not installed\)" install
-PATH=$tmp/bin:$tmp/no-sudo quickstart 1 "no build of ./quickstart install" \
-  uninstall
+quickstart 1 "installing: run this as root \(sudo is not installed\)" install
+quickstart 1 "nothing of nbdkit-vram is installed as a package" uninstall
 [ ! -e "$tmp/packages" ]
 
 # Root installs from the user's tree, in which the user goes on building.
 # Nothing on this machine is to be reloaded.
+[ ! -e /usr/local/sbin/vram-swap ] || skip "'make install' was run here"
 if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
   skip "systemd or udev runs here"
 fi
 as=()
+
+# As packages, which root installs and the user builds. What is under swap is
+# not uninstalled.
+quickstart 0 "^building packages ... done" install
+[ "$(cat "$tmp/tree/out/built-by")" = 65534 ]
+[ "$(cat "$tmp/tree/out/kind")" = "--nocheck deb" ]
+grep -q " install .*--reinstall .*$tmp/tree/out/one.deb $tmp/tree/out/two.deb" \
+  "$tmp/packages"
+expect_log "systemctl enable --now vram-swap"
+[ ! -e "$built" ]
+touch "$tmp/installed" "$tmp/is-on"
+quickstart 1 "swap cannot be switched off" uninstall
+rm "$tmp/is-on"
+quickstart 0 "^Uninstalled" uninstall
+grep -q " purge vram-swap nbdkit-plugin-gpuram" "$tmp/packages"
+rm "$tmp/installed"
+
+# With make, where the package manager is not known.
+PATH=$elsewhere
 quickstart 0 "^building ... done" --no-install install
 [ "$(cat "$built/built")" = 65534 ]
 [ "$(cat "$built/told")" = install ]

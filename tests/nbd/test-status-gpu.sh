@@ -9,7 +9,7 @@ set -e -x -u
 requires_standin
 requires_program python3
 
-vram_swap=$VRAM_BUILD/swap/vram-swap
+vram_swap=$VRAM_SWAP
 [ -x "$vram_swap" ] || skip "vram-swap is not built"
 [ -e "$standin/.libs/libnvidia-ml.so.1" ] ||
   skip "the stand-in for NVML is not built"

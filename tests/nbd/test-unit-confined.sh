@@ -13,7 +13,7 @@ requires_root
   skip "sanitizers and valgrind need more than the unit allows"
 [ -n "${VRAM_SYSCALL_GROUPS-}" ] || requires systemd-analyze syscall-filter
 requires python3 -c 'import ctypes; ctypes.CDLL ("libseccomp.so.2")'
-swap=$VRAM_BUILD/swap/vram-swap
+swap=$VRAM_SWAP
 [ -x "$swap" ] || skip "vram-swap is not built: $swap"
 mkdir "$tmp/run"
 chmod 755 "$tmp"
