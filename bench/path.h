@@ -48,10 +48,10 @@ struct path {
 extern const struct path paths[];
 extern const size_t nr_paths;
 
-/* Open GPU number INDEX, allocate VRAM on it, and set up every path; the window
- * with the copy instructions called INSTRUCTIONS, or NULL for the best.  What
- * the machine lacks makes the paths that need it missing; the program ends
- * when there is no VRAM to copy to.  Call it once, before kit_open.
+/* Open GPU number INDEX, allocate VRAM on it, and set up every path; the
+ * window with the copy instructions called INSTRUCTIONS, or NULL for the best.
+ * What the machine lacks makes the paths that need it missing; the program
+ * ends when there is no VRAM to copy to.  Call it once, before kit_open.
  */
 extern void
 paths_open (unsigned index, unsigned threads, const char *instructions);

@@ -41,8 +41,8 @@
 static bool prepared, flusher_set, flusher_before;
 static char oom_score_before[16];
 
-/* Log that WHAT was refused, and ADVICE: as an error, and return -1, if MODE is
- * at least LIMIT, else as a warning.
+/* Log that WHAT was refused, and ADVICE: as an error, and return -1, if MODE
+ * is at least LIMIT, else as a warning.
  */
 static int
 refused (enum memlock mode, enum memlock limit, const char *what,
@@ -122,8 +122,9 @@ check_nice (const char *advice)
 }
 
 /* One arena for all threads, so that what is set aside for them in memlock_all
- * is where they look.  Later is too late: glibc reads this when the first thread
- * but the main one allocates, and spreads others over the arenas it has by then.
+ * is where they look.  Later is too late: glibc reads this when the first
+ * thread but the main one allocates, and spreads others over the arenas it has
+ * by then.
  */
 static void
 share_heap (void)

@@ -10,9 +10,9 @@
 /* At most so many descriptors in one message. */
 #define SD_NOTIFY_FDS_MAX 8
 
-/* Where the service manager listens (NOTIFY_SOCKET): a path, or a name after @;
- * NULL when there is none, or one that takes no descriptors because it is on
- * the other side of a virtual machine.
+/* Where the service manager listens (NOTIFY_SOCKET): a path, or a name after
+ * @; NULL when there is none, or one that takes no descriptors because it is
+ * on the other side of a virtual machine.
  */
 extern const char *sd_notify_address (void);
 

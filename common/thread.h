@@ -8,9 +8,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* Start a thread that runs RUN (ARG), with a stack that is large enough for the
- * driver and little enough to be locked in RAM, and with all signals blocked:
- * they are for nbdkit's threads.  Returns 0, or -1 after log_error.
+/* Start a thread that runs RUN (ARG), with a stack that is large enough for
+ * the driver and little enough to be locked in RAM, and with all signals
+ * blocked: they are for nbdkit's threads.  Returns 0, or -1 after log_error.
  */
 extern int thread_start (pthread_t *thread, void *(*run) (void *), void *arg);
 
@@ -18,8 +18,9 @@ extern int thread_start (pthread_t *thread, void *(*run) (void *), void *arg);
  * fire late: up to 10 s with RELAX, by the kernel's default of 50 us
  * without.  Threads inherit this slack (prctl(2), PR_SET_TIMERSLACK), so call
  * it around calls into a library whose threads poll: their timed waits then
- * end when the CPU is awake anyway, and wake no idle CPU.  Waits that a wake-up
- * or a descriptor ends are as fast as ever.  thread_start is not affected.
+ * end when the CPU is awake anyway, and wake no idle CPU.  Waits that a
+ * wake-up or a descriptor ends are as fast as ever.  thread_start is not
+ * affected.
  */
 extern void thread_relax_timers (bool relax);
 

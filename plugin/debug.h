@@ -15,8 +15,8 @@ extern __attribute__ ((visibility ("default"))) int
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_random_path __asm__(PLUGIN_DEBUG_SYMBOL ("random_path"));
 
-/* The largest writes, in bytes, that go through the mapping, instead of what was
- * measured; negative for none, 0 for what was measured.
+/* The largest writes, in bytes, that go through the mapping, instead of what
+ * was measured; negative for none, 0 for what was measured.
  */
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_window_write_max __asm__(

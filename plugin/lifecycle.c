@@ -33,7 +33,8 @@ static struct disk *disk;
 static struct governor *governor;
 static char elastic_reason[PROVIDER_REASON]; /* why it is none, if it should */
 
-/* What a later server has to know of the disk, where it may outlive this one. */
+/* What a later server has to know of the disk, where it may outlive this one.
+ */
 static struct superblock superblock = SUPERBLOCK_NONE;
 
 /* Whether the disk was made by an earlier server. */
@@ -55,8 +56,8 @@ lifecycle_prepare (void)
  * Choosing a GPU.
  */
 
-/* The GPU that holds the disk that is taken over.  NULL after log_error when it
- * is missing, or not the one that device= names.
+/* The GPU that holds the disk that is taken over.  NULL after log_error when
+ * it is missing, or not the one that device= names.
  */
 static const struct device *
 find_gpu_of_disk (const struct devices *gpus)
@@ -130,7 +131,8 @@ open_provider (void)
  * VRAM of a new disk, or of one that is taken over.
  */
 
-/* Returns 0, 1 when this GPU can have no elastic disk, or -1 after log_error. */
+/* Returns 0, 1 when this GPU can have no elastic disk, or -1 after log_error.
+ */
 static int
 begin_elastic (uint64_t size, uint64_t min)
 {
@@ -184,8 +186,8 @@ allocate (void)
                SIZE_STR (asked));
     return -1;
   }
-  /* With size=max or a percentage the smaller one may be what was asked; and of
-   * a percentage there need be no more than size=max would be.
+  /* With size=max or a percentage the smaller one may be what was asked; and
+   * of a percentage there need be no more than size=max would be.
    */
   if (asked < min)
     asked = min;
@@ -205,8 +207,9 @@ allocate (void)
   return 0;
 }
 
-/* Check size=: in bytes it must be what the first server was asked for, or what
- * it got.  A percentage, and max, depend on what is free and are not checked.
+/* Check size=: in bytes it must be what the first server was asked for, or
+ * what it got.  A percentage, and max, depend on what is free and are not
+ * checked.
  */
 static int
 check_size (void)
@@ -384,7 +387,8 @@ keep_to_itself (void)
   return 0;
 }
 
-/* The governor of an elastic disk, and of one that is taken over the reserve. */
+/* The governor of an elastic disk, and of one that is taken over the reserve.
+ */
 static int
 make_governor (void)
 {
@@ -488,7 +492,8 @@ close_disk (bool keep)
   governor = NULL;
   atomic_store (&ending, true);
   watchdog_forget (gpu_lost, NULL);
-  /* A thread that hangs in the driver needs all of it until the process ends. */
+  /* A thread that hangs in the driver needs all of it until the process ends.
+   */
   if (hangs) {
     watchdog_stop ();
     return;

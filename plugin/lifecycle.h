@@ -13,10 +13,10 @@
 extern int lifecycle_prepare (void);
 
 /* In the process that will serve, before the first client: open a GPU and make
- * a disk there, or take over the one that adopt= brings, with its GPU, its size
- * and every byte of its data; hand it over to the service manager as handover=
- * says.  Starts threads.  Returns NULL after log_error; a disk that was to be taken
- * over stays as it is then.
+ * a disk there, or take over the one that adopt= brings, with its GPU, its
+ * size and every byte of its data; hand it over to the service manager as
+ * handover= says.  Starts threads.  Returns NULL after log_error; a disk that
+ * was to be taken over stays as it is then.
  */
 extern struct disk *lifecycle_start (void);
 

@@ -20,8 +20,8 @@ extern log_sink logging_sink;
 extern void logging_load (void);
 
 /* While stderr is /dev/null, because nbdkit runs in the background, write all
- * but debug messages to FD as well; -1 ends that.  Call it while no other thread
- * logs.
+ * but debug messages to FD as well; -1 ends that.  Call it while no other
+ * thread logs.
  */
 extern void logging_copy_to (int fd);
 

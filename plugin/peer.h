@@ -19,9 +19,9 @@ extern void peer_load (void);
 extern bool peer_allowed (void);
 
 /* Log that a client of UID was refused, at NOW_MS of clock_ms, without letting
- * clients fill the log: one line for each of the first REFUSED_USERS_MAX users,
- * and one line with a count of all later clients every REFUSED_AGAIN_MS at
- * most.  Any thread.
+ * clients fill the log: one line for each of the first REFUSED_USERS_MAX
+ * users, and one line with a count of all later clients every REFUSED_AGAIN_MS
+ * at most.  Any thread.
  */
 #define REFUSED_USERS_MAX 16
 #define REFUSED_AGAIN_MS  (UINT64_C (10) * 60 * 1000)

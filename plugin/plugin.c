@@ -28,7 +28,8 @@
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
 
 /* The largest request that is worth asking for: larger ones only take longer
- * and make nbdkit's threads keep larger buffers.  Still larger ones are served.
+ * and make nbdkit's threads keep larger buffers.  Still larger ones are
+ * served.
  */
 #define MAXIMUM_BLOCK_SIZE (32 * MiB)
 
@@ -147,7 +148,8 @@ vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
-/* Which GPU a client got, and how copies go; vram-swap status looks for both. */
+/* Which GPU a client got, and how copies go; vram-swap status looks for both.
+ */
 static const char *
 vram_export_description (void *handle)
 {

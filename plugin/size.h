@@ -32,8 +32,8 @@ struct size {
 extern int size_resolve (const struct size *size, uint64_t total,
                          uint64_t free, uint64_t headroom, uint64_t *bytes);
 
-/* How many bytes SIZE means, about and at most, before it is known how many are
- * free.
+/* How many bytes SIZE means, about and at most, before it is known how many
+ * are free.
  */
 extern uint64_t size_estimate (const struct size *size, uint64_t total);
 

@@ -89,9 +89,9 @@ is_same_socket (const struct sockaddr_un *addr, socklen_t size, int fd)
   return same;
 }
 
-/* Remove the name of the socket FD, disconnect the clients that wait there, and
- * refuse later ones.  The parent of a --run command holds the socket
- * too, so that closing FD would not do.
+/* Remove the name of the socket FD, disconnect the clients that wait there,
+ * and refuse later ones.  The parent of a --run command holds the socket too,
+ * so that closing FD would not do.
  */
 static void
 withdraw_socket (int fd)

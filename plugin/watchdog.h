@@ -71,9 +71,9 @@ extern void watchdog_remove (struct watchdog_wait *wait);
 extern void watchdog_begin (struct watchdog_wait *wait);
 extern void watchdog_end (struct watchdog_wait *wait);
 
-/* With NULL: do not take the calling thread out of its wait, which is returned,
- * because it is about to hold a lock that other threads need, such as the log's.
- * With that wait: go on as before.
+/* With NULL: do not take the calling thread out of its wait, which is
+ * returned, because it is about to hold a lock that other threads need, such
+ * as the log's. With that wait: go on as before.
  */
 extern struct watchdog_wait *watchdog_shield (struct watchdog_wait *wait);
 
@@ -86,12 +86,12 @@ watchdog_progress (struct watchdog_wait *wait)
 /* Waits outside of copies.  The calling thread is about to call the driver,
  * perhaps once more, or does so no more.  Every function of a provider but its
  * copies and check enters, and the caller leaves after the last of a series.
- * Both do nothing on a thread that has no wait for this: the one that starts and
- * ends the server has, and others get one by watchdog_add_thread.
+ * Both do nothing on a thread that has no wait for this: the one that starts
+ * and ends the server has, and others get one by watchdog_add_thread.
  *
- * A thread that does not come back is not taken out of the driver.  The process
- * ends when that is the thread that starts and ends the server.  Others must not
- * be waited for without a bound once the GPU is lost.
+ * A thread that does not come back is not taken out of the driver.  The
+ * process ends when that is the thread that starts and ends the server. Others
+ * must not be waited for without a bound once the GPU is lost.
  */
 extern void watchdog_enter (void);
 extern void watchdog_leave (void);

@@ -238,8 +238,8 @@ try_rested (struct copier *copier, const struct cuda_chunk *chunk, char *buf,
   return 0;
 }
 
-/* The largest size that the mapping wins, with all smaller ones, when copies take
- * EXTRA longer than in SAMPLES; 0 if none.
+/* The largest size that the mapping wins, with all smaller ones, when copies
+ * take EXTRA longer than in SAMPLES; 0 if none.
  */
 static uint64_t
 largest_win (const struct sample *samples, const uint64_t extra[2])

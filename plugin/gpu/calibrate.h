@@ -9,9 +9,9 @@
 
 /* Prove that the mapping of CHUNK reaches the same VRAM as DMA, by writing by
  * one path and reading by the other, at both its ends; or, unless SPARE is
- * SPARE_ALL, at SPARE, while its ends must read the same by both paths.  Returns
- * 0, 1 with the reason in REASON when that fails, or -1 with errno = EIO, after
- * the log has been told, when DMA fails.
+ * SPARE_ALL, at SPARE, while its ends must read the same by both paths.
+ * Returns 0, 1 with the reason in REASON when that fails, or -1 with errno =
+ * EIO, after the log has been told, when DMA fails.
  */
 extern int
 prove_mapping (struct copier *copier, const struct cuda_chunk *chunk,

@@ -91,9 +91,9 @@ all_ones (const char *bytes, size_t count)
   return true;
 }
 
-/* Read those lines again that hold nothing but ones, from the first to the last
- * of them.  Ones are what the bus answers, without an error, for a GPU that is
- * gone; whether they are data, the driver knows.
+/* Read those lines again that hold nothing but ones, from the first to the
+ * last of them.  Ones are what the bus answers, without an error, for a GPU
+ * that is gone; whether they are data, the driver knows.
  */
 static int
 check_ones (struct copier *copier, const struct cuda_chunk *chunk,

@@ -15,17 +15,18 @@
 
 /* ORDER BETWEEN THE PATHS
  *
- * A reply promises: every request that a client sends after it has the reply to
- * a write, on any connection and by either path, sees the bytes of that write or
- * of a later one.  Requests that are under way at the same time happen in any
- * order, byte by byte.  A request is answered when its copy has returned, and
- * each copy ends in a state in which the promise holds:
+ * A reply promises: every request that a client sends after it has the reply
+ * to a write, on any connection and by either path, sees the bytes of that
+ * write or of a later one.  Requests that are under way at the same time
+ * happen in any order, byte by byte.  A request is answered when its copy has
+ * returned, and each copy ends in a state in which the promise holds:
  *
- * 1. Write through the mapping.  Its stores are drained before it returns (sfence on
- *    x86, dsb on ARM): they have left the CPU as posted writes, in front of
- *    whatever this CPU, or another one that learns of the reply, does next.
- *    - Read through the mapping next: the load is a read request on the same bus, and
- *      PCI Express lets no read request pass a posted write.
+ * 1. Write through the mapping.  Its stores are drained before it returns
+ * (sfence on x86, dsb on ARM): they have left the CPU as posted writes, in
+ * front of whatever this CPU, or another one that learns of the reply, does
+ * next.
+ *    - Read through the mapping next: the load is a read request on the same
+ * bus, and PCI Express lets no read request pass a posted write.
  *    - Copy by DMA next, either direction: it begins with a write to the GPU's
  *      doorbell, and no posted write passes another one, so that the GPU has
  *      the bytes before it learns that there is a copy to do.  Inside the GPU
@@ -38,8 +39,8 @@
  *    what precedes an event that is done is visible to the whole system.  (A
  *    copy from pageable memory may return before its bytes arrive; DMA queues
  *    copy from pinned memory only.)
- *    - Read through the mapping next: the CPU may still have a line of VRAM in a
- *      buffer of its own that it loaded before.  The fence in front of
+ *    - Read through the mapping next: the CPU may still have a line of VRAM in
+ * a buffer of its own that it loaded before.  The fence in front of
  *      non-temporal loads (mfence) discards it, and keeps the loads from being
  *      done ahead of the reply.
  *    - Write through the mapping next: the GPU has done with these bytes.
@@ -48,7 +49,8 @@
  *    before the same bytes go by DMA, and 1 says that they arrive first.
  */
 
-/* What copies of one GPU need.  Constant while copies run, but for LAST_DMA. */
+/* What copies of one GPU need.  Constant while copies run, but for LAST_DMA.
+ */
 struct copier {
   struct cuda *cuda;
   struct dma_queues *queues;
@@ -66,8 +68,8 @@ struct copier {
 
 /* Copy COUNT bytes at OFFSET in CHUNK; any alignment, any thread.  A copy that
  * the mapping cannot do goes by DMA instead; a request fails only when that
- * fails as well, or when the context is lost.  Return 0, or -1 with errno = EIO
- * after the log has been told.
+ * fails as well, or when the context is lost.  Return 0, or -1 with errno =
+ * EIO after the log has been told.
  */
 extern int copy_read (struct copier *copier, const struct cuda_chunk *chunk,
                       uint64_t offset, void *buf, size_t count);

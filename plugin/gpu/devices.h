@@ -11,8 +11,8 @@ extern void devices_free (struct devices *gpus);
 
 /* The GPU that SPEC means: an index, a name or a part of one (in upper or
  * lower case), a UUID with or without "GPU-", or a PCI address with or without
- * its domain.  NULL after log_error, which lists the GPUs, when SPEC means none
- * or several.
+ * its domain.  NULL after log_error, which lists the GPUs, when SPEC means
+ * none or several.
  */
 extern const struct device *
 devices_find (const struct devices *gpus, const char *spec);

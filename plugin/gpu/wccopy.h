@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 /* The CPU sees VRAM as write-combined memory: nothing of it is ever in the
- * CPU's caches.  Stores gather in a few buffers of one line (64 bytes) each and
- * cross the bus when one is full or is drained.  An ordinary load is a round
- * trip over the bus for as few bytes as it asks for; a non-temporal load
+ * CPU's caches.  Stores gather in a few buffers of one line (64 bytes) each
+ * and cross the bus when one is full or is drained.  An ordinary load is a
+ * round trip over the bus for as few bytes as it asks for; a non-temporal load
  * fetches the line, and many of them are under way at a time.
  *
  * These functions take any alignment and any length on both sides, and see to

@@ -1,5 +1,5 @@
-/* nbdkit-vram: runs a fuzzer's function on random inputs, where libFuzzer is not wanted
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: runs a fuzzer's function on random inputs, where libFuzzer is
+ * not wanted SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* Without arguments: random inputs, for as many as check_effort allows, so

@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What libFuzzer calls; fuzz-driver.c calls it as well, where there is none. */
+/* What libFuzzer calls; fuzz-driver.c calls it as well, where there is none.
+ */
 extern int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 /* Not assert: it must not go away with NDEBUG. */

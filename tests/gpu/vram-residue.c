@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* vram-residue MARKER [DEVICE]: takes all the VRAM that is free, as any program
- * could, and looks in it for MARKER, 16 characters, at every multiple of 16
- * bytes.  Prints how much it looked at and how often it found it.
+/* vram-residue MARKER [DEVICE]: takes all the VRAM that is free, as any
+ * program could, and looks in it for MARKER, 16 characters, at every multiple
+ * of 16 bytes.  Prints how much it looked at and how often it found it.
  *
  * Exit status: 0 not found, 1 found, 2 something failed, 77 there is no GPU.
  */

@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Threads in pairs hand pieces of VRAM to and fro: one writes through the CPU's
- * mapping or by DMA, tells the other, and that one reads by either path what it
- * must find there.  Every mix, with sizes and alignments of all kinds, on two
- * CPUs or on one.  copy.h says why they must agree; this program tries it on
- * the machine's GPU.
+/* Threads in pairs hand pieces of VRAM to and fro: one writes through the
+ * CPU's mapping or by DMA, tells the other, and that one reads by either path
+ * what it must find there.  Every mix, with sizes and alignments of all kinds,
+ * on two CPUs or on one.  copy.h says why they must agree; this program tries
+ * it on the machine's GPU.
  *
  * Exit status: 0 they agreed, 1 they did not or something failed, 77 there is
  * no GPU or no mapping.

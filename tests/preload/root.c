@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows a server device nodes of NVIDIA's driver that do not exist
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: shows a server device nodes of NVIDIA's driver that do not
+ * exist SPDX-License-Identifier: BSD-3-Clause
  */
 
 #define _GNU_SOURCE

@@ -3,11 +3,11 @@
  */
 
 /* Each piece of VRAM is a file in the shared directory, its name saying whose
- * and how large it is, locked with flock.  Such a lock belongs to the open file
- * description: it stays for as long as any descriptor duplicated from it, sent
- * through a socket or inherited, or any mapping made of it, exists anywhere,
- * which is how long a GPU keeps the memory.  A file that can be locked is one
- * that nobody holds any more.
+ * and how large it is, locked with flock.  Such a lock belongs to the open
+ * file description: it stays for as long as any descriptor duplicated from it,
+ * sent through a socket or inherited, or any mapping made of it, exists
+ * anywhere, which is how long a GPU keeps the memory.  A file that can be
+ * locked is one that nobody holds any more.
  */
 
 #include <dirent.h>

@@ -78,7 +78,8 @@ enter (enum function fn, struct context **ctx)
 }
 
 /* The real driver has a thread from cuInit on too, which is one reason why it
- * does not survive fork.  This one wakes who waits when a trigger file appears.
+ * does not survive fork.  This one wakes who waits when a trigger file
+ * appears.
  */
 static void *
 watcher (void *arg)

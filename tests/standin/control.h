@@ -12,7 +12,7 @@
  * plugin's own declarations of CUDA, so there are none here.
  */
 struct standin_control {
-  /* The NTH call from now on of the function NAME (0: each) answers CODE.  With
+  /* The NTH call from now on of the function NAME (0: each) answers CODE. With
    * NAME NULL: no call fails.
    */
   void (*fail) (const char *name, unsigned nth, int code);
@@ -29,8 +29,8 @@ struct standin_control {
   /* Calls of the function NAME do not return, unless it is NULL. */
   void (*hang_calls) (const char *name);
 
-  /* FN is called, without a lock, when a question whether work is done is about
-   * to be answered with no.
+  /* FN is called, without a lock, when a question whether work is done is
+   * about to be answered with no.
    */
   void (*on_not_ready) (void (*fn) (void));
 
@@ -40,8 +40,8 @@ struct standin_control {
   /* How often the function NAME was called, NULL: all of them. */
   unsigned (*calls) (const char *name);
 
-  /* Pieces of work and events that no stream has done yet, how many streams had
-   * some at the same time, and how many things of all kinds are not freed.
+  /* Pieces of work and events that no stream has done yet, how many streams
+   * had some at the same time, and how many things of all kinds are not freed.
    */
   unsigned (*pending) (void);
   unsigned (*most_busy) (void);

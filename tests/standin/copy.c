@@ -203,8 +203,8 @@ set (enum function fn, CUdeviceptr dst, unsigned char value, size_t size,
   return stream_issue (ctx, s, w, false);
 }
 
-/* Returns before VRAM is set, as documented for VRAM: only fills of pinned host
- * memory are synchronous.
+/* Returns before VRAM is set, as documented for VRAM: only fills of pinned
+ * host memory are synchronous.
  */
 EXPORT CUresult
 cuMemsetD8_v2 (CUdeviceptr dst, unsigned char value, size_t size)

@@ -1,5 +1,5 @@
-/* nbdkit-vram: the part of the CUDA driver's ABI that the stand-in driver exports
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the part of the CUDA driver's ABI that the stand-in driver
+ * exports SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* Written from the documentation of the CUDA 12 driver API, apart from the

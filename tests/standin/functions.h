@@ -1,5 +1,5 @@
-/* nbdkit-vram: every function that the stand-in driver exports, and what it needs
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: every function that the stand-in driver exports, and what it
+ * needs SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* FUNCTION (NAME, NEEDS), one a line: the Makefile takes the list of exported

@@ -1,5 +1,5 @@
-/* nbdkit-vram: the stand-in's VRAM: allocation, export, import, and what is left of it
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in's VRAM: allocation, export, import, and what is
+ * left of it SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <errno.h>

@@ -1,11 +1,11 @@
-/* nbdkit-vram: the stand-in for Vulkan's loader and driver: how tests steer it, and its insides
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in for Vulkan's loader and driver: how tests steer
+ * it, and its insides SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* A libvulkan.so.1, beside the stand-in libcuda.so.1 in tests/standin/.libs,
- * that can do one thing: import VRAM that the stand-in CUDA driver exported and
- * map it.  It lists a software renderer first, as many machines do, and then
- * the GPUs, with the names, UUIDs and sizes that the CUDA one gives them
+ * that can do one thing: import VRAM that the stand-in CUDA driver exported
+ * and map it.  It lists a software renderer first, as many machines do, and
+ * then the GPUs, with the names, UUIDs and sizes that the CUDA one gives them
  * (STANDIN_CUDA_DEVICES, NAMES, UUIDS, MEMORY).
  *
  * CODE is a VkResult as a number, LIST and SIZE as in standin.h.
@@ -48,8 +48,9 @@
  * mapping twice, all are errors, where a driver may do anything.
  * vkGetMemoryFdPropertiesKHR refuses OPAQUE_FD, for which it is not specified.
  *
- * VRAM that was not touched yet becomes garbage when it is mapped, up to 64 MiB
- * of each allocation, and zeros beyond that (it would all cost host memory).
+ * VRAM that was not touched yet becomes garbage when it is mapped, up to 64
+ * MiB of each allocation, and zeros beyond that (it would all cost host
+ * memory).
  *
  * What it does not do: queues, memory that is not imported, export.
  */

@@ -1,5 +1,5 @@
-/* nbdkit-vram: the stand-in for NVIDIA's driver API: how tests steer it, and its insides
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in for NVIDIA's driver API: how tests steer it, and
+ * its insides SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* A libcuda.so.1 that keeps "VRAM" in host memory.  Put the directory that it
@@ -12,10 +12,10 @@
  *   tests/standin/broken/.libs  one that lacks cuMemcpyDtoHAsync_v2
  *
  * It is faithful where bugs hide: streams run on threads of their own, so what
- * is not waited for has not happened; a pageable cuMemcpyHtoD of 64 KiB or less
- * returns early, and so does cuMemsetD8; an asynchronous copy from a pinned
- * buffer reads it when its turn comes; fresh VRAM is garbage; device addresses
- * fault when the CPU touches them; nothing works in a forked child.
+ * is not waited for has not happened; a pageable cuMemcpyHtoD of 64 KiB or
+ * less returns early, and so does cuMemsetD8; an asynchronous copy from a
+ * pinned buffer reads it when its turn comes; fresh VRAM is garbage; device
+ * addresses fault when the CPU touches them; nothing works in a forked child.
  *
  * SIZE is a number with an optional K, M, G or T (powers of 1024).  CODE is a
  * CUresult as a number or by its name (CUDA_ERROR_OUT_OF_MEMORY).  NAME is a
@@ -48,27 +48,23 @@
  *                   CUDA_ERROR_NOT_SUPPORTED
  * DEVPTR_DIFFERS=1  cuMemHostGetDevicePointer gives an address that is not
  *                   the host's (else only for write-combined buffers)
- * GRANULARITY=SIZE  what sizes given to cuMemCreate and cuMemAddressReserve must
- *                   be a multiple of, default 2M
- * GARBAGE=SIZE      how much of each allocation starts as garbage (the rest
- *                   as zeros), default all
- * SHARED=DIR        an empty directory, best on a tmpfs: VRAM is counted over
- *                   all processes that name the same DIR, for as long as any
- *                   process holds a descriptor or mapping of it or it sits in
- *                   a socket (each allocation is a locked file there, and the
- *                   lock goes with the descriptor).  Without it each process
- *                   counts its own, and memory that is only held by an
- *                   exported descriptor does not count
+ * GRANULARITY=SIZE  what sizes given to cuMemCreate and cuMemAddressReserve
+ * must be a multiple of, default 2M GARBAGE=SIZE      how much of each
+ * allocation starts as garbage (the rest as zeros), default all SHARED=DIR an
+ * empty directory, best on a tmpfs: VRAM is counted over all processes that
+ * name the same DIR, for as long as any process holds a descriptor or mapping
+ * of it or it sits in a socket (each allocation is a locked file there, and
+ * the lock goes with the descriptor).  Without it each process counts its own,
+ * and memory that is only held by an exported descriptor does not count
  *
  * Timing:
  *
  * DELAY=USEC[-USEC] each piece of work on a stream is preceded by a random
- *                   pause of up to, or between, so many microseconds; default 0
- * LATE=1            work on a stream is done as late as it can be: one piece of
- *                   it whenever the stream, or an event of its, is asked or
- *                   waited for.  So memory that is used before the stream is done
- *                   with it shows each time and without luck
- * SEED=N            of every random choice, default 1
+ *                   pause of up to, or between, so many microseconds; default
+ * 0 LATE=1            work on a stream is done as late as it can be: one piece
+ * of it whenever the stream, or an event of its, is asked or waited for.  So
+ * memory that is used before the stream is done with it shows each time and
+ * without luck SEED=N            of every random choice, default 1
  *
  * Faults:
  *
@@ -120,9 +116,9 @@
  *
  * A test in the same process has control.h besides.
  *
- * A variable with this prefix that is not in these tables ends the process, and
- * so does a bad value.  valgrind calls the stacks of threads that live to the
- * end "possibly lost": use --errors-for-leak-kinds=definite.
+ * A variable with this prefix that is not in these tables ends the process,
+ * and so does a bad value.  valgrind calls the stacks of threads that live to
+ * the end "possibly lost": use --errors-for-leak-kinds=definite.
  *
  * The Vulkan stand-in's own table is in standin-vulkan.h.
  *
@@ -363,9 +359,9 @@ extern void physical_report_all (void);
 
 /* ---- account.c: who uses how much ---- */
 
-/* An empty file that counts as SIZE bytes of VRAM of the device UUID for as long
- * as anyone holds its description, or -1 with ENOSPC if that would make more
- * than LIMIT.
+/* An empty file that counts as SIZE bytes of VRAM of the device UUID for as
+ * long as anyone holds its description, or -1 with ENOSPC if that would make
+ * more than LIMIT.
  */
 extern int account_create (const CUuuid *uuid, uint64_t size, uint64_t limit);
 extern uint64_t account_used (const CUuuid *uuid);

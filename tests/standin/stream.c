@@ -1,5 +1,5 @@
-/* nbdkit-vram: the stand-in driver's streams, each a thread with a queue, and events
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in driver's streams, each a thread with a queue, and
+ * events SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <stdlib.h>
@@ -95,7 +95,8 @@ may_begin (const struct stream *s)
          (!config.late || s->closing || s->head->serial <= s->asked);
 }
 
-/* With LATE: have work of S done up to the serial number ASKED; under the lock. */
+/* With LATE: have work of S done up to the serial number ASKED; under the
+ * lock. */
 static void
 allow (struct stream *s, uint64_t asked)
 {
@@ -105,8 +106,8 @@ allow (struct stream *s, uint64_t asked)
   pthread_cond_signal (&s->work);
 }
 
-/* S is asked whether it is done: with LATE one piece of its work is done, and the
- * events behind it; under the lock.
+/* S is asked whether it is done: with LATE one piece of its work is done, and
+ * the events behind it; under the lock.
  */
 static void
 ask (struct stream *s)

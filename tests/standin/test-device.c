@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows how the stand-in driver starts, and its devices and contexts
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: shows how the stand-in driver starts, and its devices and
+ * contexts SPDX-License-Identifier: BSD-3-Clause
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -138,7 +138,8 @@ wait_for_lost (void *arg)
   return NULL;
 }
 
-/* A hang is bounded by the loss of the device only; a waiter is woken by it. */
+/* A hang is bounded by the loss of the device only; a waiter is woken by it.
+ */
 static void
 test_hang_then_lose (void)
 {

@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows how the stand-in's VRAM is allocated, mapped, counted, and outlives its process
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: shows how the stand-in's VRAM is allocated, mapped, counted,
+ * and outlives its process SPDX-License-Identifier: BSD-3-Clause
  */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows that the stand-in drivers have the traps that they were built for
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: shows that the stand-in drivers have the traps that they were
+ * built for SPDX-License-Identifier: BSD-3-Clause
  */
 #include <dirent.h>
 #include <dlfcn.h>

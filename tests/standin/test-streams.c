@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows that work on the stand-in driver's streams is really asynchronous
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: shows that work on the stand-in driver's streams is really
+ * asynchronous SPDX-License-Identifier: BSD-3-Clause
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -194,7 +194,8 @@ test_legacy_stream (void)
   GIVES (cu.cuStreamQuery (blocking), CUDA_ERROR_INVALID_HANDLE);
 }
 
-/* One copy that hangs holds back what is behind it by the rule, and no more. */
+/* One copy that hangs holds back what is behind it by the rule, and no more.
+ */
 static void
 test_legacy_waits_for_blocking (void)
 {

@@ -1,5 +1,5 @@
-/* nbdkit-vram: what the stand-in driver tells a test: call counts, leaks, dirty VRAM
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: what the stand-in driver tells a test: call counts, leaks,
+ * dirty VRAM SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <fcntl.h>

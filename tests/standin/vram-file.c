@@ -175,7 +175,8 @@ write_garbage (struct vram_file *f, uint64_t granule)
   return 0;
 }
 
-/* Makes granule I ready, with its garbage unless all of it gets overwritten. */
+/* Makes granule I ready, with its garbage unless all of it gets overwritten.
+ */
 static int
 touch_granule (struct vram_file *f, uint64_t i, bool overwritten)
 {

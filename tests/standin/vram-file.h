@@ -39,8 +39,8 @@ struct vram_file {
 /* The size of a file for SIZE bytes of data. */
 extern uint64_t vram_file_total (uint64_t size);
 
-/* Takes FD over on success only.  -1 with errno on failure; EINVAL if an opened
- * file is not the stand-in's VRAM.
+/* Takes FD over on success only.  -1 with errno on failure; EINVAL if an
+ * opened file is not the stand-in's VRAM.
  */
 extern int vram_file_format (struct vram_file *f, int fd, uint64_t size,
                              const unsigned char uuid[16], uint64_t garbage);

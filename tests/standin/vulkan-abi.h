@@ -1,5 +1,5 @@
-/* nbdkit-vram: the part of Vulkan's ABI that the stand-in loader and driver has
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the part of Vulkan's ABI that the stand-in loader and driver
+ * has SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* Written from the specification of Vulkan 1.1 and VK_KHR_external_memory_fd,

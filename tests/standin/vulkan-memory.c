@@ -1,5 +1,5 @@
-/* nbdkit-vram: the stand-in for Vulkan: imported memory, its mappings and their faults
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in for Vulkan: imported memory, its mappings and
+ * their faults SPDX-License-Identifier: BSD-3-Clause
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,7 +37,8 @@ from_handle (VkDeviceMemory handle)
 }
 
 /* Puts the memory, or nothing, at the mapping's place; under the lock.  By the
- * bare system call: in reality the kernel does it, and a sanitizer is not told.
+ * bare system call: in reality the kernel does it, and a sanitizer is not
+ * told.
  */
 static bool
 place (struct memory *m)

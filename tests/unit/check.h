@@ -28,8 +28,8 @@ extern int check_end (void);
       fn ();                                                                  \
   } while (0)
 
-/* The same in a process of the test's own, for a driver, which lives as long as
- * its process.
+/* The same in a process of the test's own, for a driver, which lives as long
+ * as its process.
  */
 extern void check_alone (void (*fn) (void));
 #define RUN_ALONE(fn)                                                         \

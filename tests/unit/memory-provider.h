@@ -20,13 +20,13 @@ struct memory_provider {
   uint64_t bytes_free;      /* of VRAM */
   unsigned chunks;          /* that exist */
 
-  /* Chunks are memfds that can be exported and imported; or they have no content
-   * and are as large as a test wants; else they are malloc's.
+  /* Chunks are memfds that can be exported and imported; or they have no
+   * content and are as large as a test wants; else they are malloc's.
    */
   bool exportable, reserve_only;
 
-  /* What goes wrong: the Nth allocation, import or mapping from now on gives FAIL_RESULT, 1 or -1;
-   * free_bytes fails; all copies fail.
+  /* What goes wrong: the Nth allocation, import or mapping from now on gives
+   * FAIL_RESULT, 1 or -1; free_bytes fails; all copies fail.
    */
   unsigned fail_nth;
   int fail_result;
@@ -48,8 +48,8 @@ struct memory_provider {
   unsigned maps;
 };
 
-/* Begin with chunks of CHUNK_SIZE, BYTES_FREE of VRAM, and a granularity of one
- * block.
+/* Begin with chunks of CHUNK_SIZE, BYTES_FREE of VRAM, and a granularity of
+ * one block.
  */
 extern void memory_provider_begin (struct memory_provider *m,
                                    uint64_t chunk_size, uint64_t bytes_free);

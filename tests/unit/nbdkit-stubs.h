@@ -11,7 +11,8 @@
 
 /* What nbdkit_error was given since the last stub_messages_clear, each message
  * on a line of its own, and how many there were.  Any thread may log; only
- * what fits is kept.  Call these, but for the count, while no other thread logs.
+ * what fits is kept.  Call these, but for the count, while no other thread
+ * logs.
  */
 extern const char *stub_errors (void);
 extern unsigned stub_errors_count (void);

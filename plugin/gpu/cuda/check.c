@@ -19,7 +19,8 @@
  */
 #define TOLERANCE_NS 10000000
 
-/* Bytes to allocate: a page of VRAM, all of which is overwritten at the end. */
+/* Bytes to allocate: a page of VRAM, all of which is overwritten at the end.
+ */
 #define CANARY_ROOM 65536
 
 static int64_t

@@ -25,12 +25,13 @@
 
 #define CANARY_SIZE 64
 
-/* A copy by the mapping calls no driver, so it learns nothing of a context that
- * was killed, nor of VRAM that was lost while the machine slept (which happens
- * unless the driver was told to preserve it).  So requests check: every
- * QUERY_NS one of them asks the driver about an idle stream, and after the
- * machine has slept all of them wait until one of them has compared a canary,
- * some bytes of VRAM of our own.  An idle machine is not woken for this.
+/* A copy by the mapping calls no driver, so it learns nothing of a context
+ * that was killed, nor of VRAM that was lost while the machine slept (which
+ * happens unless the driver was told to preserve it).  So requests check:
+ * every QUERY_NS one of them asks the driver about an idle stream, and after
+ * the machine has slept all of them wait until one of them has compared a
+ * canary, some bytes of VRAM of our own.  An idle machine is not woken for
+ * this.
  */
 struct gpu_check {
   struct cuda *cuda;

@@ -90,8 +90,8 @@ err_address:
   return r;
 }
 
-/* After R, the result of making the handle of CHUNK: give it an address, or leave
- * nothing.
+/* After R, the result of making the handle of CHUNK: give it an address, or
+ * leave nothing.
  */
 static CUresult
 finish (struct cuda *cuda, struct cuda_chunk *chunk, CUresult r,

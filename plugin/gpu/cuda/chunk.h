@@ -26,14 +26,14 @@ struct cuda_chunk {
   struct chunk_mapping mapping; /* all zeros: the CPU has none */
 };
 
-/* The granularity of exportable chunks, or 0 after log_debug when this driver or
- * this GPU has none.
+/* The granularity of exportable chunks, or 0 after log_debug when this driver
+ * or this GPU has none.
  */
 extern uint64_t chunk_granularity (const struct cuda *cuda);
 
-/* In each of these the calling thread must have entered the context.  CHUNK must
- * be all zeros, and is so again when they fail.  *WHAT is the name of the call
- * that failed.
+/* In each of these the calling thread must have entered the context.  CHUNK
+ * must be all zeros, and is so again when they fail.  *WHAT is the name of the
+ * call that failed.
  */
 
 /* Allocate SIZE bytes, EXPORTABLE or not. */
@@ -45,8 +45,8 @@ chunk_allocate (struct cuda *cuda, struct cuda_chunk *chunk, uint64_t size,
 extern CUresult chunk_import (struct cuda *cuda, struct cuda_chunk *chunk,
                               int fd, uint64_t size, const char **what);
 
-/* A new descriptor, close-on-exec, of an exportable chunk; the memory lives for as
- * long as any descriptor of it is open.
+/* A new descriptor, close-on-exec, of an exportable chunk; the memory lives
+ * for as long as any descriptor of it is open.
  */
 extern CUresult chunk_export (const struct cuda_chunk *chunk, int *fd);
 

@@ -74,9 +74,9 @@ extern int cuda_free_bytes (struct cuda *cuda, uint64_t *bytes);
 
 /* Report that the driver answered ERROR when asked to WHAT ("copy to VRAM"):
  * logged once per kind of error, not once per request.  STREAM, or
- * without one (NULL) a second try to make the context current, tells whether the
- * error sticks: then the context is lost.  Sets errno to EIO and
- * returns -1, so that callers can return its result.
+ * without one (NULL) a second try to make the context current, tells whether
+ * the error sticks: then the context is lost.  Sets errno to EIO and returns
+ * -1, so that callers can return its result.
  */
 extern int cuda_failed (struct cuda *cuda, CUresult error, const char *what,
                         CUstream stream);

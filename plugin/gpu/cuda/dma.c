@@ -24,9 +24,9 @@
  */
 #define HALVES 2
 
-/* How long a wait polls before it sleeps.  A copy of 4 KiB takes 7 us, and up to
- * 200 us when the GPU has been idle: sleeping costs more than that.  A wait that
- * is longer than this is for a sick GPU, and must not burn a CPU.
+/* How long a wait polls before it sleeps.  A copy of 4 KiB takes 7 us, and up
+ * to 200 us when the GPU has been idle: sleeping costs more than that.  A wait
+ * that is longer than this is for a sick GPU, and must not burn a CPU.
  */
 #define POLL_NS 250000
 #define NAP_US  50
@@ -245,7 +245,8 @@ wait_piece (struct dma_queues *queues, struct dma_queue *queue, unsigned piece,
 
 /* After a failure, pieces of the same copy may still be moving.  Wait until
  * the queue is quiet, so that the next copy owns its staging memory.  A driver
- * that cannot say whether it is leaves the GPU lost: no copy uses a queue then.
+ * that cannot say whether it is leaves the GPU lost: no copy uses a queue
+ * then.
  */
 static void
 quieten (struct dma_queues *queues, struct dma_queue *queue)

@@ -30,9 +30,10 @@ extern void dma_free (struct dma_queues *queues);
 /* Copy COUNT bytes from SRC in host memory to VRAM, or from VRAM to DST.  When
  * they return 0, the bytes are where any later copy sees them.  They wait
  * while all queues are busy.  Any thread.
- * Return -1 with errno = EIO after the log has been told (see cuda_failed), and
- * when the GPU is lost; how much was copied is then undefined.  The watchdog
- * bounds every wait, inside the driver too: the GPU counts as lost then.
+ * Return -1 with errno = EIO after the log has been told (see cuda_failed),
+ * and when the GPU is lost; how much was copied is then undefined.  The
+ * watchdog bounds every wait, inside the driver too: the GPU counts as lost
+ * then.
  */
 extern int dma_write (struct dma_queues *queues, CUdeviceptr dst,
                       const void *src, size_t count);

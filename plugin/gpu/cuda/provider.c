@@ -25,8 +25,8 @@
 #include "gpu/vulkan/release.h"
 #include "watchdog.h"
 
-/* DMA queues unless lanes= says otherwise: copies keep a CPU busy each, and the
- * GPU gains nothing from more than a few at a time.
+/* DMA queues unless lanes= says otherwise: copies keep a CPU busy each, and
+ * the GPU gains nothing from more than a few at a time.
  */
 #define QUEUES_MIN 4
 #define QUEUES_MAX 16
@@ -117,8 +117,8 @@ cuda_provider_settle (struct provider *p)
  * Chunks.
  */
 
-/* As chunk_allocate, exportable as long as the driver keeps what its attributes
- * promise.
+/* As chunk_allocate, exportable as long as the driver keeps what its
+ * attributes promise.
  */
 static CUresult
 allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
@@ -359,8 +359,8 @@ set_limits (struct cuda_gpu *gpu, const struct provider_options *options)
              size_text (limits->read_max_rested, text[2]));
 }
 
-/* Try the mapping in SCRATCH, and measure what to use it for, unless LIMITS were
- * measured before.  As prove_mapping.
+/* Try the mapping in SCRATCH, and measure what to use it for, unless LIMITS
+ * were measured before.  As prove_mapping.
  */
 static int
 try_mapping (struct cuda_gpu *gpu, struct cuda_chunk *scratch,
@@ -427,8 +427,8 @@ cuda_provider_close (struct provider *p)
   free (gpu);
 }
 
-/* Make the DMA queues and the mapping, and run each of their paths once, in VRAM
- * that holds nothing.
+/* Make the DMA queues and the mapping, and run each of their paths once, in
+ * VRAM that holds nothing.
  */
 static int
 open_paths (struct cuda_gpu *gpu, const struct provider_options *options,

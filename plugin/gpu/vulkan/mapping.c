@@ -44,8 +44,8 @@
   "BAR1 as large as the VRAM"
 
 /* What is left of the VRAM that the CPU sees, of whatever size, to games and
- * compositors, in bytes: an eighth, within these limits.  On most laptops it is
- * as large as all VRAM, or 256 MiB.
+ * compositors, in bytes: an eighth, within these limits.  On most laptops it
+ * is as large as all VRAM, or 256 MiB.
  */
 #define LEAVE_MIN (64 * MiB)
 #define LEAVE_MAX GiB
@@ -375,8 +375,8 @@ check_types (struct mapping *mapping, uint64_t bytes, char *reason)
                      SIZE_STR (most), SIZE_STR (bytes));
 }
 
-/* The family of queues that does least: a device must have a queue, and ours is
- * never used.
+/* The family of queues that does least: a device must have a queue, and ours
+ * is never used.
  */
 static uint32_t
 least_queue_family (struct mapping *mapping)
@@ -484,7 +484,8 @@ mapping_add (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
 
   watchdog_enter ();
   chunk->size = size;
-  /* No rule says which type fits memory of another API: the first that works. */
+  /* No rule says which type fits memory of another API: the first that works.
+   */
   for (uint32_t i = 0; r != VK_SUCCESS && i < mapping->memory.type_count;
        ++i) {
     if ((mapping->type != NO_TYPE && mapping->type != i) ||

@@ -37,16 +37,17 @@ extern struct mapping *mapping_open (const uint8_t uuid[16], uint64_t bytes,
 extern bool mapping_probe (const uint8_t uuid[16], uint64_t bytes,
                            char reason[PROVIDER_REASON]);
 
-/* Map the SIZE bytes of VRAM that the descriptor FD stands for, and touch them,
- * so that no request is the first to.  FD stays the caller's.  One thread at a
- * time.  Returns 0, or -1 with the reason in REASON, among them that no more of
- * the VRAM that the CPU sees may be used: part of it is left to other programs.
+/* Map the SIZE bytes of VRAM that the descriptor FD stands for, and touch
+ * them, so that no request is the first to.  FD stays the caller's.  One
+ * thread at a time.  Returns 0, or -1 with the reason in REASON, among them
+ * that no more of the VRAM that the CPU sees may be used: part of it is left
+ * to other programs.
  */
 extern int mapping_add (struct mapping *mapping, struct chunk_mapping *chunk,
                         int fd, uint64_t size, char reason[PROVIDER_REASON]);
 
-/* Unmap; nothing happens when CHUNK has no mapping.  No copy of it may be under
- * way.  One thread at a time.
+/* Unmap; nothing happens when CHUNK has no mapping.  No copy of it may be
+ * under way.  One thread at a time.
  */
 extern void
 mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk);
@@ -57,8 +58,8 @@ mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk);
 extern void mapping_close (struct mapping *mapping, bool leave);
 
 /* Copy COUNT bytes between host memory and OFFSET in CHUNK, any alignment, any
- * thread.  Return 0 when that is done, with what copy.h says about order, or -1
- * when it has to be done by DMA instead, always with all of the bytes: the
+ * thread.  Return 0 when that is done, with what copy.h says about order, or
+ * -1 when it has to be done by DMA instead, always with all of the bytes: the
  * mapping is shut.  It is shut for good, and the log told, when the kernel
  * answers an access with SIGBUS: the driver takes mappings away when the GPU
  * sleeps, and puts them back at the next access if it can.  What was copied

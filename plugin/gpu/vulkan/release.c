@@ -51,7 +51,8 @@ drop (const struct map *map)
   return map->resident;
 }
 
-/* A line such as "7f12000-7f34000 r-xp 00028000 08:01 1234   /usr/lib/x.so". */
+/* A line such as "7f12000-7f34000 r-xp 00028000 08:01 1234   /usr/lib/x.so".
+ */
 static bool
 parse_map (const char *line, struct map *map)
 {

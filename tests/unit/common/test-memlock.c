@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of the memory that is set aside for threads that serve requests
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of the memory that is set aside for threads that serve
+ * requests SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

@@ -183,8 +183,8 @@ test_bytes (void)
   CHECK_EQ (blockmap_bytes (UINT64_C (1) << 32), UINT64_C (1) << 29);
 }
 
-/* Bits that were handed in are taken as they are, used, and left.  Those beyond
- * the last block stand for nothing, whatever they are.
+/* Bits that were handed in are taken as they are, used, and left.  Those
+ * beyond the last block stand for nothing, whatever they are.
  */
 static void
 test_bits_handed_in (void)
@@ -506,8 +506,9 @@ test_threads_neighbours (void)
   blockmap_free (shared);
 }
 
-/* Two who want the same block at the same moment: one fills it, the other finds
- * it filled, also when the first is done between two looks of the second.
+/* Two who want the same block at the same moment: one fills it, the other
+ * finds it filled, also when the first is done between two looks of the
+ * second.
  */
 static atomic_uint arrived, fills;
 
@@ -622,8 +623,9 @@ test_waits (void)
     pthread_join (thread[i], NULL);
   CHECK_EQ (atomic_load (&got), 3);
 
-  /* Woken by publishing as well; and the second time the blocks hold data: what
-   * a slow write still puts there must not stand behind another one's bit.
+  /* Woken by publishing as well; and the second time the blocks hold data:
+   * what a slow write still puts there must not stand behind another one's
+   * bit.
    */
   for (unsigned i = 0; i < 2; ++i) {
     atomic_store (&got, 0);

@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of how VRAM is allocated: in chunks, less when it is short, and given back
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of how VRAM is allocated: in chunks, less when it is
+ * short, and given back SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
@@ -95,8 +95,8 @@ test_sizes (void)
   }
 }
 
-/* What is allocated of SIZE when so much is free: in steps of 512 MiB, not below
- * the minimum, with the headroom left.
+/* What is allocated of SIZE when so much is free: in steps of 512 MiB, not
+ * below the minimum, with the headroom left.
  */
 static void
 test_back_off (void)
@@ -150,8 +150,8 @@ test_back_off (void)
   }
 }
 
-/* An allocation fails, with VRAM that is short or otherwise: the one means less,
- * the other a refusal, and nothing leaks.
+/* An allocation fails, with VRAM that is short or otherwise: the one means
+ * less, the other a refusal, and nothing leaks.
  */
 static void
 test_failures (void)
@@ -271,7 +271,8 @@ test_import (void)
   }
   end ();
 
-  /* All of the first chunk holds data, and of the second but its third block. */
+  /* All of the first chunk holds data, and of the second but its third block.
+   */
   CHECK_EQ (superblock_create (&superblock, &header), 0);
   *(uint64_t *) superblock.bits = 0x3f;
 

@@ -1,5 +1,6 @@
-/* nbdkit-vram: tests of the superblock that a disk leaves to its next server: what is in it, and what is not taken for one
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of the superblock that a disk leaves to its next server:
+ * what is in it, and what is not taken for one SPDX-License-Identifier:
+ * BSD-3-Clause
  */
 
 #include <config.h>
@@ -82,7 +83,8 @@ checksum (const struct superblock_header *header)
   return sum;
 }
 
-/* A superblock as superblock_create makes it, closed by its server; a descriptor is left.
+/* A superblock as superblock_create makes it, closed by its server; a
+ * descriptor is left.
  */
 static int
 leave (void)
@@ -470,8 +472,8 @@ test_damage (void)
   close (fd);
 }
 
-/* A superblock that is whole, of a plugin that is older or newer than this one, is
- * not called damaged, wherever that keeps its checksum.
+/* A superblock that is whole, of a plugin that is older or newer than this
+ * one, is not called damaged, wherever that keeps its checksum.
  */
 static void
 test_versions (void)
@@ -633,7 +635,8 @@ test_block_map_size (void)
     close (fd);
   }
 
-  /* The header of a disk of another size, and of the largest there could be. */
+  /* The header of a disk of another size, and of the largest there could be.
+   */
   for (size_t i = 0; i < 2; ++i) {
     struct superblock_header other = header;
 

@@ -19,8 +19,8 @@ extern const struct standin_control *driver;
  */
 extern void driver_set (const char *name, const char *value);
 
-/* Start the driver, or, once more in the same test, look that no fault is left.
- * Work is done as late as it can be.
+/* Start the driver, or, once more in the same test, look that no fault is
+ * left. Work is done as late as it can be.
  */
 extern void driver_begin (void);
 

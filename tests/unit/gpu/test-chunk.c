@@ -152,9 +152,9 @@ test_lost (void)
   CHECK_EQ (driver->calls (NULL), calls);
 }
 
-/* A driver that refuses what its attributes promise: the provider warns once and
- * goes on with VRAM that cannot be exported.  VRAM that is short is something
- * else.
+/* A driver that refuses what its attributes promise: the provider warns once
+ * and goes on with VRAM that cannot be exported.  VRAM that is short is
+ * something else.
  */
 static void
 test_promises (void)

@@ -218,7 +218,8 @@ test_limits (void)
   CHECK_EQ (read_path (1), 'd');
 }
 
-/* After a rest larger reads go through the mapping, but only the first of a row. */
+/* After a rest larger reads go through the mapping, but only the first of a
+ * row. */
 static void
 test_rest (void)
 {
@@ -333,8 +334,8 @@ test_random (void)
   CHECK (by_dma_in_all > 50 && by_dma_in_all < 350);
 }
 
-/* Measuring finds which path is faster, where the difference is beyond doubt: how
- * loaded the machine is changes where exactly one overtakes the other, and
+/* Measuring finds which path is faster, where the difference is beyond doubt:
+ * how loaded the machine is changes where exactly one overtakes the other, and
  * nothing here depends on that.
  */
 static void
@@ -429,8 +430,8 @@ test_imported (void)
   CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_NONE, reason), 0);
   check_data_stays (false);
 
-  /* It shows one chunk in another's place, which has the same content other than
-   * in one line.
+  /* It shows one chunk in another's place, which has the same content other
+   * than in one line.
    */
   begin_imported ();
   config.elsewhere = 1;

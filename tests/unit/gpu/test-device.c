@@ -240,8 +240,8 @@ test_most_free_by_use (void)
   devices_free (&gpus);
 }
 
-/* Of those that are as good the first.  One that does not answer is passed over;
- * when none does, that is all.
+/* Of those that are as good the first.  One that does not answer is passed
+ * over; when none does, that is all.
  */
 static void
 test_most_free_of_equals (void)

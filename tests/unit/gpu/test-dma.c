@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of the pool of DMA queues, on a driver that is as late as it can be
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of the pool of DMA queues, on a driver that is as late as
+ * it can be SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
@@ -466,8 +466,8 @@ test_hung (void)
   end_lost ();
 }
 
-/* A copy fails while it is still under way, and so does the question whether it
- * has ended: what it has yet to do would be done to the next one's bytes.
+/* A copy fails while it is still under way, and so does the question whether
+ * it has ended: what it has yet to do would be done to the next one's bytes.
  */
 static void
 test_not_known_quiet (void)
@@ -519,8 +519,8 @@ stop_process (unsigned ms)
   _exit (0);
 }
 
-/* The process stops after so many answers that work is not done, and then finds
- * the GPU working again.
+/* The process stops after so many answers that work is not done, and then
+ * finds the GPU working again.
  */
 static atomic_int answers_to_stop;
 
@@ -533,15 +533,16 @@ stop_after_answers (void)
   driver->hang (false);
 }
 
-/* The process is stopped for longer than the GPU may take to answer, right after
- * it has asked the GPU: no reason to give that up.
+/* The process is stopped for longer than the GPU may take to answer, right
+ * after it has asked the GPU: no reason to give that up.
  */
 static void
 test_stopped (void)
 {
   char buf[100] = "";
 
-  /* In the wait for a copy: the clock is looked at after each 16th question. */
+  /* In the wait for a copy: the clock is looked at after each 16th question.
+   */
   begin (1, STAGING_MIN, 200);
   driver->hang (true);
   atomic_store (&answers_to_stop, 64 * 16);
@@ -564,8 +565,9 @@ test_stopped (void)
   end ();
 }
 
-/* A call into the driver does not return: the copies that wait for a queue fail,
- * and so do those that are inside, which the watchdog takes out of the driver.
+/* A call into the driver does not return: the copies that wait for a queue
+ * fail, and so do those that are inside, which the watchdog takes out of the
+ * driver.
  */
 static void
 test_stuck_call (void)
@@ -628,8 +630,8 @@ test_slow_but_alive (void)
   end ();
 }
 
-/* A context that cannot be made current is lost, unless that passes: every other
- * thread would go on asking for it.
+/* A context that cannot be made current is lost, unless that passes: every
+ * other thread would go on asking for it.
  */
 static void
 test_cannot_enter (void)

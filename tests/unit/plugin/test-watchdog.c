@@ -116,8 +116,8 @@ end_as_expected (void)
   _exit (42);
 }
 
-/* The process ends when the thread that starts and ends the server hangs, while
- * the calls of another one return.
+/* The process ends when the thread that starts and ends the server hangs,
+ * while the calls of another one return.
  */
 static void
 test_main_thread_hangs (void)
