@@ -58,11 +58,14 @@ seen = {}
 for row in report["results"]:
     assert row["p50_us"] > 0, row
     assert row["idle_ms"] or row["per_second"] > 0, row
-    seen.setdefault((row["path"], row["direction"]), set()).add((row["bytes"], row["threads"], row["idle_ms"]))
+    seen.setdefault((row["path"], row["direction"]),
+                    set()).add((row["bytes"], row["threads"], row["idle_ms"]))
 paths = {path for path, _ in seen}
-assert paths >= {"blocking", "pinned", "staged", "staged-flag", "lane", "window", "plugin"}, paths
+assert paths >= {"blocking", "pinned", "staged", "staged-flag", "lane",
+                 "window", "plugin"}, paths
 for key in ((path, way) for path in paths for way in ("read", "write")):
-    want = {(size << 10, 1, 0) for size in (4, 32, 128, 1024)} | {(4096, 2, 0), (4096, 1, 250), (32768, 1, 250)}
+    want = {(size << 10, 1, 0) for size in (4, 32, 128, 1024)} | {(4096, 2, 0),
+        (4096, 1, 250), (32768, 1, 250)}
     assert seen[key] == want, (key, seen[key])
 # The table and the JSON tell of the same measurements.
 assert sum(" KiB " in line for line in lines[:-1]) == len(report["results"])
@@ -118,39 +121,48 @@ assert not results["troubles"], results["troubles"]
 jobs = [job["name"] for job in results["jobs"]]
 assert len(jobs) == 14
 combinations = [(job, name) for job in jobs for name in ("memory", "vram")]
-assert [(run["job"], run["contender"]) for run in results["runs"]] == combinations
+assert [(run["job"], run["contender"])
+        for run in results["runs"]] == combinations
 for run in results["runs"]:
-    assert run["requests"] > 0 and run["p50_us"] > 0 and run["server_cpu_us"] > 0, run
-    (base,) = (other for other in results["runs"] if (other["job"], other["contender"]) == (run["job"], "memory"))
+    assert all(run[key] > 0 for key in ("requests", "p50_us",
+                                        "server_cpu_us")), run
+    (base,) = (other for other in results["runs"]
+               if (other["job"], other["contender"]) == (run["job"], "memory"))
     key = "p50_us" if "idle" in run["job"] else "iops"
     assert abs(run["ratio"] - run[key] / base[key]) < 1e-9, run
 for server in results["servers"]:
     assert server["end"]["resident"] >= 16 << 20, server
 # A contender that is called vram says whether it had a window.
-for name, way in ("all", "window"), ("blind", "DMA alone: Vulkan does not start"):
+no_vulkan = "DMA alone: Vulkan does not start"
+for name, way in ("all", "window"), ("blind", no_vulkan):
+    told = json.loads((folder / name / "results.json").read_text())
     (server,) = (
-        row for row in json.loads((folder / name / "results.json").read_text())["servers"] if row["contender"] == "vram"
+        row for row in told["servers"] if row["contender"] == "vram"
     )
-    assert f"VRAM of Stand-in GPU 0, 0000:01:00.0, copies by {way}" in server["description"], server
+    words = f"VRAM of Stand-in GPU 0, 0000:01:00.0, copies by {way}"
+    assert words in server["description"], server
     text = (folder / f"{name}.txt").read_text()
     assert f"\nvram -t 2            {server['description']}\n" in text, text
 with open(folder / "all/results.csv") as stream:
     assert len(list(csv.DictReader(stream))) == len(combinations)
 text = (folder / "all.txt").read_text()
 for job in jobs:
-    assert text.count(f"\n{job}") == 3, job  # two contenders, and the table of ratios
+    # two contenders, and the table of ratios
+    assert text.count(f"\n{job}") == 3, job
 
 results = json.loads((folder / "some/results.json").read_text())
 assert len(results["runs"]) == 2 * 2 * 2 and len(results["summary"]) == 2 * 2
 for row in results["summary"]:
-    runs = [run for run in results["runs"] if all(run[key] == row[key] for key in ("threads", "contender"))]
+    runs = [run for run in results["runs"]
+            if all(run[key] == row[key] for key in ("threads", "contender"))]
     assert row["iops"] == statistics.median(run["iops"] for run in runs)
     ratios = []
     for run in runs:
         (base,) = (
             other
             for other in results["runs"]
-            if other["contender"] == "memory" and all(other[key] == run[key] for key in ("threads", "round"))
+            if other["contender"] == "memory"
+            and all(other[key] == run[key] for key in ("threads", "round"))
         )
         ratios.append(run["iops"] / base["iops"])
     assert abs(row["ratio"] - statistics.median(ratios)) < 1e-9, (row, ratios)
@@ -202,16 +214,23 @@ from pathlib import Path
 
 folder = Path(sys.argv[1])
 results = json.loads((folder / "idle/idle.json").read_text())
-assert results["no_server"] == {"sm_mhz": 345, "memory_mhz": 2619, "watts": 70.5}, results["no_server"]
+assert results["no_server"] == {"sm_mhz": 345, "memory_mhz": 2619,
+                                "watts": 70.5}, results["no_server"]
 assert len(results["runs"]) == 2 * 2 * 2
-loads = [(row["mode"], row["threads"], "gpu" in row) for row in results["rest"]]
-assert loads == [(mode, threads, threads == 1) for mode in ("window", "window-boost") for threads in (1, 16)], loads
+loads = [(row["mode"], row["threads"], "gpu" in row)
+         for row in results["rest"]]
+assert loads == [(mode, threads, threads == 1)
+                 for mode in ("window", "window-boost")
+                 for threads in (1, 16)], loads
 for row in results["rest"]:
-    assert row["memory"]["resident"] > 4 << 20 and row["maps"]["[heap]"] > 1 << 20, row
+    assert row["memory"]["resident"] > 4 << 20, row
+    assert row["maps"]["[heap]"] > 1 << 20, row
 text = (folder / "idle.txt").read_text()
 for job in "4k-read-d1", "4k-write-d1":
-    iops = {(run["mode"], run["round"]): run["iops"] for run in results["runs"] if run["job"] == job}
-    ratio = statistics.median(iops["window", n] / iops["window-boost", n] for n in (1, 2))
+    iops = {(run["mode"], run["round"]): run["iops"] for run in results["runs"]
+            if run["job"] == job}
+    ratio = statistics.median(iops["window", n] / iops["window-boost", n]
+                              for n in (1, 2))
     assert f"window     {job:14} {ratio:.3f} (" in text, (job, ratio, text)
 assert "\nwindow-boost     345.0      2619.0    70.5 " in text, text
 END

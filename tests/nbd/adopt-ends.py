@@ -1,7 +1,9 @@
-# nbdkit-vram: the end of a disk that outlives servers: VRAM is held until then, and free after it
+# nbdkit-vram: the end of a disk that outlives servers: VRAM is held until
+# then, and free after it
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   adopt-ends.py FOLDER COMMAND...    a server of 136M, on a stand-in GPU of 200M that all processes share
+# adopt-ends.py FOLDER COMMAND...    a server of 136M, on a stand-in GPU of
+# 200M that all processes share
 
 import os, signal, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -24,7 +26,8 @@ def writes ():
     return client
 
 
-# The VRAM of a server that was killed is held by the store, and nobody else gets it.
+# The VRAM of a server that was killed is held by the store, and nobody else
+# gets it.
 store.start ()
 store.wait_ready ()
 client = writes ()
@@ -47,7 +50,8 @@ writes ()
 assert other.end (signal.SIGTERM) == 0
 assert other.names () == [], other.names ()
 
-# The store may not have done as it was told. What has been given up is not taken for a disk.
+# The store may not have done as it was told. What has been given up is not
+# taken for a disk.
 store.start ()
 store.wait_ready ()
 writes ()

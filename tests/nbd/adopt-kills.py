@@ -1,4 +1,5 @@
-# nbdkit-vram: kills the server again and again under load and checks each acknowledged write after each
+# nbdkit-vram: kills the server again and again under load and checks each
+# acknowledged write after each
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   adopt-kills.py KILLS SIZE-IN-MIB CONNECTIONS FOLDER COMMAND...
@@ -7,7 +8,8 @@ import os, signal, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from store import *
 
-kills, mib, connections, folder = int (sys.argv[1]), int (sys.argv[2]), int (sys.argv[3]), sys.argv[4]
+kills, mib, connections = map (int, sys.argv[1:4])
+folder = sys.argv[4]
 store = Store (sys.argv[5:], folder)
 store.start ()
 store.wait_ready ()
@@ -28,4 +30,5 @@ with Load (store, mib, connections) as load:
 store.end_for_good (kills)
 outages.sort ()
 print ("%d kills, %s; outage p50 %.0f ms, max %.0f ms"
-       % (len (outages), load.summary (), outages[len (outages) // 2], outages[-1]))
+       % (len (outages), load.summary (), outages[len (outages) // 2],
+          outages[-1]))

@@ -1,4 +1,5 @@
-# nbdkit-vram: what a server must not take over, with the words for it; the store stays as it is, and so does the data
+# nbdkit-vram: what a server must not take over, with the words for it; the
+# store stays as it is, and so does the data
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   adopt-refused.py FOLDER COMMAND...     a server of 136M, three chunks
@@ -42,18 +43,21 @@ class changed:
 
     def __enter__ (self):
         self.old = os.pread (store.fds["vram-state"], 1, self.offset)
-        os.pwrite (store.fds["vram-state"], bytes ((self.old[0] ^ 0x10,)), self.offset)
+        os.pwrite (store.fds["vram-state"], bytes ((self.old[0] ^ 0x10,)),
+                   self.offset)
 
     def __exit__ (self, *_):
         os.pwrite (store.fds["vram-state"], self.old, self.offset)
 
 
 class without:
-    """For the time of a with: without these names in the store, or with other descriptors under them."""
+    """For the time of a with: without these names in the store, or with other
+    descriptors under them."""
 
     def __init__ (self, *names, **others):
         self.names = names
-        self.others = {name.replace ("_", "-"): fd for name, fd in others.items ()}
+        self.others = {name.replace ("_", "-"): fd
+                       for name, fd in others.items ()}
 
     def __enter__ (self):
         self.old = dict (store.fds)
@@ -66,7 +70,8 @@ class without:
 
 
 fds = store.fds
-store.refuses ("size=72 MiB is another size than the disk's, which is 136 MiB", "size=72M")
+store.refuses ("size=72 MiB is another size than the disk's, which is 136 MiB",
+               "size=72M")
 store.refuses ("size=200 MiB is another size", "size=200M")
 with without ("vram-chunk-1"):
     store.refuses ("chunk 1 of 3 is missing")
@@ -76,7 +81,8 @@ with without (vram_chunk_3 = os.dup (fds["vram-chunk-0"])):
     store.refuses ("it has 3 chunks, not 4")
 with without ("vram-state"):
     store.refuses ("its state, vram-state, is missing")
-with without (vram_chunk_0 = fds["vram-chunk-2"], vram_chunk_2 = fds["vram-chunk-0"]):
+with without (vram_chunk_0 = fds["vram-chunk-2"],
+              vram_chunk_2 = fds["vram-chunk-0"]):
     store.refuses ("cannot import chunk 0 of 3")
 with without (vram_chunk_1 = os.open ("/dev/null", os.O_RDWR)):
     store.refuses ("cannot import chunk 1 of 3")
@@ -91,17 +97,23 @@ for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
         store.refuses ("its header is damaged")
 if not real_gpu:
     os.environ["STANDIN_CUDA_UUIDS"] = "12345678-0000-4000-8000-000000000000"
-    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, which is missing")
+    uuid = "GPU-57a4d1ed-0000-4000-8000-000000000000"
+    store.refuses ("it lies on another GPU, " + uuid + ", which is missing")
     del os.environ["STANDIN_CUDA_UUIDS"]
     os.environ["STANDIN_CUDA_DEVICES"] = "2"
-    store.refuses ("it lies on another GPU, GPU-57a4d1ed-0000-4000-8000-000000000000, than device=1", "device=1")
+    store.refuses ("it lies on another GPU, "
+                   "GPU-57a4d1ed-0000-4000-8000-000000000000, than device=1",
+                   "device=1")
     adopts ("device=0")
     # The other one has more that is free.
     os.environ["STANDIN_CUDA_USED"] = "7G,0"
     adopts ()
-    # A driver that has gone wrong for now is no reason to lose anything either.
-    for failure in ("cuMemImportFromShareableHandle:2:CUDA_ERROR_UNKNOWN", "cuMemSetAccess:3:CUDA_ERROR_UNKNOWN",
-                    "cuMemMap:1:CUDA_ERROR_UNKNOWN", "cuStreamCreate:1:CUDA_ERROR_UNKNOWN"):
+    # A driver that has gone wrong for now is no reason to lose anything
+    # either.
+    for failure in ("cuMemImportFromShareableHandle:2:CUDA_ERROR_UNKNOWN",
+                    "cuMemSetAccess:3:CUDA_ERROR_UNKNOWN",
+                    "cuMemMap:1:CUDA_ERROR_UNKNOWN",
+                    "cuStreamCreate:1:CUDA_ERROR_UNKNOWN"):
         os.environ["STANDIN_CUDA_FAIL"] = failure
         store.refuses (": ")
     del os.environ["STANDIN_CUDA_FAIL"]

@@ -1,46 +1,60 @@
-# nbdkit-vram: runs a command confined as a systemd unit says, where there is no systemd
+# nbdkit-vram: runs a command confined as a systemd unit says, where there is
+# no systemd
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   confined.py UNIT WRITABLE COMMAND...
 #
-# The unit's sandbox, and then the user and the two capabilities that the daemon leaves its server.
-# WRITABLE is the one folder that the command may write to, as RuntimeDirectory= is for the service. What could not be
-# done on this machine is said on standard error, a line each. A directive that this file does not know is an error, so
-# that none is added to the unit without being tried here.
+# The unit's sandbox, and then the user and the two capabilities that the
+# daemon leaves its server. WRITABLE is the one folder that the command may
+# write to, as RuntimeDirectory= is for the service. What could not be done on
+# this machine is said on standard error, a line each. A directive that this
+# file does not know is an error, so that none is added to the unit without
+# being tried here.
 #
-# Needs root, Linux on x86-64 or aarch64, and libseccomp.so.2. The groups of system calls come from "systemd-analyze
-# syscall-filter", or from the file named by VRAM_SYSCALL_GROUPS, which has what that printed on another machine.
+# Needs root, Linux on x86-64 or aarch64, and libseccomp.so.2. The groups of
+# system calls come from "systemd-analyze syscall-filter", or from the file
+# named by VRAM_SYSCALL_GROUPS, which has what that printed on another machine.
 
 import ctypes, errno, os, re, resource, subprocess, sys
 
 libc = ctypes.CDLL (None, use_errno = True)
 
 # <linux/prctl.h>, <linux/capability.h>, <linux/sched.h>, <linux/mount.h>
-PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 8, 24, 38, 47, 2
+PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 8, 24, 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = {"CAP_IPC_LOCK": 14, "CAP_SYS_RESOURCE": 24}
 CLONE_NEWNS, CLONE_NEWUTS = 0x20000, 0x4000000
-NAMESPACES = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
-# Flags that a mount has and that a remount must repeat: nosuid, nodev, noexec, noatime, nodiratime, relatime.
-KEPT = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21}
+NAMESPACES = (0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 |
+              0x20000000 | 0x40000000)
+MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
+MS_REC, MS_PRIVATE = 16384, 1 << 18
+# Flags that a mount has and that a remount must repeat: nosuid, nodev, noexec,
+# noatime, nodiratime, relatime.
+KEPT = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024,
+        "nodiratime": 2048, "relatime": 1 << 21}
 
-# What says nothing of confinement, or nothing that a driver could be kept from something by.
-OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec TimeoutStopSec FileDescriptorStoreMax
-FileDescriptorStorePreserve Restart RestartPreventExitStatus RestartSec KillMode SendSIGKILL
-OOMScoreAdjust OOMPolicy ManagedOOMPreference MemorySwapMax RuntimeDirectory RuntimeDirectoryMode
-RuntimeDirectoryPreserve CapabilityBoundingSet IPAddressDeny""".split ()
+# What says nothing of confinement, or nothing that a driver could be kept from
+# something by.
+OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec
+TimeoutStopSec FileDescriptorStoreMax FileDescriptorStorePreserve Restart
+RestartPreventExitStatus RestartSec KillMode SendSIGKILL OOMScoreAdjust
+OOMPolicy ManagedOOMPreference MemorySwapMax RuntimeDirectory
+RuntimeDirectoryMode RuntimeDirectoryPreserve CapabilityBoundingSet
+IPAddressDeny""".split ()
 
 
 def not_done (what, why):
-    print ("confined: not done: %s: %s" % (what, why), file = sys.stderr, flush = True)
+    print ("confined: not done: %s: %s" % (what, why), file = sys.stderr,
+           flush = True)
 
 
 def call (name, *arguments):
     """A function of the C library's; an exception when it fails."""
     result = getattr (libc, name) (*arguments)
     if result < 0:
-        raise OSError (ctypes.get_errno (), "%s: %s" % (name, os.strerror (ctypes.get_errno ())))
+        raise OSError (ctypes.get_errno (),
+                       "%s: %s" % (name, os.strerror (ctypes.get_errno ())))
     return result
 
 
@@ -51,7 +65,8 @@ def directives (unit):
         line = line.strip ()
         if line.startswith ("["):
             section = line
-        elif section == "[Service]" and "=" in line and not line.startswith ("#"):
+        elif section == "[Service]" and "=" in line and \
+                not line.startswith ("#"):
             key, value = line.split ("=", 1)
             found.setdefault (key, []).append (value)
     return found
@@ -60,19 +75,24 @@ def directives (unit):
 # --- What it sees of the machine's files ---
 
 def mounts (below):
-    """Where file systems are mounted at and below a folder, deepest last, each with its flags."""
+    """Where file systems are mounted at and below a folder, deepest last, each
+    with its flags."""
     found = []
     for line in open ("/proc/self/mountinfo"):
         field = line.split ()
-        point = re.sub (r"\\([0-7]{3})", lambda m: chr (int (m.group (1), 8)), field[4])
+        point = re.sub (r"\\([0-7]{3})", lambda m: chr (int (m.group (1), 8)),
+                        field[4])
         if (point + "/").startswith (below.rstrip ("/") + "/"):
-            found.append ((point, sum (KEPT.get (o, 0) for o in field[5].split (","))))
+            found.append ((point,
+                           sum (KEPT.get (o, 0)
+                                for o in field[5].split (","))))
     return sorted (found)
 
 
 def mount (source, target, kind, flags, data = None):
     encode = lambda text: None if text is None else os.fsencode (text)
-    call ("mount", encode (source), encode (target), encode (kind), ctypes.c_ulong (flags), encode (data))
+    call ("mount", encode (source), encode (target), encode (kind),
+          ctypes.c_ulong (flags), encode (data))
 
 
 def read_only (folder, but = ()):
@@ -86,7 +106,8 @@ def read_only (folder, but = ()):
 
 
 def hide (path):
-    """What systemd calls inaccessible: an empty thing of the same kind, without permissions."""
+    """What systemd calls inaccessible: an empty thing of the same kind,
+    without permissions."""
     if os.path.isdir (path):
         mount ("tmpfs", path, "tmpfs", MS_RDONLY, "mode=000")
     elif os.path.exists (path):
@@ -95,7 +116,8 @@ def hide (path):
 
 def private_tmp (writable):
     # What lies there and is needed is put back: the build, when it is there.
-    kept = {p: os.open (p, os.O_PATH) for p in needed + [writable] if p.startswith ("/tmp/")}
+    kept = {p: os.open (p, os.O_PATH) for p in needed + [writable]
+            if p.startswith ("/tmp/")}
     mount ("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")
     for path, fd in kept.items ():
         os.makedirs (path, exist_ok = True)
@@ -118,12 +140,14 @@ def protect_system (writable):
     read_only ("/", ("/dev", "/proc", "/sys", "/tmp", "/var/tmp", writable))
 
 
-# In systemd's order, from what stands above the others down: (directive, its value, what it does).
+# In systemd's order, from what stands above the others down: (directive, its
+# value, what it does).
 FILES = [
     ("PrivateTmp", "yes", private_tmp),
     ("ProtectSystem", "strict", protect_system),
     ("ProtectHome", "yes", protect_home),
-    ("ProtectKernelLogs", "yes", lambda w: [hide (p) for p in ("/proc/kmsg", "/dev/kmsg")]),
+    ("ProtectKernelLogs", "yes",
+     lambda w: [hide (p) for p in ("/proc/kmsg", "/dev/kmsg")]),
 ]
 
 
@@ -131,7 +155,8 @@ FILES = [
 
 class Compare (ctypes.Structure):
     """struct scmp_arg_cmp of <seccomp.h>"""
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int),
+                ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
 
 
 NE, EQ, MASKED_EQ = 1, 4, 7
@@ -144,17 +169,20 @@ def refuse (number):
 
 
 class Filter:
-    """A seccomp filter of libseccomp's; what none of its rules meets gets the default."""
+    """A seccomp filter of libseccomp's; what none of its rules meets gets the
+    default."""
 
     def __init__ (self, default):
         self.lib = ctypes.CDLL ("libseccomp.so.2")
         self.lib.seccomp_init.restype = ctypes.c_void_p
         self.default = default
-        self.context = ctypes.c_void_p (self.lib.seccomp_init (ctypes.c_uint32 (default)))
+        context = self.lib.seccomp_init (ctypes.c_uint32 (default))
+        self.context = ctypes.c_void_p (context)
         if not self.context:
             raise OSError (errno.ENOMEM, "seccomp_init")
         # SystemCallArchitectures=native
-        self.check (self.lib.seccomp_attr_set (self.context, 2, ctypes.c_uint32 (KILL_PROCESS)))
+        self.check (self.lib.seccomp_attr_set (self.context, 2,
+                                               ctypes.c_uint32 (KILL_PROCESS)))
 
     def check (self, result):
         if result < 0:
@@ -162,11 +190,13 @@ class Filter:
 
     def rule (self, action, name, *compares):
         number = self.lib.seccomp_syscall_resolve_name (name.encode ())
-        # Other architectures' have negative numbers; the kernel's list may be longer than the library's.
+        # Other architectures' have negative numbers; the kernel's list may be
+        # longer than the library's.
         if number < 0:
             return
         array = (Compare * max (1, len (compares))) (*compares)
-        self.check (self.lib.seccomp_rule_add_array (self.context, ctypes.c_uint32 (action), number, len (compares),
+        self.check (self.lib.seccomp_rule_add_array (self.context,
+            ctypes.c_uint32 (action), number, len (compares),
                                                      array))
 
     def load (self):
@@ -176,14 +206,16 @@ class Filter:
 def syscall_groups ():
     path = os.environ.get ("VRAM_SYSCALL_GROUPS")
     text = open (path).read () if path else subprocess.run (
-        ["systemd-analyze", "syscall-filter", "--no-pager"], check = True, stdout = subprocess.PIPE,
+        ["systemd-analyze", "syscall-filter", "--no-pager"], check = True,
+        stdout = subprocess.PIPE,
         stderr = subprocess.DEVNULL, text = True).stdout
     groups, group = {}, None
     for line in text.splitlines ():
         line = re.sub (r"\x1b\[[0-9;]*m", "", line)
         if line.startswith ("@"):
             group = groups.setdefault (line.strip (), [])
-        elif group is not None and line.startswith (" ") and not line.strip ().startswith ("#"):
+        elif group is not None and line.startswith (" ") and \
+                not line.strip ().startswith ("#"):
             group.append (line.strip ())
     return groups
 
@@ -199,26 +231,30 @@ def restrict_families (value):
     numbers = {allowed[name] for name in value.split ()}
     f = Filter (ALLOW)
     for family in set (range (64)) - numbers:
-        f.rule (refuse (errno.EAFNOSUPPORT), "socket", Compare (0, EQ, family, 0))
+        f.rule (refuse (errno.EAFNOSUPPORT), "socket",
+                Compare (0, EQ, family, 0))
     f.load ()
 
 
 def restrict_namespaces (value):
     f = Filter (ALLOW)
     f.rule (refuse (errno.EPERM), "setns")
-    # Its flags are in memory, where a filter cannot look: libraries then take clone.
+    # Its flags are in memory, where a filter cannot look: libraries then take
+    # clone.
     f.rule (refuse (errno.ENOSYS), "clone3")
     for bit in range (32):
         if NAMESPACES >> bit & 1:
             for name in "unshare", "clone":
-                f.rule (refuse (errno.EPERM), name, Compare (0, MASKED_EQ, 1 << bit, 1 << bit))
+                f.rule (refuse (errno.EPERM), name,
+                        Compare (0, MASKED_EQ, 1 << bit, 1 << bit))
     f.load ()
 
 
 def restrict_realtime (value):
     f = Filter (ALLOW)
     for policy in 1, 2, 6: # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
-        f.rule (refuse (errno.EPERM), "sched_setscheduler", Compare (1, MASKED_EQ, 0xff, policy))
+        f.rule (refuse (errno.EPERM), "sched_setscheduler",
+                Compare (1, MASKED_EQ, 0xff, policy))
     f.rule (refuse (errno.EPERM), "sched_setattr")
     f.load ()
 
@@ -226,9 +262,11 @@ def restrict_realtime (value):
 def restrict_suid (value):
     f = Filter (ALLOW)
     for bit in 0o4000, 0o2000:
-        for name, at in ("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("mkdir", 1), ("mkdirat", 2), ("mknod", 1), \
+        for name, at in ("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("mkdir",
+            1), ("mkdirat", 2), ("mknod", 1), \
                 ("mknodat", 2):
-            f.rule (refuse (errno.EPERM), name, Compare (at, MASKED_EQ, bit, bit))
+            f.rule (refuse (errno.EPERM), name,
+                    Compare (at, MASKED_EQ, bit, bit))
     f.load ()
 
 
@@ -243,7 +281,8 @@ def system_calls (value):
     groups = syscall_groups ()
     f = Filter (refuse (errno.EPERM))
     # As systemd does, what every program needs is there without being named.
-    for name in set ().union (*(members (groups, v) for v in value.split () + ["@default"])):
+    for name in set ().union (*(members (groups, v) for v in value.split ()
+                                + ["@default"])):
         f.rule (ALLOW, name)
     f.load ()
 
@@ -254,15 +293,19 @@ CALLS = [
     ("RestrictNamespaces", restrict_namespaces),
     ("RestrictRealtime", restrict_realtime),
     ("RestrictSUIDSGID", restrict_suid),
-    ("SystemCallFilter", system_calls), # allows no further filter, so it comes last
+    # allows no further filter, so it comes last
+    ("SystemCallFilter", system_calls),
 ]
 
 
 # --- Who it is ---
 
 def capabilities (names):
-    """What these are as a mask; what this process itself does not have is told."""
-    mine = next (int (line.split ()[1], 16) for line in open ("/proc/self/status") if line.startswith ("CapEff:"))
+    """What these are as a mask; what this process itself does not have is
+    told."""
+    mine = next (int (line.split ()[1], 16)
+                 for line in open ("/proc/self/status")
+                 if line.startswith ("CapEff:"))
     mask = 0
     for name in names:
         if mine >> CAPABILITIES[name] & 1:
@@ -274,14 +317,16 @@ def capabilities (names):
 
 def become (uid, mask):
     for number in range (64):
-        if not mask >> number & 1 and libc.prctl (PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+        if not mask >> number & 1 and libc.prctl (PR_CAPBSET_DROP, number, 0,
+                                                  0, 0) < 0:
             break # beyond the last that this kernel has
     call ("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups ([])
     os.setresgid (uid, uid, uid)
     os.setresuid (uid, uid, uid)
     header = (ctypes.c_uint32 * 2) (CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6) (*([mask & 0xffffffff] * 3 + [mask >> 32] * 3))
+    data = (ctypes.c_uint32 * 6) (*([mask & 0xffffffff] * 3
+                                    + [mask >> 32] * 3))
     call ("capset", header, data)
     for number in range (64):
         if mask >> number & 1:
@@ -289,10 +334,13 @@ def become (uid, mask):
 
 
 def environment (values, writable):
-    """systemd's own clean one, and what the tests and a bundle for a bare machine set."""
+    """systemd's own clean one, and what the tests and a bundle for a bare
+    machine set."""
     kept = {k: v for k, v in os.environ.items () if re.match (
-        r"(PATH|LD_LIBRARY_PATH|PYTHONPATH|LANG|VK_DRIVER_FILES|VRAM_\w+|STANDIN_\w+|LISTEN_\w+|NOTIFY_SOCKET)$", k)}
-    kept.update (HOME = "/", LOGNAME = "vram-swap", USER = "vram-swap", SHELL = "/usr/sbin/nologin",
+        r"(PATH|LD_LIBRARY_PATH|PYTHONPATH|LANG|VK_DRIVER_FILES|VRAM_\w+|"
+        r"STANDIN_\w+|LISTEN_\w+|NOTIFY_SOCKET)$", k)}
+    kept.update (HOME = "/", LOGNAME = "vram-swap", USER = "vram-swap",
+                 SHELL = "/usr/sbin/nologin",
                  RUNTIME_DIRECTORY = writable)
     kept.update (v.split ("=", 1) for v in values)
     return kept
@@ -300,10 +348,14 @@ def environment (values, writable):
 
 def main ():
     global needed
-    unit, writable, command = sys.argv[1], os.path.realpath (sys.argv[2]), sys.argv[3:]
+    unit, writable = sys.argv[1], os.path.realpath (sys.argv[2])
+    command = sys.argv[3:]
     # What must stay in sight: the programs' folders.
-    needed = [os.path.realpath (p) for p in [os.path.dirname (os.path.abspath (__file__)), os.getcwd ()] +
-              os.environ.get ("VRAM_BUILD", "").split () + os.environ.get ("PATH", "").split (":") if p]
+    needed = [os.path.realpath (p)
+              for p in [os.path.dirname (os.path.abspath (__file__)),
+                        os.getcwd ()] +
+              os.environ.get ("VRAM_BUILD", "").split ()
+              + os.environ.get ("PATH", "").split (":") if p]
     service = directives (unit)
 
     def take (key, default = None):
@@ -324,14 +376,17 @@ def main ():
 
     namespace = True
     try:
-        call ("unshare", CLONE_NEWNS | (CLONE_NEWUTS if take ("ProtectHostname") == "yes" else 0))
+        call ("unshare",
+              CLONE_NEWNS
+              | (CLONE_NEWUTS if take ("ProtectHostname") == "yes" else 0))
         mount (None, "/", None, MS_REC | MS_PRIVATE)
     except OSError as e:
         not_done ("all that has to do with files", e)
         namespace = False
     for key, value, function in FILES:
         if take (key) != value:
-            raise SystemExit ("confined: the unit does not say %s=%s, which is all that this file knows" % (key, value))
+            raise SystemExit ("confined: the unit does not say %s=%s, which "
+                              "is all that this file knows" % (key, value))
         if namespace:
             try:
                 function (writable)
@@ -342,14 +397,17 @@ def main ():
     os.chdir ("/")
     become (uid, mask)
     env = environment (service.pop ("Environment", []), writable)
-    if take ("NoNewPrivileges") != "yes" or take ("SystemCallErrorNumber") != "EPERM" or \
+    if take ("NoNewPrivileges") != "yes" or \
+            take ("SystemCallErrorNumber") != "EPERM" or \
             take ("SystemCallArchitectures") != "native":
-        raise SystemExit ("confined: the unit says other things of system calls than this file knows")
+        raise SystemExit ("confined: the unit says other things of system "
+                          "calls than this file knows")
     call ("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     rules = [(key, function, take (key)) for key, function in CALLS]
     unknown = set (service) - set (OTHER)
     if unknown:
-        raise SystemExit ("confined: the unit says what this file does not know: " + ", ".join (sorted (unknown)))
+        raise SystemExit ("confined: the unit says what this file does not "
+                          "know: " + ", ".join (sorted (unknown)))
     for key, function, value in rules:
         if value is None:
             raise SystemExit ("confined: the unit does not say %s=" % key)

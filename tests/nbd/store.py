@@ -1,17 +1,22 @@
-# nbdkit-vram: a stand-in for systemd's descriptor store, and a client that sends again what was not answered
+# nbdkit-vram: a stand-in for systemd's descriptor store, and a client that
+# sends again what was not answered
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Standard library only, so that it runs on a bare machine. What tests import:
 #
-#   Store    starts the server, keeps the descriptors that it hands out, starts it again with them
-#   Client   an NBD connection with many requests in flight, to one part of the disk, whose content it knows
+#   Store    starts the server, keeps the descriptors that it hands out, starts
+#            it again with them
+#   Client   an NBD connection with many requests in flight, to one part of the
+#            disk, whose content it knows
 #   Load     several of them, while the server dies again and again
 
-import array, fcntl, os, random, select, signal, socket, struct, subprocess, sys, threading, time
+import array, fcntl, os, random, select, signal, socket, struct, subprocess
+import sys, threading, time
 
 PATIENCE = float (os.environ.get ("VRAM_PATIENCE", "60"))
 
-# What becomes the launcher, in a process of its own, which is given the descriptors that are to be 3, 4 and so on.
+# What becomes the launcher, in a process of its own, which is given the
+# descriptors that are to be 3, 4 and so on.
 LISTEN = """
 import os, sys
 fds = [int (fd) for fd in sys.argv[1].split (",") if fd]
@@ -24,10 +29,12 @@ os.execvp (sys.argv[2], sys.argv[2:])
 
 
 class Store:
-    """Keeps descriptors by name, as systemd does for a unit with FileDescriptorStoreMax=."""
+    """Keeps descriptors by name, as systemd does for a unit with
+    FileDescriptorStoreMax=."""
 
     def __init__ (self, command, folder):
-        self.command = command      # nbdkit and its options, the plugin, and parameters
+        # nbdkit and its options, the plugin, and parameters
+        self.command = command
         self.folder = folder
         self.socket = folder + "/sock"
         self.fds = {}               # name -> descriptor
@@ -47,13 +54,16 @@ class Store:
 
     def listen (self):
         while True:
-            # Else a server that is started now would have them, too, and a barrier would never fall.
-            data, control, _, _ = self.notify.recvmsg (4096, socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
+            # Else a server that is started now would have them, too, and a
+            # barrier would never fall.
+            data, control, _, _ = self.notify.recvmsg (4096,
+                socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
             fds = array.array ("i")
             for level, kind, content in control:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds.frombytes (content[:len (content) // 4 * 4])
-            words = dict (line.partition ("=")[::2] for line in data.decode ().split ("\n"))
+            words = dict (line.partition ("=")[::2]
+                          for line in data.decode ().split ("\n"))
             with self.lock:
                 self.take (words, list (fds))
 
@@ -66,7 +76,8 @@ class Store:
             self.stored += 1
         if "FDSTOREREMOVE" in words and name in self.fds:
             os.close (self.fds.pop (name))
-        for fd in fds:              # a barrier's, too: closing it is the answer
+        # a barrier's, too: closing it is the answer
+        for fd in fds:
             os.close (fd)
         if "READY" in words:
             self.status = words.get ("STATUS", "")
@@ -79,15 +90,17 @@ class Store:
     def adopt (self):
         """What the launcher would say."""
         with self.lock:
-            return ",".join ("%d:%s" % (fd, name) for name, fd in self.fds.items ())
+            return ",".join ("%d:%s" % (fd, name)
+                             for name, fd in self.fds.items ())
 
     def start (self, *parameters, log = None):
-        """Starts a server with whatever is kept; does not wait for it. What it says goes to log, or to the end of what
-        all servers have said. A parameter replaces the command's one of the same name.
-        """
+        """Starts a server with whatever is kept; does not wait for it. What it
+        says goes to log, or to the end of what all servers have said. A
+        parameter replaces the command's one of the same name."""
         parameters = list (parameters)
         names = [parameter.partition ("=")[0] for parameter in parameters]
-        command = [word for word in self.command if "=" not in word or word.partition ("=")[0] not in names]
+        command = [word for word in self.command if "=" not in word
+                   or word.partition ("=")[0] not in names]
         adopt = self.adopt ()
         if adopt:
             parameters.append ("adopt=" + adopt)
@@ -96,28 +109,39 @@ class Store:
         self.ready.clear ()
         with self.lock:
             fds = list (self.fds.values ())
-        out = open (log, "wb") if log else open (self.folder + "/log.servers", "ab")
-        self.process = subprocess.Popen (command + parameters, pass_fds = fds, stdin = subprocess.DEVNULL,
+        out = open (log, "wb") if log else open (self.folder + "/log.servers",
+                                                 "ab")
+        self.process = subprocess.Popen (command + parameters, pass_fds = fds,
+                                         stdin = subprocess.DEVNULL,
                                          stdout = out, stderr = out,
-                                         env = dict (os.environ, NOTIFY_SOCKET = self.address))
+                                         env = dict (os.environ,
+                                             NOTIFY_SOCKET = self.address))
         self.starts += 1
         out.close ()
 
     def start_as_systemd (self, log, twice = None):
-        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the name twice is another file's, too."""
+        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the
+        name twice is another file's, too."""
         with self.lock:
             names = list (self.fds) + ([twice] if twice else [])
             # Out of the way of where they are to be.
-            fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500) for name in self.fds]
+            fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500)
+                   for name in self.fds]
             if twice:
-                fds.append (fcntl.fcntl (os.memfd_create ("another"), fcntl.F_DUPFD_CLOEXEC, 500))
+                fds.append (fcntl.fcntl (os.memfd_create ("another"),
+                                         fcntl.F_DUPFD_CLOEXEC, 500))
         environment = dict (os.environ, NOTIFY_SOCKET = self.address)
         if names:
-            environment.update (LISTEN_FDS = str (len (names)), LISTEN_FDNAMES = ":".join (names))
+            environment.update (LISTEN_FDS = str (len (names)),
+                                LISTEN_FDNAMES = ":".join (names))
         self.ready.clear ()
         out = open (log, "ab")
-        self.process = subprocess.Popen ([sys.executable, "-c", LISTEN, ",".join (map (str, fds))] + self.command,
-                                         stdin = subprocess.DEVNULL, stdout = out, stderr = out, env = environment,
+        self.process = subprocess.Popen ([sys.executable, "-c", LISTEN,
+                                          ",".join (map (str, fds))]
+                                          + self.command,
+                                         stdin = subprocess.DEVNULL,
+                                         stdout = out, stderr = out,
+                                         env = environment,
                                          pass_fds = fds)
         self.starts += 1
         for fd in fds:
@@ -128,9 +152,11 @@ class Store:
         deadline = time.monotonic () + PATIENCE
         while not self.ready.wait (0.05):
             if self.process.poll () is not None:
-                raise SystemExit ("the server ended with %d" % self.process.returncode)
+                raise SystemExit ("the server ended with %d"
+                                  % self.process.returncode)
             if time.monotonic () > deadline:
-                raise SystemExit ("the server is not ready after %d s" % PATIENCE)
+                raise SystemExit ("the server is not ready after %d s"
+                                  % PATIENCE)
 
     def end (self, signal_number):
         """Sends the signal, waits for the end, returns the exit status."""
@@ -138,17 +164,21 @@ class Store:
         return self.process.wait (PATIENCE)
 
     def end_for_good (self, deaths):
-        """Ends a server that came after so many deaths, as an administrator would: nothing is kept."""
+        """Ends a server that came after so many deaths, as an administrator
+        would: nothing is kept."""
         if str (deaths + 1) not in self.status.split ():
-            raise SystemExit ("the status is '%s' after %d deaths" % (self.status, deaths))
+            raise SystemExit ("the status is '%s' after %d deaths"
+                              % (self.status, deaths))
         status = self.end (signal.SIGTERM)
         if status != 0:
             raise SystemExit ("the last exit status is %d" % status)
         if self.names ():
-            raise SystemExit ("still kept after a clean stop: %s" % self.names ())
+            raise SystemExit ("still kept after a clean stop: %s"
+                              % self.names ())
 
     def refuses (self, words, *parameters):
-        """A server must not start with what is kept, say words, and leave the store as it is."""
+        """A server must not start with what is kept, say words, and leave the
+        store as it is."""
         before = self.names ()
         log = self.folder + "/log.refused"
         self.start (*parameters, log = log)
@@ -174,13 +204,17 @@ class Client:
     """One connection and one part of the disk, which nobody else writes to."""
 
     def __init__ (self, path, first, blocks, depth, seed):
-        self.path, self.first, self.blocks, self.depth = path, first, blocks, depth
+        self.path, self.first = path, first
+        self.blocks, self.depth = blocks, depth
         self.random = random.Random (seed)
-        self.known = bytearray (blocks * BLOCK)     # what the disk holds when nothing is in flight
-        self.pending = {}                           # handle -> (command, offset, data or length)
+        # what the disk holds when nothing is in flight
+        self.known = bytearray (blocks * BLOCK)
+        # handle -> (command, offset, data or length)
+        self.pending = {}
         self.handle = 0
         self.answered = self.resent = 0
-        self.server = None                          # the process that serves, or served last
+        # the process that serves, or served last
+        self.server = None
         self.socket = None
 
     # --- The protocol ---
@@ -209,17 +243,21 @@ class Client:
         deadline = time.monotonic () + PATIENCE
         while True:
             try:
-                self.socket = socket.socket (socket.AF_UNIX, socket.SOCK_STREAM)
+                self.socket = socket.socket (socket.AF_UNIX,
+                                             socket.SOCK_STREAM)
                 self.socket.settimeout (PATIENCE)
                 self.socket.connect (self.path)
                 self.receive (18)
-                self.send (struct.pack (">IQIIIH", 3, 0x49484156454f5054, 7, 6, 0, 0))
+                self.send (struct.pack (">IQIIIH", 3, 0x49484156454f5054, 7, 6,
+                                        0, 0))
                 while True:
-                    _, _, kind, length = struct.unpack (">QIII", self.receive (20))
+                    _, _, kind, length = struct.unpack (">QIII",
+                        self.receive (20))
                     self.receive (length)
                     if kind == 1:
                         # The process that listens.
-                        credentials = self.socket.getsockopt (socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                        credentials = self.socket.getsockopt (
+                            socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
                         self.server = struct.unpack ("3i", credentials)[0]
                         return
                     if kind & 0x80000000:
@@ -231,19 +269,22 @@ class Client:
                 time.sleep (0.01)
 
     def request (self, command, offset, content):
-        """content is the data of a write, the number of bytes of anything else."""
+        """content is the data of a write, the number of bytes of anything
+        else."""
         data = content if command == WRITE else b""
         length = len (content) if command == WRITE else content
         self.handle += 1
         self.pending[self.handle] = (command, offset, content)
-        self.send (struct.pack (">IHHQQI", 0x25609513, 0, command, self.handle, self.first * BLOCK + offset, length)
+        self.send (struct.pack (">IHHQQI", 0x25609513, 0, command, self.handle,
+                                self.first * BLOCK + offset, length)
                    + data)
 
     def reply (self):
         """Takes one reply; returns the data of a read."""
         magic, error, handle = struct.unpack (">IIQ", self.receive (16))
         if magic != 0x67446698 or error:
-            raise SystemExit ("magic %x, error %d for %s" % (magic, error, self.pending.get (handle)))
+            raise SystemExit ("magic %x, error %d for %s"
+                              % (magic, error, self.pending.get (handle)))
         command, offset, content = self.pending[handle]
         data = self.receive (content) if command == READ else None
         del self.pending[handle]
@@ -256,11 +297,14 @@ class Client:
 
     def in_flight (self):
         """Byte ranges that a request in flight may change."""
-        return [(offset, offset + (len (content) if command == WRITE else content))
-                for command, offset, content in self.pending.values () if command != READ]
+        return [(offset,
+                 offset + (len (content) if command == WRITE else content))
+                for command, offset, content in self.pending.values ()
+                if command != READ]
 
     def overlaps (self, offset, length):
-        return any (offset < offset_of + (len (c) if command == WRITE else c) and offset_of < offset + length
+        return any (offset < offset_of + (len (c) if command == WRITE else c)
+                    and offset_of < offset + length
                     for command, offset_of, c in self.pending.values ())
 
     def issue (self):
@@ -278,30 +322,35 @@ class Client:
                 break
         dice = self.random.random ()
         if dice < 0.6:
-            content = self.random.randbytes (min (length, 509)) * (length // min (length, 509) + 1)
-            content = content[:length]
+            content = self.random.randbytes (min (length, 509))
+            content = (content * (length // len (content) + 1))[:length]
             self.known[offset:offset + length] = content
             self.request (WRITE, offset, content)
         elif dice < 0.75:
-            # Zeroing, and trimming whole blocks, both read as zeros afterwards.
+            # Zeroing, and trimming whole blocks, both read as zeros
+            # afterwards.
             self.known[offset:offset + length] = bytes (length)
             self.request (ZEROES if unaligned else TRIM, offset, length)
         else:
             self.request (READ, offset, length)
 
     def check (self, offset, data, unknown):
-        """The data read at offset is what is known, but for the ranges that are unknown."""
+        """The data read at offset is what is known, but for the ranges that
+        are unknown."""
         expected = self.known[offset:offset + len (data)]
         if data == expected:
             return
         for start, end in unknown:
-            start, end = max (start - offset, 0), min (end - offset, len (data))
+            start, end = max (start - offset, 0), min (end - offset,
+                len (data))
             if start < end:
                 data[start:end] = expected[start:end]
         if data != expected:
             at = next (i for i in range (len (data)) if data[i] != expected[i])
-            raise SystemExit ("WRONG at byte %d of the part that begins at block %d: %d, not %d"
-                              % (offset + at, self.first, data[at], expected[at]))
+            raise SystemExit ("WRONG at byte %d of the part that begins at "
+                              "block %d: %d, not %d"
+                              % (offset + at, self.first, data[at],
+                                 expected[at]))
 
     def verify (self, unknown):
         """Reads all, with nothing else in flight."""
@@ -309,26 +358,34 @@ class Client:
         for offset in range (0, self.blocks * BLOCK, 1 << 20):
             length = min (1 << 20, self.blocks * BLOCK - offset)
             self.handle += 1
-            self.send (struct.pack (">IHHQQI", 0x25609513, 0, READ, self.handle, self.first * BLOCK + offset, length))
+            self.send (struct.pack (">IHHQQI", 0x25609513, 0, READ,
+                                    self.handle, self.first * BLOCK + offset,
+                                    length))
             magic, error, handle = struct.unpack (">IIQ", self.receive (16))
             if (magic, error, handle) != (0x67446698, 0, self.handle):
-                raise SystemExit ("verify: magic %x, error %d" % (magic, error))
+                raise SystemExit ("verify: magic %x, error %d"
+                                  % (magic, error))
             self.check (offset, self.receive (length), unknown)
         self.pending = kept
 
     def resend (self):
-        """After a new connection: first look at all that was answered, then send the rest again."""
+        """After a new connection: first look at all that was answered, then
+        send the rest again."""
         pending, self.pending = list (self.pending.values ()), {}
         try:
-            unknown = [(o, o + (len (c) if command == WRITE else c)) for command, o, c in pending if command != READ]
+            unknown = [(o, o + (len (c) if command == WRITE else c))
+                       for command, o, c in pending if command != READ]
             self.verify (unknown)
             for n, (command, offset, content) in enumerate (pending):
                 self.resent += 1
                 self.request (command, offset, content)
         except HungUp:
-            # Killed again meanwhile: what was not sent yet is still to be sent.
+            # Killed again meanwhile: what was not sent yet is still to be
+            # sent.
             sent = list (self.pending.values ())
-            self.pending = {-i - 1: item for i, item in enumerate (sent + pending[len (sent):])}
+            self.pending = {-i - 1: item
+                            for i, item in enumerate (sent
+                                + pending[len (sent):])}
             raise
 
     def run (self, stop):
@@ -355,15 +412,19 @@ class Client:
 
 
 class Load:
-    """Clients that each have a part of the disk, and threads of their own, for as long as it is entered."""
+    """Clients that each have a part of the disk, and threads of their own, for
+    as long as it is entered."""
 
     def __init__ (self, store, mib, connections):
         blocks = mib * 256 // connections
-        self.clients = [Client (store.socket, i * blocks, blocks, 16, 1000 + i) for i in range (connections)]
-        self.threads = [threading.Thread (target = self.run, args = (c,), daemon = True) for c in self.clients]
+        self.clients = [Client (store.socket, i * blocks, blocks, 16, 1000 + i)
+                        for i in range (connections)]
+        self.threads = [threading.Thread (target = self.run, args = (c,),
+                                          daemon = True) for c in self.clients]
         self.stop = threading.Event ()
         self.wrong = []
-        self.random = random.Random (int (os.environ.get ("VRAM_SEED", "0")) or None)
+        self.random = random.Random (int (os.environ.get ("VRAM_SEED", "0"))
+                                     or None)
 
     def run (self, client):
         try:
@@ -390,12 +451,12 @@ class Load:
             raise SystemExit ("a client failed: %s" % self.wrong)
 
     def go_on (self):
-        """Returns at any instant after every client has had more answers than the server before can have given without
-        having been heard.
-        """
+        """Returns at any instant after every client has had more answers than
+        the server before can have given without having been heard."""
         answered = [c.answered for c in self.clients]
         deadline = time.monotonic () + PATIENCE
-        while any (c.answered < a + 20 for c, a in zip (self.clients, answered)):
+        while any (c.answered < a + 20
+                   for c, a in zip (self.clients, answered)):
             self.no_failure ()
             if time.monotonic () > deadline:
                 raise SystemExit ("the load does not go on")
@@ -404,5 +465,6 @@ class Load:
         self.no_failure ()
 
     def summary (self):
-        return "%d requests answered, %d sent again" % (sum (c.answered for c in self.clients),
-                                                        sum (c.resent for c in self.clients))
+        answered = sum (c.answered for c in self.clients)
+        resent = sum (c.resent for c in self.clients)
+        return "%d requests answered, %d sent again" % (answered, resent)

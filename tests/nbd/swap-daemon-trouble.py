@@ -1,7 +1,9 @@
-# nbdkit-vram: what could make a disk that is left to later servers end, or another one take its place, and does not
+# nbdkit-vram: what could make a disk that is left to later servers end, or
+# another one take its place, and does not
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   swap-daemon-trouble.py FOLDER CONF COMMAND...    COMMAND is vram-swap daemon with a disk of 136M; the socket is FOLDER/sock
+# swap-daemon-trouble.py FOLDER CONF COMMAND...    COMMAND is vram-swap daemon
+# with a disk of 136M; the socket is FOLDER/sock
 
 import os, select, signal, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -86,8 +88,8 @@ for _ in range (300):
     client.reply ()
 client.finish ()
 
-# The daemon dies while its next server is at any point of its start: the next daemon goes on with that one, and there
-# are never two of them.
+# The daemon dies while its next server is at any point of its start: the next
+# daemon goes on with that one, and there are never two of them.
 os.environ["STANDIN_CUDA_DELAY"] = "20000"
 for pause in (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5):
     kill_server ()
@@ -100,7 +102,8 @@ for pause in (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5):
     assert len (running ()) == 1, running ()
 del os.environ["STANDIN_CUDA_DELAY"]
 
-# It dies when nbdkit, which asks for SIGTERM then, has not read the parameters yet.
+# It dies when nbdkit, which asks for SIGTERM then, has not read the parameters
+# yet.
 open (folder + "/slow", "w").close ()
 kill_server ()
 wait_until ("nbdkit to be there", lambda: os.path.exists (folder + "/begun"))
@@ -115,7 +118,8 @@ kill_server ()
 store.wait_ready ()
 check ()
 
-# Another process than the daemon tells the server to end. Neither would requests be answered when it did.
+# Another process than the daemon tells the server to end. Neither would
+# requests be answered when it did.
 server = running ()
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     os.kill (server[0], number)
@@ -129,7 +133,8 @@ assert running () != server
 check ()
 assert said ("told to end, but not by what keeps the disk") == 1
 
-# Other settings, and one that there is not: those of the disk go on, also when the daemon is another one.
+# Other settings, and one that there is not: those of the disk go on, also when
+# the daemon is another one.
 settings = open (conf).read ()
 with open (conf, "w") as f:
     f.write (settings.replace ("136M", "64M") + "device = 7\nprio = 1\n")
@@ -162,11 +167,13 @@ import array, os, signal, socket
 s = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
 s.connect (os.environ["NOTIFY_SOCKET"])
 fd = array.array ("i", [os.open ("/dev/null", os.O_RDWR)])
-s.sendmsg ([b"FDSTORE=1\\nFDNAME=vram-chunk-0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd)])
+s.sendmsg ([b"FDSTORE=1\\nFDNAME=vram-chunk-0"],
+           [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd)])
 os.kill (os.getpid (), signal.SIGKILL)
 """
 
-# A part of a disk is let go, whether it was found or the server died when there was no more of it.
+# A part of a disk is let go, whether it was found or the server died when
+# there was no more of it.
 start ()
 end_both ()
 with store.lock:
@@ -183,18 +190,21 @@ with open (folder + "/dies/nbdkit", "w") as f:
     f.write (DIES % sys.executable)
 os.chmod (folder + "/dies/nbdkit", 0o755)
 command = store.command
-store.command = [word.replace ("PATH=", "PATH=" + folder + "/dies:", 1) if word.startswith ("PATH=") else word
+store.command = [word.replace ("PATH=", "PATH=" + folder + "/dies:", 1)
+                 if word.startswith ("PATH=") else word
                  for word in command]
 store.start_as_systemd (log)
 ends (1)
 assert said ("its disk is gone with it") == 1
 store.command = command
-wait_until ("the store to be empty", lambda: store.stored == 1 and store.names () == [])
+wait_until ("the store to be empty",
+            lambda: store.stored == 1 and store.names () == [])
 time.sleep (0.2)
 assert store.names () == [], store.names ()
 assert store.stored == 1, store.stored
 
-# What systemd cannot be told does not look as if it were. (It would be waited for for long.)
+# What systemd cannot be told does not look as if it were. (It would be waited
+# for for long.)
 address, store.address = store.address, folder + "/nobody"
 store.start_as_systemd (log)
 wait_until ("a server", lambda: os.path.exists (store.socket))

@@ -1,13 +1,16 @@
-# nbdkit-vram: kills the server and the daemon under load, and checks each acknowledged write after each
+# nbdkit-vram: kills the server and the daemon under load, and checks each
+# acknowledged write after each
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   swap-daemon.py KILLS SIZE-IN-MIB FOLDER LOG COMMAND...     COMMAND is vram-swap daemon; the socket is FOLDER/sock
+# swap-daemon.py KILLS SIZE-IN-MIB FOLDER LOG COMMAND...     COMMAND is
+# vram-swap daemon; the socket is FOLDER/sock
 
 import os, select, signal, sys
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from store import *
 
-kills, mib, folder, log = int (sys.argv[1]), int (sys.argv[2]), sys.argv[3], sys.argv[4]
+kills, mib = map (int, sys.argv[1:3])
+folder, log = sys.argv[3:5]
 store = Store (sys.argv[5:], folder)
 store.start_as_systemd (log)
 store.wait_ready ()
@@ -16,7 +19,8 @@ print ("kept: %d descriptors" % len (kept))
 
 
 def server (load):
-    """Who has answered all clients since the last death: its process, as a descriptor."""
+    """Who has answered all clients since the last death: its process, as a
+    descriptor."""
     pids = {c.server for c in load.clients}
     if len (pids) != 1:
         raise SystemExit ("the clients have different servers: %s" % pids)
@@ -24,7 +28,8 @@ def server (load):
     try:
         return os.pidfd_open (pid)
     except OSError as e:
-        raise SystemExit ("the server, process %d, has gone by itself: %s" % (pid, e))
+        raise SystemExit ("the server, process %d, has gone by itself: %s"
+                          % (pid, e))
 
 
 def ended (pidfd, seconds):
@@ -38,7 +43,9 @@ with Load (store, mib, 2) as load:
         victim = server (load)
         if n % 4 in (0, 1):
             store.ready.clear ()
-            signal.pidfd_send_signal (victim, signal.SIGSEGV if n % 4 else signal.SIGKILL)
+            signal.pidfd_send_signal (victim,
+                                      signal.SIGSEGV if n % 4
+                                      else signal.SIGKILL)
         else:
             store.end (signal.SIGKILL)
             # The server goes on by itself, or dies just then.
