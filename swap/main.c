@@ -221,25 +221,31 @@ main (int argc, char **argv)
     { NULL, 0, NULL, 0 },
   };
   const struct command *command;
-  char **words = calloc (argc + 1, sizeof *words);
+  static char **words;
   struct options o = { .wait_ms = -1, .own_argv = argv };
   const char *conf_file = NULL;
   unsigned given = 0;
+  bool runs = false,
+       program = false; /* 'run', and its program's words follow */
   int n = 0;
   int64_t seconds;
   int opt, status;
 
   output_check_at_exit ();
+  words = calloc (argc + 1, sizeof *words);
   if (!words) {
     error ("%m");
     return EXIT_FAILED;
   }
   /* In order, because what follows the program of 'run' is the program's. */
-  while (!(n == 2 && strcmp (words[0], "run") == 0) &&
+  while (!program &&
          (opt = getopt_long (argc, argv, "-c:qhV", longs, NULL)) != -1) {
     switch (opt) {
     case WORD:
+      if (n == 0)
+        runs = optarg && strcmp (optarg, "run") == 0;
       words[n++] = optarg;
+      program = runs && n == 2;
       break;
     case 'c':
       conf_file = optarg;

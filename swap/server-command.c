@@ -82,7 +82,9 @@ server_is_ours (const struct conf *c)
   /* The default name also where configure was told another one: a setting may
    * be older than that.
    */
-  return is_named (plugin, PLUGIN_NAME) || is_named (plugin, "vram");
+  static const char *const names[] = { PLUGIN_NAME, "vram" };
+
+  return is_named (plugin, names[0]) || is_named (plugin, names[1]);
 }
 
 const char *const *
