@@ -132,7 +132,7 @@ run_one ()
     life) options+=(-m 768M -t 900) ;;
     pressure) options+=(-m 768M -t 900) ;;
     mix) options+=(-m 1G -t 1200) ;;
-    deaths) options+=(-m 768M -t 1200 -i systemd) ;;
+    deaths) options+=(-m 768M -t 2400 -i systemd) ;;
     outages) options+=(-m 768M -t 600) ;;
     deadlock) options+=(-m 768M -t 240) ;;
     service) options+=(-m 768M -t 900 -i systemd) ;;
