@@ -41,6 +41,11 @@ status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
 status 2 "no-such-file" ./vram-swap --config no-such-file config
 status 2 "error: /: Is a directory" ./vram-swap --config / config
 
+# No init system is asked anything, and none is guessed from an answer: what is slow or missing changes nothing.
+if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$srcdir"/*.c; then
+  fail "a program of an init system is run"
+fi
+
 # What only root can do says so.
 user=()
 if [[ $(id -u) == 0 ]]; then
