@@ -4,9 +4,11 @@
 
 #include <config.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -43,9 +45,24 @@ keep_settings (const struct conf *c)
     warning ("%s: %m", path);
 }
 
+/* The check before a server is replaced, which is not going to be. */
+static void
+drop_check (struct daemon *d)
+{
+  kill (-d->job.pid, SIGKILL);
+  kill (d->job.pid, SIGKILL);
+  waitpid (d->job.pid, NULL, 0);
+  job_close (&d->job);
+}
+
 void
 daemon_run_job (struct daemon *d, int (*work) (const void *order))
 {
+  if (d->job.pid != 0)
+    drop_check (d);
+  /* A client that waits for a reload is answered when this job has ended. */
+  if (work != job_check)
+    d->replacing = false;
   d->work = work;
   d->order.conf = d->conf;
   d->order.server = d->server.pid;
@@ -106,7 +123,6 @@ enter_on (struct daemon *d)
   }
   keep_settings (d->conf);
   daemon_finish (d, EXIT_OK);
-  watch_policies (d);
 }
 
 static void
@@ -345,5 +361,8 @@ daemon_handle (struct daemon *d, enum event event)
     daemon_remember (d);
     requests_tell_state (d);
   }
+  /* They rest in every other state, and their timer with them. */
+  if (d->st.state == STATE_ON && before != STATE_ON)
+    watch_policies (d);
   return t->action;
 }

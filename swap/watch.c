@@ -27,6 +27,7 @@
 
 #define CHARGE_MS 120000 /* between looks at a battery's charge */
 #define IDLE_MS   60000  /* the most between looks whether swap is empty */
+#define BUSY_MS   1000   /* until a job has ended */
 #define MEMORY_MS 10000  /* between looks at memory without pressure files */
 
 static struct swaps swaps;
@@ -183,6 +184,11 @@ watch_policies (struct daemon *d)
   }
   if (d->st.state != STATE_ON)
     return;
+  /* A reload comes first. */
+  if (d->job.pid != 0 || d->replacing) {
+    daemon_set_timer (d, TIMER_POLICY, BUSY_MS);
+    return;
+  }
   if (now_ms () < d->not_before) {
     daemon_set_timer (d, TIMER_POLICY, d->not_before - now_ms ());
     return;

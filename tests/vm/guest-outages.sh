@@ -168,6 +168,24 @@ expect 0 vram-swap reload
 reads || fail "the device cannot be read"
 stop_daemon
 
+step "a policy whose time comes while the server is replaced, and a stop meanwhile"
+printf '#!/bin/sh\nsleep 3\nexec /usr/bin/nbdkit "$@"\n' >/run/fake/nbdkit
+PATH=/run/fake:$PATH daemon
+vram-swap reload >/run/reload 2>&1 &
+reload=$!
+sleep 1
+expect 0 vram-swap down
+wait $reload
+all_is_off
+expect 0 vram-swap up
+expect 0 vram-swap reload
+settings "${usual[@]}" 'idle-down = 1'
+expect 0 vram-swap reload
+state_becomes paused
+all_is_off
+settings "${usual[@]}"
+stop_daemon
+
 step "the driver is updated under the server"
 daemon
 expect 0 vram-swap status
