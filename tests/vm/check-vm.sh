@@ -129,13 +129,13 @@ run_one ()
   local status=0 options=(-c "$(cpus "$test")") environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20} BOTH_DEATHS=${BOTH_DEATHS:-10} CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
   # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
-    life) options+=(-m 768M -t 900) ;;
-    pressure) options+=(-m 768M -t 900) ;;
+    life) options+=(-m 768M -t 1800) ;;
+    pressure) options+=(-m 768M -t 1800) ;;
     mix) options+=(-m 1G -t 1200) ;;
     deaths) options+=(-m 768M -t 2400 -i systemd) ;;
-    outages) options+=(-m 768M -t 600) ;;
+    outages) options+=(-m 768M -t 1200) ;;
     deadlock) options+=(-m 768M -t 240) ;;
-    service) options+=(-m 768M -t 900 -i systemd) ;;
+    service) options+=(-m 768M -t 1800 -i systemd) ;;
     stops) options+=(-m 768M -t 2400 -i systemd) ;;
     faults) options+=(-m 768M -t 400 -i systemd) ;;
     upgrade) options+=(-m 768M -t 600 -i systemd) ;;
