@@ -176,6 +176,8 @@ reload=$!
 sleep 1
 expect 0 vram-swap down
 wait $reload
+# What the check had started ends by itself.
+wait_for 30 ended nbdkit
 all_is_off
 expect 0 vram-swap up
 expect 0 vram-swap reload
