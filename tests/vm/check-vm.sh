@@ -21,7 +21,7 @@ fi
 build=$(realpath "$1")
 shift
 # Those that keep several CPUs busy, then the longest first, so that none of them is what all wait for in the end.
-(($#)) || set -- deaths mix pressure service life upgrade reboot faults stranded stops outages shutdown trouble
+(($#)) || set -- deaths mix pressure service life upgrade packages reboot faults stranded stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
@@ -56,6 +56,22 @@ build_next ()
   make -s -C "$next/common" && make -s -C "$next/plugin" && make -s -C "$next/swap" || return
   mkdir -p "$stage/next"
   cp "$next/plugin/.libs/nbdkit-$name-plugin.so" "$next/swap/vram-swap" "$stage/next"
+}
+
+# The packages of this tree, and the same with a lower version number.
+build_packages ()
+{
+  local deb
+  "$here/../../packaging/build" --nocheck deb || return
+  mkdir "$stage/debs" "$stage/older"
+  cp "$here"/../../out/*.deb "$stage/debs"
+  for deb in "$stage/debs"/*.deb; do
+    rm -rf "$stage/deb"
+    dpkg-deb -R "$deb" "$stage/deb"
+    sed -i -e 's/^Version: .*/Version: 0.0.1-1/' \
+      -e 's/(= [^)]*)/(= 0.0.1-1)/' "$stage/deb/DEBIAN/control"
+    dpkg-deb --root-owner-group -Znone -b "$stage/deb" "$stage/older" || return
+  done
 }
 
 # The console of a machine that has shut itself down, test shutdown: swap was off when the unit had stopped, and nothing
@@ -139,7 +155,7 @@ run_one ()
     stops) options+=(-m 768M -t 2400 -i systemd) ;;
     faults) options+=(-m 768M -t 400 -i systemd) ;;
     upgrade) options+=(-m 768M -t 600 -i systemd) ;;
-    reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
+    packages | reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
     shutdown | stranded) options+=(-m 768M -t 400 -i systemd) ;;
     newcomer)
       options+=(-m 2G -t 3600 -i systemd -n)
@@ -156,6 +172,10 @@ run_one ()
   if [[ $test == upgrade ]]; then
     build_next >"$build/vm-next.log" 2>&1 || { tail -n 20 "$build/vm-next.log"; return 1; }
     [[ -z ${BEFORE-} ]] || cp -a "$BEFORE" "$stage/before"
+  fi
+  if [[ $test == packages ]]; then
+    build_packages >"$build/vm-debs.log" 2>&1 ||
+      { tail -n 20 "$build/vm-debs.log"; return 1; }
   fi
   if [[ $test == newcomer ]]; then
     git clone -q --bare "$here/../.." "$stage/nbdkit-vram.git" || return
