@@ -16,7 +16,7 @@ fails_in_background ()
   shift
   launch_daemon resident=no "$@" || status=$?
   [ "$status" -eq 1 ] || fail "nbdkit's exit status is $status, not 1"
-  expect_log_times 1 "^nbdkit: vram: error: $words"
+  expect_log_times 1 "^nbdkit: $PLUGIN_NAME: error: $words"
   [ ! -e "$sock" ] || fail "the socket is still there"
   wait_for "$patience" ended "$(cat "$tmp/pid")"
   clean_report

@@ -25,7 +25,8 @@ diff "$tmp/in-help" "$tmp/in-page"
   fail "a line of --help is too long"
 
 # Keys of --dump-plugin.
-sed -n 's/.*"\(.*vram_[a-z_]*=.*\)/\1/p' "$source/dump.c" |
+sed -n 's/.*"\(.*vram_[a-z_]*=.*\)/\1/p' "$source/dump.c" \
+  "$source"/gpu/*/provider.c |
   grep -oE 'vram_[a-z_]+=' | tr -d = | sort -u >"$tmp/code"
 sed -n '/^=head1 INFORMATION/,/^=head1 [^I]/ {
   s/^=item C<\(vram_[a-z_]*\)=.*/\1/p

@@ -11,7 +11,7 @@ requires_standin
 # What there is to warn about in each server: one of two GPUs is broken.
 export STANDIN_CUDA_DEVICES=2 \
   STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
-warning="vram: warning: GPU 0 does not say what it is"
+warning="$PLUGIN_NAME: warning: GPU 0 does not say what it is"
 
 start_vram size=16M resident=no
 expect_log_times 1 "^nbdkit: $warning"
@@ -41,8 +41,8 @@ export JOURNAL_STREAM
 start_vram size=16M resident=no
 expect_log_times 1 "^<4>nbdkit: $warning"
 stop_vram
-refuses_to_start "^<3>nbdkit: vram: error: size=9 GiB is more than" size=9G \
-  resident=no
+refuses_to_start "^<3>nbdkit: $PLUGIN_NAME: error: size=9 GiB is more than" \
+  size=9G resident=no
 unset JOURNAL_STREAM
 
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
