@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# nbdkit-vram: in a root file system of Debian: installs packages, upgrades, uses, removes and purges them
+# nbdkit-vram: in a root file system of Debian: installs packages, upgrades,
+# uses, removes and purges them
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   packages-inside.sh STANDIN [SUITE]   with the packages in ./debs, the stand-in driver in STANDIN, and, given SUITE,
-#                                        with the tests of that build folder run with what is installed
+#   packages-inside.sh STANDIN [SUITE]
 #
-# tests/check-packages runs it where nothing is lost: everything that the packages depend on is installed, there is no
-# network, and the machine's own files are out of sight.
+# The packages are in ./debs, the stand-in driver in STANDIN. Given SUITE, a
+# build folder, its tests run with what is installed. tests/check-packages runs
+# it where nothing is lost: the machine's own files are out of sight.
 
 set -eu -o pipefail
 
@@ -35,15 +36,43 @@ says ()
 
 apt ()
 {
-  apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Options::=--force-confold "$@" </dev/null
+  apt-get -q -y -o APT::Sandbox::User=root \
+    -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
-# Every file, with its content or what tells that it has changed. What apt and dpkg note for themselves changes.
+# succeeds COMMAND...: it does, and its output is in ./log.
+succeeds ()
+{
+  "$@" >log 2>&1 || {
+    cat log
+    fail "$*"
+  }
+}
+
+# logged WORDS: the last command has said so.
+logged ()
+{
+  grep -F -e "$1" log || {
+    cat log
+    fail "'$1' is not said"
+  }
+}
+
+units_enabled ()
+{
+  find /etc/systemd/system -type l -name '*vram-swap*'
+}
+
+# Every file, with what tells that it has changed. What apt and dpkg note for
+# themselves changes.
 snapshot ()
 {
-  find / -xdev \( -path /build -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/cache -o -path /var/log \
-    -o -path /root \) -prune -o ! -path '/etc/*-' ! -path /etc/.pwd.lock \
-    \( -type d -printf '%p %m %u %g\n' -o -path '/etc/*' -type f -exec sha256sum {} + -o -printf '%p %m %u %g %s %t %l\n' \) | sort
+  find / -xdev \( -path /build -o -path /root -o -path /var/cache \
+    -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/log \) -prune \
+    -o ! -path '/etc/*-' ! -path /etc/.pwd.lock \( \
+    -type d -printf '%p %m %u %g\n' \
+    -o -path '/etc/*' -type f -exec sha256sum {} + \
+    -o -printf '%p %m %u %g %s %t %l\n' \) | sort
 }
 
 # older DEB...: the same packages in ./older, as if of a version before.
@@ -54,13 +83,15 @@ older ()
   for deb; do
     rm -rf work
     dpkg-deb -R "$deb" work
-    sed -i -e 's/^Version: .*/Version: 0.0.1-1/' -e 's/(= [^)]*)/(= 0.0.1-1)/' work/DEBIAN/control
-    dpkg-deb --root-owner-group -Znone -b work "older/$(basename "$deb")" >/dev/null
+    sed -i -e 's/^Version: .*/Version: 0.0.1-1/' \
+      -e 's/(= [^)]*)/(= 0.0.1-1)/' work/DEBIAN/control
+    dpkg-deb --root-owner-group -Znone -b work older >/dev/null
   done
   rm -rf work
 }
 
-# A daemon of vram-swap that answers each request with STATUS, and notes it in ./requests.
+# pretend_daemon STATUS: in place of vram-swap's, one that answers each request
+# with STATUS, and notes it in ./requests.
 pretend_daemon ()
 {
   mkdir -p /run/vram-swap
@@ -76,7 +107,10 @@ while True:
     with open ("requests", "a") as f:
         f.write (json.loads (request)["request"] + "\n")
     answer = {"status": int (sys.argv[1])}
-    answer.update ({"ok": True} if sys.argv[1] == "0" else {"error": "it would not fit"})
+    if answer["status"] == 0:
+        answer["ok"] = True
+    else:
+        answer["error"] = "it would not fit"
     client.sendall (json.dumps (answer).encode () + b"\n")
     client.close ()
 END
@@ -98,43 +132,47 @@ snapshot >before
 older debs/*.deb
 
 step "the version before"
-apt install ./older/*.deb >install.log 2>&1 || { cat install.log; fail "apt-get install"; }
-grep -q "systemctl enable --now vram-swap" install.log || fail "installing does not say how to go on"
-[ -z "$(find /etc/systemd/system -name '*vram-swap*')" ] || fail "enabled on installation"
+succeeds apt install ./older/*.deb
+logged "systemctl enable --now vram-swap"
+[ -z "$(units_enabled)" ] || fail "enabled on installation"
 [ "$(id -gn vram-swap)" = vram-swap ] || fail "no user vram-swap"
 echo "size = 1G" >>/etc/nbdkit-vram.conf
 
 step "upgrade under a daemon"
 pretend_daemon 0
-apt install ./debs/*.deb >upgrade.log 2>&1 || { cat upgrade.log; fail "upgrade"; }
-[ "$(cat requests)" = reload ] || fail "the upgrade asked the daemon for: $(cat requests)"
+succeeds apt install ./debs/*.deb
+[ "$(cat requests)" = reload ] ||
+  fail "the upgrade asked the daemon for: $(cat requests)"
 grep -q "^size = 1G" /etc/nbdkit-vram.conf || fail "the settings are others"
-dpkg -l nbdkit-plugin-gpuram vram-swap | grep -q '0\.0\.1' && fail "not upgraded"
-dpkg -l nbdkit-plugin-gpuram vram-swap | tail -n 2
+dpkg -l nbdkit-plugin-gpuram vram-swap | tail -n 2 | tee versions
+! grep -F 0.0.1 versions || fail "not upgraded"
 end_daemon
 
 step "an upgrade whose server would not start"
 pretend_daemon 1
-apt install --reinstall ./debs/*.deb >upgrade.log 2>&1 || { cat upgrade.log; fail "upgrade"; }
-grep -q "the installed version is not in use yet" upgrade.log || fail "the upgrade does not say that it is not in use"
+succeeds apt install --reinstall ./debs/*.deb
+logged "the installed version is not in use yet"
 end_daemon
 
 step "nbdkit gpuram"
 plugins=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
 export LD_LIBRARY_PATH=$standin
-nbdkit gpuram --dump-plugin | grep -E '^(name|version|vram_num_devices)='
-nbdkit gpuram --dump-plugin | grep -qx name=gpuram || fail "--dump-plugin has another name"
+nbdkit gpuram --dump-plugin >dump
+grep -E '^(name|version|vram_num_devices)=' dump
+grep -qx name=gpuram dump || fail "--dump-plugin has another name"
 head -c 16M /dev/urandom >data
 # shellcheck disable=SC2016 # nbdkit's
-nbdkit -U - gpuram size=16M min-size=16M --run 'nbdcopy data "$uri" && nbdcopy "$uri" back'
+nbdkit -U - gpuram size=16M min-size=16M \
+  --run 'nbdcopy data "$uri" && nbdcopy "$uri" back'
 cmp data back
 rm data back
 if [ -e "$plugins/nbdkit-vram-plugin.so" ]; then
   dpkg -S "$plugins/nbdkit-vram-plugin.so"
   says "vram_" nbdkit vram --help
-  nbdkit vram --dump-plugin | grep -qx name=vram || fail "nbdkit's own plugin vram is gone"
-  nbdkit vram --dump-plugin | grep -q vram_superblock_version && fail "nbdkit vram is this project's plugin"
-  step "a setting of old means this project's plugin, and nbdkit's own is another one"
+  nbdkit vram --dump-plugin >dump
+  grep -qx name=vram dump || fail "nbdkit's own plugin vram is gone"
+  ! grep vram_superblock_version dump || fail "vram is this project's plugin"
+  step "a setting of old does not mean nbdkit's own plugin"
   cp /etc/nbdkit-vram.conf conf
   echo "plugin = vram" >>/etc/nbdkit-vram.conf
   says "nbdkit's 'vram' is another plugin of that name" vram-swap check
@@ -143,41 +181,48 @@ if [ -e "$plugins/nbdkit-vram-plugin.so" ]; then
 fi
 # Its own user asks nbdkit, and has to get at the stand-in.
 cp -a "$standin" /run/driver
-LD_LIBRARY_PATH=/run/driver vram-swap check | tee check.log | grep -E 'plugin|configuration|libcuda' || :
-grep -q "nbdkit loads 'gpuram', with these settings" check.log || fail "check: $(cat check.log)"
+LD_LIBRARY_PATH=/run/driver vram-swap check >log || :
+logged "nbdkit loads 'gpuram', with these settings"
 unset LD_LIBRARY_PATH
-for file in /usr/share/man/man{1/nbdkit-gpuram-plugin.1,5/nbdkit-vram.conf.5,8/vram-swap.8}.gz; do
-  # Roots may leave out documentation.
-  [ ! -e "$file" ] || ! zcat "$file" | grep -nE 'nbdkit vram|nbdkit-vram-plugin' || fail "$file has another name of the plugin"
+for page in man1/nbdkit-gpuram-plugin.1 man5/nbdkit-vram.conf.5 \
+  man8/vram-swap.8; do
+  zcat "/usr/share/man/$page.gz" >text
+  ! grep -nE 'nbdkit vram|nbdkit-vram-plugin' text ||
+    fail "$page has another name of the plugin"
 done
 
 if [ -n "$suite" ]; then
   step "the tests, with what is installed"
   VRAM_PLUGIN=$plugins/nbdkit-gpuram-plugin.so VRAM_SWAP=/usr/sbin/vram-swap \
-    make -C "$suite/tests/nbd" -k -j"$(($(nproc) * 2))" check >suite.log 2>&1 || :
+    make -C "$suite/tests/nbd" -k -j"$(($(nproc) * 2))" check \
+    >suite.log 2>&1 || :
 fi
 
 step "removing while swap cannot be switched off"
 systemctl -q enable vram-swap
-[ -n "$(find /etc/systemd/system -name 'vram-swap-sleep@suspend.service')" ] || fail "not enabled"
+[[ $(units_enabled) == *vram-swap-sleep@suspend.service* ]] ||
+  fail "not enabled: $(units_enabled)"
 pretend_daemon 3
-! apt remove nbdkit-plugin-gpuram >remove.log 2>&1 || fail "removed under swap"
-grep "not removed, because swap in VRAM cannot be switched off" remove.log || fail "no reason is given: $(cat remove.log)"
-[ "$(sort -u requests)" = stop ] || fail "the removal asked the daemon for: $(cat requests)"
+! apt remove nbdkit-plugin-gpuram >log 2>&1 || fail "removed under swap"
+logged "not removed, because swap in VRAM cannot be switched off"
+[ "$(sort -u requests)" = stop ] ||
+  fail "the removal asked the daemon for: $(cat requests)"
 for file in /usr/sbin/vram-swap "$plugins/nbdkit-gpuram-plugin.so"; do
   [ -e "$file" ] || fail "$file has gone"
 done
 end_daemon
 
 step "remove and purge"
-apt remove nbdkit-plugin-gpuram vram-swap >remove.log 2>&1 || { cat remove.log; fail "remove"; }
+succeeds apt remove nbdkit-plugin-gpuram vram-swap
 [ -e /etc/nbdkit-vram.conf ] || fail "removing takes the settings along"
-[ -z "$(find /etc/systemd/system -name '*vram-swap*')" ] || fail "what sleeps requires units that are gone"
-apt install ./debs/*.deb >install.log 2>&1 || { cat install.log; fail "install"; }
-apt purge nbdkit-plugin-gpuram vram-swap >purge.log 2>&1 || { cat purge.log; fail "purge"; }
+[ -z "$(units_enabled)" ] || fail "what sleeps requires units that are gone"
+succeeds apt install ./debs/*.deb
+succeeds apt purge nbdkit-plugin-gpuram vram-swap
 rm -rf /run/driver
 snapshot >after
 diff before after || fail "purging leaves something behind"
-! dpkg-query -W -f '${db:Status-Status}\n' nbdkit-plugin-gpuram vram-swap 2>/dev/null | grep -v not-installed ||
+dpkg-query -W -f '${db:Status-Status}\n' nbdkit-plugin-gpuram vram-swap \
+  >status 2>/dev/null || :
+! grep -v not-installed status ||
   fail "dpkg still knows the packages"
 echo "nothing is left of them"

@@ -1,4 +1,4 @@
-# nbdkit-vram: an ebuild; its file's name is nbdkit-vram-VERSION.ebuild, in sys-block/nbdkit-vram
+# nbdkit-vram: packages for Gentoo; README.md says where the file belongs
 # SPDX-License-Identifier: BSD-3-Clause
 # Distributed under the terms of the BSD 3-Clause License
 
