@@ -93,7 +93,7 @@ sd_notify_send (const char *address, const char *text, const int *fds,
 }
 
 int
-sd_notify_barrier (const char *address, const char *text)
+sd_notify_barrier (const char *address)
 {
   struct pollfd end;
   int fds[2], r, saved;
@@ -101,7 +101,7 @@ sd_notify_barrier (const char *address, const char *text)
   if (pipe2 (fds, O_CLOEXEC) == -1)
     return -1;
   /* The manager closes its end when it gets there, which hangs up ours. */
-  r = sd_notify_send (address, text, &fds[1], 1, true);
+  r = sd_notify_send (address, "BARRIER=1", &fds[1], 1, true);
   saved = errno;
   close (fds[1]);
   errno = saved;

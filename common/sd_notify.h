@@ -24,12 +24,8 @@ extern int sd_notify_send (const char *address, const char *text,
                            const int *fds, unsigned count, bool wait);
 
 /* Wait up to 10 seconds until the manager at ADDRESS has taken all that it was
- * sent so far: until it closes the descriptor that goes with TEXT.  Returns 0, or
- * -1 with errno set.
+ * sent so far.  Returns 0, or -1 with errno set.
  */
-extern int sd_notify_barrier (const char *address, const char *text);
-
-/* The text that systemd knows. */
-#define SD_NOTIFY_BARRIER "BARRIER=1"
+extern int sd_notify_barrier (const char *address);
 
 #endif /* VRAM_SD_NOTIFY_H */

@@ -8,4 +8,5 @@
 
 int vram_debug_copies;
 int vram_debug_random_path;
+int vram_debug_restless;
 int vram_debug_window_write_max;

@@ -15,6 +15,12 @@ extern __attribute__ ((visibility ("default"))) int
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_random_path __asm__(PLUGIN_DEBUG_SYMBOL ("random_path"));
 
+/* Have the governor of an elastic disk wait for nothing, and move slots at
+ * random between VRAM and the spill file, so that tests meet every mix.
+ */
+extern __attribute__ ((visibility ("default"))) int
+    vram_debug_restless __asm__(PLUGIN_DEBUG_SYMBOL ("restless"));
+
 /* The largest writes, in bytes, that go through the mapping, instead of what
  * was measured; negative for none, 0 for what was measured.
  */

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "debug.h"
 #include "disk/blockmap.h"
 #include "disk/governor.h"
 #include "disk/slots.h"
@@ -31,7 +32,9 @@ static struct disk *disk;
 
 /* Of an elastic disk. */
 static struct governor *governor;
+static struct spill *spill;
 static char elastic_reason[PROVIDER_REASON]; /* why it is none, if it should */
+static char spill_reason[SPILL_REASON];      /* the same of the spill file */
 
 /* What a later server has to know of the disk, where it may outlive this one.
  */
@@ -131,6 +134,15 @@ open_provider (void)
  * VRAM of a new disk, or of one that is taken over.
  */
 
+/* How long a write waits for a chunk.  Longer than the watchdog, which is to
+ * say that the driver hangs if that is the reason.
+ */
+static unsigned
+chunk_timeout_ms (void)
+{
+  return 2 * parameters.gpu_timeout_ms;
+}
+
 /* Returns 0, 1 when this GPU can have no elastic disk, or -1 after log_error.
  */
 static int
@@ -139,7 +151,7 @@ begin_elastic (uint64_t size, uint64_t min)
   int fd;
 
   if (slots_begin_elastic (&slots, provider, size, min, parameters.headroom,
-                           parameters.gpu_timeout_ms) == -1)
+                           chunk_timeout_ms ()) == -1)
     return -1;
   fd = provider->f->export(provider, slots.chunk[0], elastic_reason);
   if (fd != -1) {
@@ -235,10 +247,9 @@ open_vram (void)
   if ((adopted && check_size () == -1) || open_provider () == -1)
     return -1;
   gpu = &provider->device;
-  if (adopted
-          ? slots_import (&slots, provider, &superblock,
-                          parameters.adopt.chunk, parameters.gpu_timeout_ms)
-          : allocate ())
+  if (adopted ? slots_import (&slots, provider, &superblock,
+                              parameters.adopt.chunk, chunk_timeout_ms ())
+              : allocate ())
     return -1;
   if (slots_map (&slots, adopted ? &superblock : NULL) == -1)
     return -1;
@@ -361,6 +372,7 @@ store_facts (void)
   atomic_store (&shared->elastic, slots.elastic ? ELASTIC_YES : ELASTIC_NO);
   store_text (shared->elastic_reason, sizeof shared->elastic_reason,
               elastic_reason);
+  store_text (shared->spill_reason, sizeof shared->spill_reason, spill_reason);
   atomic_store (&shared->quiet, provider->quiet);
   if (provider->limits_known) {
     atomic_store (&shared->read_max, provider->limits.read_max);
@@ -387,6 +399,44 @@ keep_to_itself (void)
   return 0;
 }
 
+/* The spill file of an elastic disk, if there is to be one.  That it cannot be
+ * made is a warning.  Returns 0, or -1 after log_error.
+ */
+static int
+open_spill (void)
+{
+  const char *dir = parameters.spill;
+  int fd = parameters.adopt.wanted ? parameters.adopt.spill : -1;
+  uint64_t ready = 0;
+
+  if (slots.elastic == NULL || (fd == -1 && strcmp (dir, "none") == 0))
+    return 0;
+  if (fd != -1) {
+    ready = atomic_load (&superblock.shared->spill_size);
+    parameters.adopt.spill = -1;
+  }
+  else if (adopted)
+    atomic_store (&superblock.shared->spill_size, 0);
+  spill = spill_open (dir, fd, slots.allocated, ready, spill_reason);
+  if (spill == NULL && fd != -1) {
+    log_error ("adopt: the disk cannot be taken over: its spill file: %s",
+               spill_reason);
+    return -1;
+  }
+  if (spill == NULL) {
+    log_warning ("there is no spill file: %s; data stays in VRAM",
+                 spill_reason);
+    return 0;
+  }
+  slots.elastic->spill = spill;
+  /* Before it holds anything. */
+  if (fd == -1 && adopted &&
+      (handover_put_spill (spill_fd (spill)) == -1 ||
+       handover_store.check () == -1))
+    return -1;
+  return 0;
+}
+
 /* The governor of an elastic disk, and of one that is taken over the reserve.
  */
 static int
@@ -396,6 +446,7 @@ make_governor (void)
     .headroom = parameters.headroom,
     .limit = parameters.limit_set ? parameters.limit : UINT64_MAX,
     .scrub = parameters.scrub,
+    .restless = vram_debug_restless != 0,
     .store = handed_over ? &handover_store : NULL,
   };
 
@@ -428,12 +479,15 @@ make_disk (void)
       return -1;
     hand_over = 0;
   }
+  if (open_spill () == -1)
+    return -1;
   store_facts ();
   disk = disk_create (&slots, superblock.bits);
   if (disk == NULL || (adopted && make_governor () == -1) ||
       disk_warm_up (disk) == -1 || memlock_all (parameters.resident) == -1)
     return -1;
-  if (hand_over && handover_begin (&slots, &superblock) == -1) {
+  if (hand_over && ((spill && handover_put_spill (spill_fd (spill)) == -1) ||
+                    handover_begin (&slots, &superblock) == -1)) {
     if (keep_to_itself () == -1)
       return -1;
     hand_over = 0;
@@ -500,6 +554,8 @@ close_disk (bool keep)
   }
   disk_free (disk);
   disk = NULL;
+  spill_close (spill);
+  spill = NULL;
   watchdog_enter ();
   /* Before the disk was made, VRAM held nothing of any client. */
   if (zero && slots_zero (&slots) == -1)
@@ -531,7 +587,8 @@ lifecycle_start (void)
   if (superblock.fd != -1)
     atomic_store (&superblock.shared->lost, 0);
   watchdog_on_lost (gpu_lost, NULL);
-  if (governor && governor_start (governor) == -1) {
+  if (governor && ((spill && spill_start (spill) == -1) ||
+                   governor_start (governor) == -1)) {
     if (handed_over && !adopted)
       handover_revoke (&superblock);
     goto err;

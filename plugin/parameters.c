@@ -26,6 +26,7 @@ struct parameters parameters = {
   .copies = { .staging = STAGING_DEFAULT },
   .resident = MEMLOCK_AUTO,
   .handover = HANDOVER_AUTO,
+  .spill = "none",
 };
 
 struct parameter {
@@ -268,6 +269,9 @@ static const struct parameter table[] = {
     parse_bytes, .target = &parameters.limit,
     .min = GRANULARITY, .max = UINT64_MAX,
     .is_set = &parameters.limit_set },
+  { "spill", "DIR|none",
+    "Folder for data that gives way, default none",
+    parse_text, .target = &parameters.spill },
   { "device", "N|NAME|UUID|PCI",
     "Which GPU, default the one with most free VRAM",
     parse_text, .target = &parameters.device },
@@ -368,8 +372,9 @@ parameters_check (void)
                "size=80%% or size=max");
     return -1;
   }
-  if (p->limit_set && !p->elastic && !p->adopt.wanted) {
-    log_error ("limit= needs elastic=yes");
+  if ((p->limit_set || strcmp (p->spill, "none") != 0) && !p->elastic &&
+      !p->adopt.wanted) {
+    log_error ("%s needs elastic=yes", p->limit_set ? "limit=" : "spill=");
     return -1;
   }
   /* A disk that is taken over keeps its size. */

@@ -22,6 +22,7 @@ struct parameters {
   uint64_t headroom;  /* bytes to leave to other programs */
   const char *device; /* as for devices_find; NULL: the one with most free */
   bool elastic;       /* hold only the VRAM that is used */
+  const char *spill;  /* folder for slots that give way, or "none" */
   bool limit_set;
   uint64_t limit;          /* bytes of VRAM to hold at most, if limit_set */
   bool scrub;              /* overwrite VRAM when it is given back */

@@ -267,7 +267,7 @@ vram_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 }
 
 /* Zero, always fast, whether or not the client lets it trim: a block that is
- * forgotten reads as zeros, and its place in VRAM stays reserved.
+ * forgotten reads as zeros.
  */
 static int
 vram_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)

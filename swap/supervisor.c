@@ -1,17 +1,17 @@
 /* nbdkit-vram: runs the server, and keeps its disk while there is none
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The server hands out descriptors by which its disk, VRAM and all, outlives it
- * (nbdkit-vram-plugin(1)).  systemd could keep them and start the next server,
- * but while swap does not answer, systemd may itself wait for a page of its own
- * that is swapped out.  So the daemon is the service manager of its server: it
- * keeps the descriptors, starts the next server, and opens no file for that but
- * those of the server.  What it is told it also passes on to systemd, which has
- * it in case this process dies, too.
+ * The server hands out descriptors by which its disk, VRAM and all, outlives
+ * it (nbdkit-vram-plugin(1)).  systemd could keep them and start the next
+ * server, but while swap does not answer, systemd may itself wait for a page
+ * of its own that is swapped out.  So the daemon is the service manager of its
+ * server: it keeps the descriptors, starts the next server, and opens no file
+ * for that but those of the server.  What it is told it also passes on to
+ * systemd, which has it in case this process dies, too.
  *
  * - The server is killed, crashes, or fails: the next one takes the disk over.
- *   If that one fails as well, another is started, later and later, for as long
- *   as it takes: a disk that cannot be taken over now is not given up.
+ *   If that one fails as well, another is started, later and later, for as
+ * long as it takes: a disk that cannot be taken over now is not given up.
  * - The server is told to end by us: it gives the disk up first.
  * - Another process tells the server to end: the usual signals for that are
  *   blocked in it, as nbdkit would fail requests then.  By any other it leaves
@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -89,9 +90,9 @@ supervisor_notify (const struct supervisor *s, const char *line)
     sd_notify_send (s->upstream, line, NULL, 0, false);
 }
 
-/* The server has a lock that its process keeps until it ends, by which the next
- * daemon finds it, and of which there is only one: two servers of one disk would
- * be the end of what is on it.
+/* The server has a lock that its process keeps until it ends, by which the
+ * next daemon finds it, and of which there is only one: two servers of one
+ * disk would be the end of what is on it.
  */
 static const struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
@@ -270,6 +271,16 @@ take_descriptor (struct supervisor *s)
   }
 }
 
+/* The server wants to know that what it said before has been taken: by us, and
+ * into systemd's socket.  Without an answer it does not rely on that.
+ */
+static void
+answer (const struct supervisor *s)
+{
+  if (notice.n == 1 && !s->unknown)
+    send (notice.fds[0], "1", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* The server has handed something out, or taken it back, or is ready. */
 static void
 take_notice (struct supervisor *s)
@@ -285,6 +296,10 @@ take_notice (struct supervisor *s)
       pass_on (s);
     goto out;
   }
+  if (notify_value (&notice, "X_VRAM_ANSWER", value, sizeof value)) {
+    answer (s);
+    goto out;
+  }
   if (notify_value (&notice, "READY", value, sizeof value)) {
     s->ready = true;
     s->pause = 0;
@@ -295,7 +310,8 @@ take_notice (struct supervisor *s)
   take_descriptor (s);
 
 out:
-  /* A barrier's too: that it is closed is the answer, once systemd has done so.
+  /* A barrier's too: that it is closed is the answer, once systemd has done
+   * so.
    */
   for (unsigned i = 0; i < notice.n; i++)
     close (notice.fds[i]);

@@ -40,8 +40,8 @@ my_pins (struct elastic *e)
 }
 
 struct elastic *
-elastic_create (unsigned slots, const struct superblock *superblock,
-                unsigned timeout_ms)
+elastic_create (unsigned slots, uint64_t size,
+                const struct superblock *superblock, unsigned timeout_ms)
 {
   struct elastic *e = calloc (1, sizeof *e);
 
@@ -54,6 +54,7 @@ elastic_create (unsigned slots, const struct superblock *superblock,
   }
   memset (e->pins, 0, PIN_SHARDS * sizeof *e->pins);
   e->slots = slots;
+  e->size = size;
   e->timeout_ms = timeout_ms;
   e->stopped = true;
   e->table = e->own_table;
@@ -161,7 +162,17 @@ wait_for_chunk (struct elastic *e, uint64_t start)
   return 0;
 }
 
-/* Give the pinned SLOT, which was empty, a chunk of the reserve. */
+bool
+elastic_can_spill (const struct elastic *e, unsigned slot)
+{
+  /* What the superblock says: the next server overwrites the rest. */
+  return e->spill && !spill_failed (e->spill) &&
+         atomic_load (&e->shared->spill_size) >= (slot + 1) * e->size;
+}
+
+/* Give the pinned SLOT, which was empty, a chunk of the reserve, or its place
+ * in the spill file when VRAM is short.
+ */
 static int
 fill (struct elastic *e, unsigned slot, uint64_t *word)
 {
@@ -175,6 +186,8 @@ fill (struct elastic *e, unsigned slot, uint64_t *word)
          SLOT_STATE (*word = atomic_load (&e->table[slot])) == SLOT_EMPTY) {
     if (e->reserve > 0)
       atomic_store (&e->table[slot], SLOT_IN_VRAM (e->chunk[--e->reserve]));
+    else if (e->is_short && elastic_can_spill (e, slot))
+      atomic_store (&e->table[slot], SLOT_SPILL);
     else {
       if (!waited)
         elastic_wake (e);

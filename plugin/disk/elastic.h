@@ -10,22 +10,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "disk/blockmap.h"
+#include "disk/spill.h"
 #include "disk/superblock.h"
 
 /* The two sides of an elastic disk:
  *
- * - A request pins the slot that it works on, and then finds the slot's place in
- *   its word.  The first write into an empty slot takes a chunk from the reserve.
+ * - A request pins the slot that it works on, and then finds the slot's place
+ *   in its word.  The first write into an empty slot takes a chunk from the
+ *   reserve.
  * - One thread, the governor (governor.c), gives slots another place.  It sets
  *   a flag in the slot's word, waits until the pins that the flag stands
  *   against have ended, and stores the new word.
  *
- * A pin is a count of the thread's own shard, so that threads on different CPUs
- * write to no cache line that they share.  Pinning adds 1 and then looks at the
- * word; the governor sets the flag and then looks at the counts, all of it
- * sequentially consistent: one of them sees the other.  A request that holds a
- * pin waits for nothing but its copy, and, while its slot is empty, for the
- * reserve; the governor never waits for the pins of an empty slot.
+ * A pin is a count of the thread's own shard, so that threads on different
+ * CPUs write to no cache line that they share.  Pinning adds 1 and then looks
+ * at the word; the governor sets the flag and then looks at the counts, all of
+ * it sequentially consistent: one of them sees the other.  A request that
+ * holds a pin waits for nothing but its copy, and, while its slot is empty,
+ * for the reserve; the governor never waits for the pins of an empty slot.
  */
 
 enum pin {
@@ -47,6 +50,11 @@ struct elastic {
   unsigned timeout_ms; /* how long a write waits for a chunk */
   struct pins *pins;   /* PIN_SHARDS */
 
+  /* Set before the first request.  Without a spill file no slot is in it. */
+  const struct blockmap *map;
+  struct spill *spill;
+  uint64_t size; /* bytes of a slot */
+
   atomic_bool failed;   /* the GPU is lost: wait no more */
   atomic_bool refusing; /* the log knows that writes fail for want of VRAM */
   atomic_bool trimmed;  /* blocks have lost their data since it was cleared */
@@ -65,12 +73,13 @@ struct elastic {
   _Atomic uint64_t own_table[CHUNKS_MAX];
 };
 
-/* Make SLOTS empty slots, or those of SUPERBLOCK, which may be NULL.  A write
- * waits for a chunk for up to TIMEOUT_MS.  Returns NULL after log_error.
+/* Make SLOTS empty slots of SIZE bytes, or those of SUPERBLOCK, which may be
+ * NULL.  A write waits for a chunk for up to TIMEOUT_MS.  Returns NULL after
+ * log_error.
  */
 extern struct elastic *
-elastic_create (unsigned slots, const struct superblock *superblock,
-                unsigned timeout_ms);
+elastic_create (unsigned slots, uint64_t size,
+                const struct superblock *superblock, unsigned timeout_ms);
 extern void elastic_free (struct elastic *e);
 
 /* From now on the words and facts are in SUPERBLOCK, as they are now.  Before
@@ -81,12 +90,15 @@ elastic_move_to (struct elastic *e, const struct superblock *superblock);
 
 /* Pin SLOT, for a copy of that kind, and store its word, which stays as it is,
  * other than for its flags, until elastic_unpin by the same thread.  A write
- * finds no slot empty.  Returns 0, or -1 with errno = EIO when the GPU is lost,
- * or ENOSPC after the log has been told when no chunk has come.
+ * finds no slot empty.  Returns 0, or -1 with errno = EIO when the GPU is
+ * lost, or ENOSPC after the log has been told when no chunk has come.
  */
 extern int
 elastic_pin (struct elastic *e, unsigned slot, enum pin kind, uint64_t *word);
 extern void elastic_unpin (struct elastic *e, unsigned slot, enum pin kind);
+
+/* Whether SLOT can be in the spill file. */
+extern bool elastic_can_spill (const struct elastic *e, unsigned slot);
 
 /* The GPU is lost: nothing waits any more. */
 extern void elastic_fail (struct elastic *e);

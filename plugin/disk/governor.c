@@ -1,4 +1,4 @@
-/* nbdkit-vram: the thread that takes VRAM for an elastic disk and gives it back
+/* nbdkit-vram: takes VRAM for an elastic disk and gives it back
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,12 +20,15 @@
 #include "disk/governor.h"
 #include "watchdog.h"
 
-/* How often to look at free VRAM, in ms: while it changes, for how long after a
- * change, and at rest.
+/* How often to look at free VRAM, in ms: while it changes, for how long after
+ * a change, and at rest.  A program that starts takes some VRAM for its
+ * context, and loads what it needs next.  Changes of less, in bytes, do not
+ * count: those of a desktop never end.
  */
 #define FAST_MS     1
-#define FAST_FOR_MS 1000
+#define FAST_FOR_MS 10000
 #define REST_MS     100
+#define CHANGE_MIN  (16 * MiB)
 
 /* How long a slot has held nothing before its chunk is given back: it may be
  * written again at once.
@@ -34,17 +38,31 @@
 /* How often to look for such slots at most, in ms. */
 #define SCAN_MS 500
 
-/* After VRAM has been given back the reserve is filled again no sooner, unless a
- * write waits; and when an allocation has failed, whether or not one waits.
+/* After VRAM has been given back the reserve is filled again no sooner, unless
+ * a write waits; and when an allocation has failed, whether or not one waits.
  */
 #define REFILL_MS 2000
 #define RETRY_MS  100
 
-/* When the store has refused a chunk. */
-#define STORE_RETRY_MS 10000
+/* Slots move back from the spill file no sooner than this after VRAM has been
+ * given back, one in this time; and after a read of the file has failed.
+ */
+#define BACK_AFTER_MS 5000
+#define BACK_EACH_MS  200
+#define BACK_RETRY_MS 60000
 
-/* How long it may take until VRAM that has been given back is free: the programs
- * that keep its descriptor have to close it.
+/* How old a look at which slots were used may be, in ms. */
+#define COLD_MS 5000
+
+/* What moves at once, and how many blocks without data in a row move along. */
+#define MOVE_BYTES (16 * MiB)
+#define GAP_BLOCKS 64
+
+/* When the store has refused a chunk: its program may be on its way back. */
+#define STORE_RETRY_MS 500
+
+/* How long it may take until VRAM that has been given back is free: the
+ * programs that keep its descriptor have to close it.
  */
 #define CLOSE_MS 20
 
@@ -64,11 +82,18 @@ struct governor {
   uint64_t scanned_at; /* when that was done last */
 
   uint64_t last_free;  /* bytes */
-  uint64_t changed_at; /* when they were others, ms */
+  uint64_t noted_free; /* when that had changed last */
+  uint64_t changed_at; /* when that was, ms */
   uint64_t closing;    /* bytes given back that may not be free yet */
   uint64_t closing_at; /* since when, ms */
   uint64_t refill_at;  /* not before, ms */
   uint64_t retry_at;
+  uint64_t store_at; /* when the store has refused a chunk */
+  uint64_t back_at;  /* move nothing back before, ms */
+  uint64_t aged_at;  /* when cold was set, ms */
+  uint64_t random;   /* of a restless one */
+  char *buffer;      /* for moves */
+  size_t buffer_bytes;
   uint64_t over_since; /* us: since when there is something to give back */
 
   pthread_t thread;
@@ -85,24 +110,42 @@ static void
 store_facts (struct governor *g)
 {
   struct superblock_shared *shared = g->e->shared;
-  uint64_t in_vram = 0, least = 0;
+  uint64_t in_vram = 0, least = 0, spilled = 0;
 
-  for (unsigned i = 0; i < g->slots->count; ++i) {
-    if (SLOT_STATE (atomic_load (&g->e->table[i])) != SLOT_VRAM)
-      continue;
-    in_vram += g->size;
-    if (g->empty_since[i] == 0)
-      least += g->size;
-  }
+  for (unsigned i = 0; i < g->slots->count; ++i)
+    switch (SLOT_STATE (atomic_load (&g->e->table[i]))) {
+    case SLOT_EMPTY:
+      break;
+    case SLOT_VRAM:
+      in_vram += g->size;
+      if (g->empty_since[i] == 0 && !elastic_can_spill (g->e, i))
+        least += g->size;
+      break;
+    case SLOT_SPILL:
+      spilled += g->size;
+    }
   atomic_store (&shared->elastic, ELASTIC_YES);
   atomic_store (&shared->vram_held, g->held * g->size);
   atomic_store (&shared->vram_slots, in_vram);
   atomic_store (&shared->vram_least, least);
+  atomic_store (&shared->spilled, spilled);
+  if (g->e->spill)
+    atomic_store (&shared->spill_size, spill_ready (g->e->spill));
 }
 
 /*
  * Chunks.
  */
+
+/* Overwrite the chunk NUMBER with zeros. */
+static int
+zero_chunk (struct governor *g, unsigned number)
+{
+  const int r = slots_zero_chunk (g->slots, number);
+
+  watchdog_leave ();
+  return r;
+}
 
 /* Give the chunk NUMBER back to the driver.  DIRTY: it may hold data. */
 static void
@@ -110,11 +153,13 @@ free_chunk (struct governor *g, unsigned number, bool dirty)
 {
   struct provider *p = g->slots->provider;
 
-  if (dirty && g->options.scrub && slots_zero_chunk (g->slots, number) == -1)
+  if (dirty && g->options.scrub && zero_chunk (g, number) == -1)
     log_error ("cannot overwrite VRAM before it is given back");
   p->f->free (p, g->slots->chunk[number]);
+  watchdog_leave ();
   g->slots->chunk[number] = NULL;
   g->held--;
+  g->noted_free += g->size;
   if (g->options.store) {
     g->options.store->remove (number);
     g->closing += g->size;
@@ -136,7 +181,7 @@ keep_chunk (struct governor *g, unsigned number)
   if (store->put (g->slots->provider, g->slots->chunk[number], number) == 0 &&
       store->check () == 0)
     return 0;
-  g->refill_at = g->retry_at = clock_ms () + STORE_RETRY_MS;
+  g->store_at = g->retry_at = clock_ms () + STORE_RETRY_MS;
   return -1;
 }
 
@@ -153,19 +198,20 @@ make_chunk (struct governor *g)
   if (number == g->slots->count)
     return false;
   if (p->f->allocate (p, g->size, &g->slots->chunk[number], reason) != 0) {
+    watchdog_leave ();
     g->slots->chunk[number] = NULL;
     g->retry_at = clock_ms () + RETRY_MS;
     log_debug ("elastic: cannot allocate a chunk: %s", reason);
     return false;
   }
   g->held++;
+  g->noted_free -= g->size < g->noted_free ? g->size : g->noted_free;
   if (p->f->map (p, g->slots->chunk[number], SPARE_ALL, reason) == -1) {
     log_debug ("elastic: cannot map a chunk: %s", reason);
     g->retry_at = clock_ms () + RETRY_MS;
   }
   /* Always: a read that races with a trim may see what it holds. */
-  else if (slots_zero_chunk (g->slots, number) == 0 &&
-           keep_chunk (g, number) == 0) {
+  else if (zero_chunk (g, number) == 0 && keep_chunk (g, number) == 0) {
     elastic_put_reserve (g->e, number);
     return true;
   }
@@ -173,8 +219,8 @@ make_chunk (struct governor *g)
   return false;
 }
 
-/* Take the chunk of SLOT away, if it holds nothing.  Returns the chunk's number,
- * or -1.
+/* Take the chunk of SLOT away, if it holds nothing.  Returns the chunk's
+ * number, or -1.
  */
 static int
 release_slot (struct governor *g, unsigned slot)
@@ -195,13 +241,250 @@ release_slot (struct governor *g, unsigned slot)
   return (int) SLOT_CHUNK (word);
 }
 
+/*
+ * Moves.
+ */
+
+/* The blocks [*FIRST, *END) of SLOT. */
+static void
+find_blocks (const struct governor *g, unsigned slot, uint64_t *first,
+             uint64_t *end)
+{
+  const uint64_t blocks = g->slots->size / BLOCK_SIZE;
+
+  *first = slot * g->size / BLOCK_SIZE;
+  *end = *first + g->size / BLOCK_SIZE;
+  if (*end > blocks)
+    *end = blocks;
+}
+
+static uint64_t
+count_blocks (const struct governor *g, unsigned slot)
+{
+  uint64_t at, end, n, count = 0;
+  bool data;
+
+  for (find_blocks (g, slot, &at, &end); at < end; at += n) {
+    n = blockmap_run (g->map, at, end, &data);
+    count += data ? n : 0;
+  }
+  return count;
+}
+
+/* The end of the blocks from FIRST on that move at once: data, and short gaps
+ * in it.  FIRST itself when that holds nothing any more.
+ */
+static uint64_t
+find_end (const struct governor *g, uint64_t first, uint64_t end)
+{
+  uint64_t n, last = first;
+  bool data;
+
+  if (end > first + g->buffer_bytes / BLOCK_SIZE)
+    end = first + g->buffer_bytes / BLOCK_SIZE;
+  for (uint64_t at = first; at < end; at += n) {
+    n = blockmap_run (g->map, at, end, &data);
+    if (data)
+      last = at + n;
+    else if (n > GAP_BLOCKS)
+      break;
+  }
+  return last;
+}
+
+/* In the buffer, which holds the blocks [FIRST, END) as the spill file has
+ * them: VRAM is zeros where there is no data.
+ */
+static void
+clear_gaps (struct governor *g, uint64_t first, uint64_t end)
+{
+  uint64_t n;
+  bool data;
+
+  for (uint64_t at = first; at < end; at += n) {
+    n = blockmap_run (g->map, at, end, &data);
+    if (!data)
+      memset (g->buffer + (at - first) * BLOCK_SIZE, 0, n * BLOCK_SIZE);
+  }
+}
+
+/* Copy the blocks [FIRST, END) between CHUNK and the spill file. */
+static int
+move_blocks (struct governor *g, struct chunk *chunk, uint64_t first,
+             uint64_t end, enum slot_state to)
+{
+  struct provider *p = g->slots->provider;
+  const uint64_t offset = first * BLOCK_SIZE;
+  const uint64_t in_slot = offset & (g->size - 1);
+  const size_t bytes = (end - first) * BLOCK_SIZE;
+  int r;
+
+  if (to == SLOT_SPILL) {
+    r = p->f->read (p, chunk, in_slot, g->buffer, bytes);
+    return r == 0 ? spill_write_blocks (g->e->spill, g->buffer, bytes, offset)
+                  : -1;
+  }
+  r = spill_read_blocks (g->e->spill, g->buffer, bytes, offset);
+  clear_gaps (g, first, end);
+  return r == 0 ? p->f->write (p, chunk, in_slot, g->buffer, bytes) : -1;
+}
+
+/* Copy the data of SLOT, to which no write is under way. */
+static int
+move_data (struct governor *g, unsigned slot, unsigned number,
+           enum slot_state to)
+{
+  uint64_t at, end, n, stop;
+  bool data;
+
+  for (find_blocks (g, slot, &at, &end); at < end; at += n) {
+    n = blockmap_run (g->map, at, end, &data);
+    if (!data)
+      continue;
+    stop = find_end (g, at, end);
+    if (stop == at)
+      continue;
+    n = stop - at;
+    if (move_blocks (g, g->slots->chunk[number], at, stop, to) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Give SLOT the place NEW instead of WORD; the chunk NUMBER is the one of the
+ * two that is in VRAM.  Returns 0, or -1 with the slot as it was.
+ */
+static int
+move_slot (struct governor *g, unsigned slot, uint64_t word, uint64_t new,
+           unsigned number)
+{
+  if (!elastic_stop (g->e, slot, word, SLOT_FROZEN))
+    return -1;
+  if (move_data (g, slot, number, SLOT_STATE (new)) == -1) {
+    elastic_go_on (g->e, slot, word);
+    return -1;
+  }
+  /* For a moment: reads of the old place end. */
+  if (!elastic_stop (g->e, slot, word | SLOT_FROZEN, SLOT_LOCKED))
+    return -1;
+  elastic_go_on (g->e, slot, new);
+  return 0;
+}
+
+/* The slot in VRAM that is missed least, or -1: one with little data, else one
+ * that no request has met lately, else the one with the least data.
+ */
+static int
+choose_victim (const struct governor *g)
+{
+  const uint64_t blocks = g->size / BLOCK_SIZE;
+  uint64_t cost, least = UINT64_MAX;
+  int victim = -1;
+
+  for (unsigned i = 0; i < g->slots->count; ++i) {
+    if (SLOT_STATE (atomic_load (&g->e->table[i])) != SLOT_VRAM ||
+        !elastic_can_spill (g->e, i))
+      continue;
+    cost = count_blocks (g, i);
+    if (cost >= blocks / 8)
+      cost += atomic_load (&g->e->cold[i]) ? blocks : 2 * blocks;
+    if (cost < least) {
+      least = cost;
+      victim = (int) i;
+    }
+  }
+  return victim;
+}
+
+/* Move SLOT, unless it is -1, to the spill file.  Returns the chunk that it
+ * had, or -1.
+ */
+static int
+move_out (struct governor *g, int slot)
+{
+  uint64_t word;
+
+  if (slot == -1)
+    return -1;
+  word = atomic_load (&g->e->table[slot]);
+  if (move_slot (g, (unsigned) slot, word, SLOT_SPILL, SLOT_CHUNK (word)) ==
+      -1)
+    return -1;
+  g->empty_since[slot] = 0;
+  atomic_fetch_add (&g->e->shared->moves_out, 1);
+  return (int) SLOT_CHUNK (word);
+}
+
+/* A slot in the spill file, one that is used if there is, or -1. */
+static int
+choose_returner (const struct governor *g)
+{
+  int slot = -1;
+
+  for (unsigned i = 0; i < g->slots->count; ++i)
+    if (SLOT_STATE (atomic_load (&g->e->table[i])) == SLOT_SPILL &&
+        (slot == -1 || !atomic_load (&g->e->cold[i])))
+      slot = (int) i;
+  return slot;
+}
+
+/* Move SLOT, unless it is -1, back into a chunk of the reserve. */
+static void
+move_back (struct governor *g, int slot)
+{
+  int number;
+
+  number = slot == -1 ? -1 : elastic_take_reserve (g->e);
+  if (number == -1)
+    return;
+  g->back_at = clock_ms () + BACK_EACH_MS;
+  if (move_slot (g, (unsigned) slot, SLOT_SPILL,
+                 SLOT_IN_VRAM ((unsigned) number), (unsigned) number) == 0) {
+    atomic_fetch_add (&g->e->shared->moves_back, 1);
+    return;
+  }
+  g->back_at = clock_ms () + BACK_RETRY_MS;
+  free_chunk (g, (unsigned) number, true);
+}
+
+/* A slot in the spill file that holds nothing any more is empty. */
+static void
+release_spilled (struct governor *g, unsigned slot)
+{
+  if (slots_have_data (g->slots, g->map, slot) ||
+      !elastic_stop (g->e, slot, SLOT_SPILL, SLOT_LOCKED))
+    return;
+  elastic_go_on (g->e, slot,
+                 slots_have_data (g->slots, g->map, slot) ? SLOT_SPILL
+                                                          : SLOT_EMPTY);
+}
+
+/* From time to time, find out which slots no request meets. */
+static void
+age (struct governor *g)
+{
+  const uint64_t now = clock_ms ();
+
+  if (g->e->spill == NULL || now - g->aged_at < COLD_MS)
+    return;
+  g->aged_at = now;
+  for (unsigned i = 0; i < g->slots->count; ++i)
+    atomic_store_explicit (&g->e->cold[i], true, memory_order_relaxed);
+}
+
+/*
+ * Giving back.
+ */
+
 static void
 count_given_back (struct governor *g, enum give_back why)
 {
   atomic_fetch_add (&g->e->shared->given_back[why], g->size);
 }
 
-/* Give one chunk back: of the reserve, else of a slot that holds nothing. */
+/* Give one chunk back: of the reserve, else of a slot that holds nothing, else
+ * of one that moves to the spill file.
+ */
 static bool
 give_back_one (struct governor *g, enum give_back why)
 {
@@ -211,14 +494,16 @@ give_back_one (struct governor *g, enum give_back why)
   for (unsigned i = 0; number == -1 && i < g->slots->count; ++i)
     number = release_slot (g, i);
   if (number == -1)
+    number = move_out (g, g->e->spill ? choose_victim (g) : -1);
+  if (number == -1)
     return false;
   free_chunk (g, (unsigned) number, dirty);
   count_given_back (g, why);
   return true;
 }
 
-/* Look for slots that hold nothing; give the chunks back of those that have not
- * for some time, or keep them in the reserve.
+/* Look for slots that hold nothing; give the chunks back of those that have
+ * not for some time, or keep them in the reserve.
  */
 static void
 scan (struct governor *g, unsigned target)
@@ -230,6 +515,8 @@ scan (struct governor *g, unsigned target)
   g->scan_at = 0;
   g->scanned_at = now;
   for (unsigned i = 0; i < g->slots->count; ++i) {
+    if (SLOT_STATE (atomic_load (&g->e->table[i])) == SLOT_SPILL)
+      release_spilled (g, i);
     if (SLOT_STATE (atomic_load (&g->e->table[i])) != SLOT_VRAM ||
         slots_have_data (g->slots, g->map, i)) {
       g->empty_since[i] = 0;
@@ -237,7 +524,7 @@ scan (struct governor *g, unsigned target)
     }
     if (g->empty_since[i] == 0)
       g->empty_since[i] = now;
-    if (now - g->empty_since[i] < EMPTY_MS) {
+    if (now - g->empty_since[i] < EMPTY_MS && !g->options.restless) {
       g->scan_at = now + SCAN_MS;
       continue;
     }
@@ -245,7 +532,7 @@ scan (struct governor *g, unsigned target)
     if (number == -1)
       continue;
     if (elastic_reserve (g->e) < target &&
-        slots_zero_chunk (g->slots, (unsigned) number) == 0)
+        zero_chunk (g, (unsigned) number) == 0)
       elastic_put_reserve (g->e, (unsigned) number);
     else {
       free_chunk (g, (unsigned) number, true);
@@ -265,11 +552,17 @@ look_at_free (struct governor *g, uint64_t *bytes_free)
   struct provider *p = g->slots->provider;
   const uint64_t now = clock_ms ();
   uint64_t more;
+  int r;
 
-  if (p->f->free_bytes (p, bytes_free) == -1)
+  r = p->f->free_bytes (p, bytes_free);
+  watchdog_leave ();
+  if (r == -1)
     return false;
-  if (*bytes_free != g->last_free)
+  if (*bytes_free > g->noted_free + CHANGE_MIN ||
+      *bytes_free + CHANGE_MIN < g->noted_free) {
+    g->noted_free = *bytes_free;
     g->changed_at = now;
+  }
   more = *bytes_free > g->last_free ? *bytes_free - g->last_free : 0;
   g->closing = g->closing > more ? g->closing - more : 0;
   if (now - g->closing_at > CLOSE_MS)
@@ -312,10 +605,12 @@ give_back (struct governor *g, unsigned n, enum give_back why)
 {
   if (g->over_since == 0)
     g->over_since = clock_ns () / 1000;
-  while (n > 0 && give_back_one (g, why))
-    --n;
   g->refill_at = clock_ms () + REFILL_MS;
-  g->changed_at = clock_ms ();
+  g->back_at = clock_ms () + BACK_AFTER_MS;
+  while (n > 0 && give_back_one (g, why)) {
+    g->changed_at = clock_ms ();
+    --n;
+  }
   return n;
 }
 
@@ -334,9 +629,10 @@ note_time (struct governor *g)
 static unsigned
 reserve_target (struct governor *g)
 {
+  const unsigned most = slots_reserve (g->slots);
   unsigned room = 0;
 
-  for (unsigned i = 0; i < g->slots->count && room < RESERVE_CHUNKS; ++i)
+  for (unsigned i = 0; i < g->slots->count && room < most; ++i)
     room += SLOT_STATE (atomic_load (&g->e->table[i])) != SLOT_VRAM;
   return room;
 }
@@ -349,7 +645,8 @@ may_grow (struct governor *g, uint64_t bytes_free)
       elastic_waiting (g->e) > 0 && elastic_reserve (g->e) == 0;
   const uint64_t now = clock_ms ();
 
-  return now >= g->retry_at && (urgent || now >= g->refill_at) &&
+  return now >= g->retry_at &&
+         (urgent || now >= g->refill_at || g->options.restless) &&
          (g->held + 1) * g->size <= current_limit (g) &&
          bytes_free >= g->options.headroom + g->size + (urgent ? 0 : g->size);
 }
@@ -364,7 +661,7 @@ recycle_chunk (struct governor *g)
     number = release_slot (g, i);
   if (number == -1)
     return false;
-  if (slots_zero_chunk (g->slots, (unsigned) number) == 0)
+  if (zero_chunk (g, (unsigned) number) == 0)
     elastic_put_reserve (g->e, (unsigned) number);
   else
     free_chunk (g, (unsigned) number, false);
@@ -386,7 +683,6 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
       continue;
     }
     bytes_free -= g->size;
-    g->last_free -= g->size < g->last_free ? g->size : g->last_free;
   }
   return true;
 }
@@ -398,6 +694,32 @@ watches_headroom (const struct governor *g)
   return g->options.headroom > 0 && g->held > 0;
 }
 
+/* Whether there is so much VRAM that a slot can have some of it back. */
+static bool
+may_move_back (const struct governor *g, uint64_t bytes_free)
+{
+  return g->e->spill && clock_ms () >= g->back_at &&
+         (g->held + 1) * g->size <= current_limit (g) &&
+         bytes_free >= g->options.headroom + 3 * g->size;
+}
+
+/* Move a slot at random. */
+static void
+move_any (struct governor *g)
+{
+  unsigned slot;
+  uint64_t word;
+
+  g->random = g->random * UINT64_C (6364136223846793005) + 1;
+  slot = (unsigned) (g->random >> 33) % g->slots->count;
+  word = atomic_load (&g->e->table[slot]);
+  if (SLOT_STATE (word) == SLOT_SPILL)
+    move_back (g, (int) slot);
+  else if (SLOT_STATE (word) == SLOT_VRAM && elastic_can_spill (g->e, slot) &&
+           move_out (g, (int) slot) != -1)
+    free_chunk (g, SLOT_CHUNK (word), true);
+}
+
 /* After how many ms to look again. */
 static unsigned
 next_look (const struct governor *g, bool wants_more)
@@ -405,6 +727,8 @@ next_look (const struct governor *g, bool wants_more)
   const uint64_t now = clock_ms ();
   unsigned ms = GOVERNOR_SLEEP;
 
+  if (g->options.restless)
+    return FAST_MS;
   if (watches_headroom (g) || wants_more)
     ms = now - g->changed_at < FAST_FOR_MS ? FAST_MS : REST_MS;
   if (g->scan_at && (ms == GOVERNOR_SLEEP || g->scan_at < now + ms))
@@ -422,7 +746,8 @@ step (struct governor *g)
   unsigned over;
   bool full = true;
 
-  if ((watches_headroom (g) || elastic_reserve (g->e) < target) &&
+  if ((watches_headroom (g) || elastic_reserve (g->e) < target ||
+       atomic_load (&g->e->shared->spilled) > 0) &&
       !look_at_free (g, &bytes_free))
     return REST_MS;
   over = count_over (g, bytes_free, &why);
@@ -431,29 +756,29 @@ step (struct governor *g)
   else {
     note_time (g);
     full = fill_reserve (g, target, bytes_free);
+    if (g->options.restless)
+      move_any (g);
+    else if (full && may_move_back (g, bytes_free))
+      move_back (g, choose_returner (g));
   }
   if (g->held * g->size <= current_limit (g))
     atomic_store (&g->e->shared->limit_obeyed, limit);
-  elastic_set_short (g->e, !full || over > 0);
+  elastic_set_short (g->e, over > 0 || (!full && clock_ms () >= g->store_at));
   if (atomic_load (&g->e->trimmed) && g->scan_at == 0)
-    g->scan_at = g->scanned_at + SCAN_MS;
+    g->scan_at = g->scanned_at + (g->options.restless ? 0 : SCAN_MS);
   if (g->scan_at && clock_ms () >= g->scan_at)
-    scan (g, full && over == 0 ? RESERVE_CHUNKS : 0);
+    scan (g, full && over == 0 ? slots_reserve (g->slots) : 0);
+  age (g);
   store_facts (g);
-  return next_look (g,
-                    over > 0 || elastic_reserve (g->e) < reserve_target (g));
+  return next_look (g, over > 0 ||
+                           elastic_reserve (g->e) < reserve_target (g) ||
+                           atomic_load (&g->e->shared->spilled) > 0);
 }
 
 unsigned
 governor_step (struct governor *g)
 {
-  unsigned ms;
-
-  if (atomic_load (&g->e->failed))
-    return GOVERNOR_SLEEP;
-  ms = step (g);
-  watchdog_leave ();
-  return ms;
+  return atomic_load (&g->e->failed) ? GOVERNOR_SLEEP : step (g);
 }
 
 /*
@@ -507,6 +832,15 @@ governor_create (struct slots *slots, const struct blockmap *map,
   g->map = map;
   g->options = *options;
   g->size = UINT64_C (1) << slots->shift;
+  g->e->map = map;
+  if (g->e->spill) {
+    g->buffer_bytes = g->size < MOVE_BYTES ? g->size : MOVE_BYTES;
+    g->buffer = spill_buffer (g->buffer_bytes);
+    if (g->buffer == NULL) {
+      free (g);
+      return NULL;
+    }
+  }
   for (unsigned i = 0; i < slots->count; ++i)
     g->held += slots->chunk[i] != NULL;
   /* Slots may have been emptied before. */
@@ -550,6 +884,8 @@ governor_free (struct governor *g)
 {
   if (governor_stop (g) == -1)
     return -1;
+  if (g)
+    spill_buffer_free (g->buffer, g->buffer_bytes);
   free (g);
   return 0;
 }

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the thread that takes VRAM for an elastic disk and gives it back
+/* nbdkit-vram: takes VRAM for an elastic disk and gives it back
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -13,14 +13,17 @@
 
 /* The governor keeps the reserve full, so that no request calls the driver to
  * allocate; gives the chunks of slots back whose last block was trimmed some
- * seconds ago; and gives VRAM back at once when less than the headroom is free,
- * or when more than the limit is held: first the reserve, then empty slots.
+ * seconds ago; and gives VRAM back at once when less than the headroom is
+ * free, or when more than the limit is held: first the reserve, then empty
+ * slots, then those with little data, then those that no request has met
+ * lately.  What these hold moves to the spill file, if there is one, and back
+ * when more VRAM has been free for a while.
  *
- * It looks at free VRAM ten times a second at rest, and every millisecond while
- * that changes; without a headroom it sleeps until a request or
- * elastic_wake wakes it.  It never waits for memory that only swapping out
- * would free: it is marked and locked as the threads of requests are, and an
- * allocation that fails is tried again later.
+ * It looks at free VRAM ten times a second at rest, and every millisecond for
+ * ten seconds after it has changed; without a headroom it sleeps until a
+ * request or elastic_wake wakes it.  It never waits for memory that only
+ * swapping out would free: it is marked and locked as the threads of requests
+ * are, and an allocation that fails is tried again later.
  */
 struct governor;
 
@@ -38,6 +41,7 @@ struct governor_options {
   uint64_t headroom; /* bytes to leave free */
   uint64_t limit;    /* bytes to hold at most, UINT64_MAX: no limit */
   bool scrub;        /* overwrite VRAM before it is given back */
+  bool restless;     /* for tests: see the debug flag */
   const struct governor_store *store; /* NULL: the disk ends with the server */
 };
 
@@ -48,8 +52,8 @@ extern struct governor *
 governor_create (struct slots *slots, const struct blockmap *map,
                  const struct governor_options *options);
 
-/* Look once and do what is to be done.  Returns after how many ms to look again
- * at the latest, or GOVERNOR_SLEEP.  For the start and for tests.
+/* Look once and do what is to be done.  Returns after how many ms to look
+ * again at the latest, or GOVERNOR_SLEEP.  For the start and for tests.
  */
 extern unsigned governor_step (struct governor *g);
 #define GOVERNOR_SLEEP UINT32_MAX

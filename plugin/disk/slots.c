@@ -30,8 +30,8 @@ slot_size (const struct slots *slots)
   return UINT64_C (1) << slots->shift;
 }
 
-/* Few slots are easy to hold as descriptors; small ones let VRAM be given back in
- * small pieces.
+/* Few slots are easy to hold as descriptors; small ones let VRAM be given back
+ * in small pieces.
  */
 static void
 choose_slot_size (struct slots *slots, uint64_t size)
@@ -63,8 +63,8 @@ add_chunk (struct slots *slots, uint64_t size, char reason[PROVIDER_REASON])
   return 0;
 }
 
-/* Have chunks for SIZE bytes, keeping those of an earlier try that fit.  Returns
- * as the provider's allocate.
+/* Have chunks for SIZE bytes, keeping those of an earlier try that fit.
+ * Returns as the provider's allocate.
  */
 static int
 resize (struct slots *slots, uint64_t size, char reason[PROVIDER_REASON])
@@ -197,9 +197,14 @@ slots_begin_elastic (struct slots *slots, struct provider *provider,
     return -1;
   }
   choose_elastic_slot_size (slots, slots->size);
+  /* The last slot needs a whole chunk, too. */
+  if (ROUND_UP (slots->size, slot_size (slots)) > bytes_free - headroom &&
+      ROUND_DOWN (slots->size, slot_size (slots)) >= min)
+    slots->size = ROUND_DOWN (slots->size, slot_size (slots));
   slots->count = (unsigned) ((slots->size - 1) >> slots->shift) + 1;
   slots->allocated = slots->count * slot_size (slots);
-  for (unsigned i = 0; r == 0 && i < slots->count && i < RESERVE_CHUNKS; ++i)
+  for (unsigned i = 0; r == 0 && i < slots->count && i < slots_reserve (slots);
+       ++i)
     r = provider->f->allocate (provider, slot_size (slots), &slots->chunk[i],
                                reason);
   /* One of them will do. */
@@ -211,7 +216,8 @@ slots_begin_elastic (struct slots *slots, struct provider *provider,
                  SIZE_STR (slot_size (slots)), reason);
     goto err;
   }
-  slots->elastic = elastic_create (slots->count, NULL, timeout_ms);
+  slots->elastic =
+      elastic_create (slots->count, slot_size (slots), NULL, timeout_ms);
   if (slots->elastic)
     return 0;
 
@@ -287,7 +293,8 @@ slots_import (struct slots *slots, struct provider *provider,
   slots->allocated = header->allocated;
   slots->size = header->disk_size;
   if (superblock->slots) {
-    slots->elastic = elastic_create (slots->count, superblock, timeout_ms);
+    slots->elastic = elastic_create (slots->count, slot_size (slots),
+                                     superblock, timeout_ms);
     if (slots->elastic == NULL)
       goto err;
   }
@@ -392,6 +399,31 @@ chunk_at (const struct slots *slots, uint64_t offset, uint64_t word)
       ->chunk[slots->elastic ? SLOT_CHUNK (word) : offset >> slots->shift];
 }
 
+/* Read COUNT bytes of a slot in the spill file, whose content in blocks
+ * without data is older than what the disk held there last.
+ */
+static int
+read_spilled (const struct slots *slots, char *buf, size_t count,
+              uint64_t offset)
+{
+  const struct elastic *e = slots->elastic;
+  const uint64_t end = (offset + count - 1) / BLOCK_SIZE + 1;
+  uint64_t n;
+  bool data;
+
+  for (; count > 0; count -= n, offset += n, buf += n) {
+    n = blockmap_run (e->map, offset / BLOCK_SIZE, end, &data) * BLOCK_SIZE -
+        offset % BLOCK_SIZE;
+    if (n > count)
+      n = count;
+    if (!data)
+      memset (buf, 0, n);
+    else if (spill_read (e->spill, buf, n, offset) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 /* Read COUNT bytes that lie in one slot. */
 static int
 read_in_slot (const struct slots *slots, void *buf, size_t count,
@@ -404,6 +436,8 @@ read_in_slot (const struct slots *slots, void *buf, size_t count,
     memset (buf, 0, count);
     return 0;
   }
+  if (slots->elastic && SLOT_STATE (word) == SLOT_SPILL)
+    return read_spilled (slots, buf, count, offset);
   return p->f->read (p, chunk_at (slots, offset, word),
                      offset & (slot_size (slots) - 1), buf, count);
 }
@@ -449,13 +483,17 @@ slots_write (const struct slots *slots, const void *buf, size_t count,
   const char *from = buf;
   uint64_t word = 0;
   size_t n;
+  int r;
 
   for (; count > 0; count -= n, offset += n, from += n) {
     n = slots_bytes_in_slot (slots, count, offset);
     if (slots->elastic)
       word = atomic_load (&slots->elastic->table[offset >> slots->shift]);
-    if (p->f->write (p, chunk_at (slots, offset, word),
-                     offset & (slot_size (slots) - 1), from, n) == -1)
+    r = SLOT_STATE (word) == SLOT_SPILL
+            ? spill_write (slots->elastic->spill, from, n, offset)
+            : p->f->write (p, chunk_at (slots, offset, word),
+                           offset & (slot_size (slots) - 1), from, n);
+    if (r == -1)
       return -1;
   }
   return 0;

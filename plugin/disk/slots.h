@@ -15,9 +15,9 @@
 #include "disk/superblock.h"
 
 /* The disk is a row of slots of one size, a power of two.  Slot I has chunk I,
- * and the last chunk may be smaller; all is constant while requests are served.
- * On an elastic disk all chunks are of one size, come and go, and belong to the
- * slots whose words name them.
+ * and the last chunk may be smaller; all is constant while requests are
+ * served. On an elastic disk all chunks are of one size, come and go, and
+ * belong to the slots whose words name them.
  */
 struct slots {
   struct provider *provider;
@@ -29,20 +29,17 @@ struct slots {
   struct elastic *elastic;         /* NULL: the disk is not elastic */
 };
 
-/* How many chunks the reserve has at rest. */
-#define RESERVE_CHUNKS 2
-
-/* Allocate SIZE bytes of VRAM (a multiple of BLOCK_SIZE), or as much as there is
- * in steps of 512 MiB below that, but no less than MIN, leaving HEADROOM bytes
- * free for other programs.  Returns 0, or -1 after log_error with nothing
- * allocated.
+/* Allocate SIZE bytes of VRAM (a multiple of BLOCK_SIZE), or as much as there
+ * is in steps of 512 MiB below that, but no less than MIN, leaving HEADROOM
+ * bytes free for other programs.  Returns 0, or -1 after log_error with
+ * nothing allocated.
  */
 extern int slots_allocate (struct slots *slots, struct provider *provider,
                            uint64_t size, uint64_t min, uint64_t headroom);
 
-/* The same for an elastic disk, of which only the reserve is allocated, as chunks
- * that are yet to be mapped and zeroed.  A write that needs a chunk waits for up
- * to TIMEOUT_MS.
+/* The same for an elastic disk, of which only the reserve is allocated, as
+ * chunks that are yet to be mapped and zeroed.  A write that needs a chunk
+ * waits for up to TIMEOUT_MS.
  */
 extern int slots_begin_elastic (struct slots *slots, struct provider *provider,
                                 uint64_t size, uint64_t min, uint64_t headroom,
@@ -53,15 +50,15 @@ extern void slots_fill_reserve (struct slots *slots);
 
 /* Have the chunks of the disk that SUPERBLOCK describes, content and all, from
  * their descriptors FDS in order; on an elastic disk, -1 for those that it has
- * not.  Each that is taken over becomes -1.  TIMEOUT_MS as above.  Returns 0, or
- * -1 after log_error.
+ * not.  Each that is taken over becomes -1.  TIMEOUT_MS as above.  Returns 0,
+ * or -1 after log_error.
  */
 extern int slots_import (struct slots *slots, struct provider *provider,
                          const struct superblock *superblock, int *fds,
                          unsigned timeout_ms);
 
-/* Let the CPU map the chunks.  SUPERBLOCK says where they hold data; NULL: they
- * hold none.  Returns 0, or -1 after log_error.
+/* Let the CPU map the chunks.  SUPERBLOCK says where they hold data; NULL:
+ * they hold none.  Returns 0, or -1 after log_error.
  */
 extern int
 slots_map (struct slots *slots, const struct superblock *superblock);
@@ -82,6 +79,15 @@ extern int slots_of_chunk (const struct slots *slots, unsigned number);
 /* Free all chunks.  A struct of zeros is allowed. */
 extern void slots_free (struct slots *slots);
 
+/* How many chunks the reserve of an elastic disk has at rest: one that is
+ * large is made again before it is full.
+ */
+static inline unsigned
+slots_reserve (const struct slots *slots)
+{
+  return slots->shift < 28 ? 2 : 1;
+}
+
 /* How many of COUNT bytes at OFFSET of the disk lie in the slot of OFFSET. */
 static inline uint64_t
 slots_bytes_in_slot (const struct slots *slots, uint64_t count,
@@ -93,8 +99,8 @@ slots_bytes_in_slot (const struct slots *slots, uint64_t count,
   return count < left ? count : left;
 }
 
-/* Around a write to the slot of OFFSET, from before it is decided what to write
- * until the blocks are published.  As elastic_pin.
+/* Around a write to the slot of OFFSET, from before it is decided what to
+ * write until the blocks are published.  As elastic_pin.
  */
 static inline int
 slots_begin_write (const struct slots *slots, uint64_t offset)

@@ -16,8 +16,8 @@
 #define SUPERBLOCK_VERSION         1
 #define SUPERBLOCK_VERSION_ELASTIC 2
 
-/* So many descriptors fit wherever descriptors are passed (the kernel passes 253
- * in one message).
+/* So many descriptors fit wherever descriptors are passed (the kernel passes
+ * 253 in one message).
  */
 #define CHUNKS_MAX 128
 
@@ -44,8 +44,8 @@ struct superblock_header {
   uint64_t checksum; /* of all of the above */
 };
 
-/* What changes, each one word, which is never half written.  The checksum leaves
- * these out: a word that is lost costs time and no data.
+/* What changes, each one word, which is never half written.  The checksum
+ * leaves these out: a word that is lost costs time and no data.
  */
 struct superblock_shared {
   _Atomic uint64_t generation; /* how many servers had the disk, from 1 */
@@ -60,9 +60,9 @@ struct superblock_shared {
    */
   _Atomic uint64_t supervisor;
 
-  /* Facts for programs that show the state of the disk, stored before the server
-   * is ready and not needed to adopt it.  0, or an empty string, where the server
-   * is too old to say.
+  /* Facts for programs that show the state of the disk, stored before the
+   * server is ready and not needed to adopt it.  0, or an empty string, where
+   * the server is too old to say.
    */
   _Atomic uint64_t lost;      /* CLOCK_BOOTTIME in ms when the GPU was lost */
   _Atomic uint64_t copy_path; /* enum superblock_copy_path */
@@ -81,7 +81,10 @@ struct superblock_shared {
                                 * data, while they cannot move to a spill file
                                 */
   _Atomic uint64_t spilled;    /* of the slots that are in the spill file */
-  _Atomic uint64_t spill_size; /* of the spill file, 0: there is none (yet) */
+  _Atomic uint64_t spill_size; /* of the spill file, as far as it has been
+                                * overwritten; the next server goes on from
+                                * there.  0: there is none (yet)
+                                */
 
   /* Since the disk was made: what was given back, by enum give_back, and the
    * number of slots that moved to the spill file and from it.
@@ -97,8 +100,9 @@ struct superblock_shared {
   /* The one fact here that the supervisor stores: how much VRAM the server may
    * hold, UINT64_MAX for no limit, 0 for limit=.  After storing it, add 1 to
    * WAKE and wake it (futex(2), FUTEX_WAKE, not FUTEX_PRIVATE).  The server
-   * stores into LIMIT_OBEYED what it found in LIMIT as soon as it holds no more
-   * than that; while it cannot, because vram_least is more, it goes on trying.
+   * stores into LIMIT_OBEYED what it found in LIMIT as soon as it holds no
+   * more than that; while it cannot, because vram_least is more, it goes on
+   * trying.
    */
   _Atomic uint64_t limit, limit_obeyed;
   _Atomic uint32_t wake;
@@ -122,8 +126,8 @@ enum give_back {
   GIVE_BACK_LIMIT,    /* more than the limit was held */
 };
 
-/* One word of the slot table: a state, and of SLOT_VRAM the number of the chunk,
- * which is also the number in the name of its descriptor.
+/* One word of the slot table: a state, and of SLOT_VRAM the number of the
+ * chunk, which is also the number in the name of its descriptor.
  */
 enum slot_state {
   SLOT_EMPTY, /* no block of it holds data */
@@ -158,8 +162,8 @@ enum superblock_supervisor {
   SUPERVISOR_ENDS,  /* the supervisor has told it to end the disk */
 };
 
-/* The superblock lies in a memfd, which lives for as long as a descriptor of it
- * does, and is mapped shared: what this process has stored is there for the
+/* The superblock lies in a memfd, which lives for as long as a descriptor of
+ * it does, and is mapped shared: what this process has stored is there for the
  * next one, whatever instant this one dies at, as it would be for another
  * thread.
  *
@@ -184,15 +188,16 @@ enum superblock_supervisor {
  *
  * A slot of an elastic disk changes by one store of its word:
  *
- * - Commit: a chunk is zeroed, and kept by the supervisor; then the slot's word
- *   names it; then the data of the first write; then the block's bit.  A chunk
- *   that no word names is of the reserve, and its content means nothing.
+ * - Commit: a chunk is zeroed, and kept by the supervisor; then the slot's
+ *   word names it; then the data of the first write; then the block's bit.  A
+ *   chunk that no word names is of the reserve, and its content means nothing.
  * - Release: no request is at the slot, and none of its blocks has its bit;
  *   then its word says that it is empty; then the chunk is zeroed, for the
  *   reserve or to be freed; then the supervisor forgets it.  So a block that
  *   has its bit lies in a slot that is not empty, at every instant.
  * - Move: no write is at the slot while all of it is copied; when the copy is
- *   complete, its word names the new place; then the old one means nothing.
+ *   complete, its word names the new place; then the old one means nothing.  A
+ *   place in the spill file lies below spill_size, which was stored before.
  */
 struct superblock {
   int fd; /* -1: there is none, and nothing else counts */

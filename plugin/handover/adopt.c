@@ -24,6 +24,8 @@ place_of (struct adopt *adopt, const char *name)
     return &adopt->superblock;
   if (strcmp (name, ADOPT_GPU_NAME) == 0)
     return &adopt->gpu;
+  if (strcmp (name, ADOPT_SPILL_NAME) == 0)
+    return &adopt->spill;
   /* From a server that died while it made sure that descriptors are kept. */
   if (strcmp (name, FDSTORE_PROBE_NAME) == 0)
     return &adopt->probe;
@@ -81,7 +83,7 @@ adopt_parse (const char *value, struct adopt *adopt)
     return -1;
   }
   adopt->wanted = true;
-  adopt->superblock = adopt->gpu = adopt->probe = -1;
+  adopt->superblock = adopt->gpu = adopt->probe = adopt->spill = -1;
   for (size_t i = 0; i < CHUNKS_MAX; ++i)
     adopt->chunk[i] = -1;
   while ((item = strsep (&rest, ",")) != NULL)
@@ -121,8 +123,9 @@ check_all_chunks (const struct adopt *adopt,
   return -1;
 }
 
-/* An elastic disk needs those that its slots name.  The others hold nothing, and
- * whether the store still has them is not known: they are let go.  As above.
+/* An elastic disk needs those that its slots name.  The others hold nothing,
+ * and whether the store still has them is not known: they are let go.  As
+ * above.
  */
 static int
 check_named_chunks (struct adopt *adopt, const struct superblock *superblock)
@@ -132,6 +135,12 @@ check_named_chunks (struct adopt *adopt, const struct superblock *superblock)
 
   for (unsigned i = 0; i < superblock->header->chunk_count; ++i) {
     word = atomic_load (&superblock->slots[i]);
+    if (SLOT_STATE (word) == SLOT_SPILL && adopt->spill == -1) {
+      log_error ("adopt: the disk cannot be taken over: the spill file, which "
+                 "slot %u of %u is in, is missing",
+                 i, superblock->header->chunk_count);
+      return -1;
+    }
     if (SLOT_STATE (word) != SLOT_VRAM)
       continue;
     named[SLOT_CHUNK (word)] = true;
@@ -180,6 +189,7 @@ adopt_close (struct adopt *adopt)
   close_one (&adopt->superblock);
   close_one (&adopt->gpu);
   close_one (&adopt->probe);
+  close_one (&adopt->spill);
   for (size_t i = 0; i < CHUNKS_MAX; ++i)
     close_one (&adopt->chunk[i]);
 }

@@ -11,18 +11,19 @@
 #include "disk/superblock.h"
 
 /* What the descriptors are called while they are kept: the superblock, each
- * chunk by its number, and the GPU's device node, which servers that know of it
- * hand over, and no server needs to adopt a disk.
+ * chunk by its number, and the GPU's device node, which servers that know of
+ * it hand over, and no server needs to adopt a disk.
  */
 #define ADOPT_SUPERBLOCK_NAME "vram-state"
 #define ADOPT_CHUNK_NAME      "vram-chunk-%zu"
 #define ADOPT_GPU_NAME        "vram-gpu"
+#define ADOPT_SPILL_NAME      "vram-spill"
 #define ADOPT_NAME_MAX        32
 
 /* The descriptors that adopt= has brought, -1 for those that it has not. */
 struct adopt {
   bool wanted; /* there was an adopt= */
-  int superblock, gpu, probe;
+  int superblock, gpu, probe, spill;
   int chunk[CHUNKS_MAX];
   size_t chunks; /* how many chunks were brought */
 };
@@ -33,14 +34,14 @@ struct adopt {
  */
 extern int adopt_parse (const char *value, struct adopt *adopt);
 
-/* Open the superblock that was brought, and check that all chunks that it speaks of
- * were brought, and no others.  Changes nothing of the disk.  Returns 0, or -1
- * after log_error.
+/* Open the superblock that was brought, and check that all chunks that it
+ * speaks of were brought, and no others.  Changes nothing of the disk. Returns
+ * 0, or -1 after log_error.
  */
 extern int adopt_open (struct adopt *adopt, struct superblock *superblock);
 
-/* Close what is still open of the descriptors.  The program that keeps them has
- * its own.
+/* Close what is still open of the descriptors.  The program that keeps them
+ * has its own.
  */
 extern void adopt_close (struct adopt *adopt);
 

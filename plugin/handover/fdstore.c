@@ -9,11 +9,15 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "common/sd_notify.h"
 #include "handover/fdstore.h"
+
+/* How long the supervisor may take. */
+#define ANSWER_MS 10000
 
 bool
 fdstore_exists (void)
@@ -50,10 +54,10 @@ fdstore_remove (const char *name)
   return 0;
 }
 
-static int
-wait_for (const char *text)
+int
+fdstore_wait (void)
 {
-  if (sd_notify_barrier (sd_notify_address (), text) == -1) {
+  if (sd_notify_barrier (sd_notify_address ()) == -1) {
     log_error ("the service manager does not take what it is told: %m");
     return -1;
   }
@@ -61,16 +65,28 @@ wait_for (const char *text)
 }
 
 int
-fdstore_wait (void)
-{
-  return wait_for (SD_NOTIFY_BARRIER);
-}
-
-int
 fdstore_wait_supervisor (void)
 {
-  /* It closes the descriptor of a message that it does not know, in order. */
-  return wait_for ("X_VRAM_BARRIER=1");
+  struct pollfd answer;
+  int fds[2], r;
+  char byte;
+
+  if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == -1) {
+    log_error ("socketpair: %m");
+    return -1;
+  }
+  r = sd_notify_send (sd_notify_address (), "X_VRAM_ANSWER=1", &fds[1], 1,
+                      true);
+  close (fds[1]);
+  answer = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+  /* A supervisor that dies first closes its end without an answer. */
+  if (r == -1 || poll (&answer, 1, ANSWER_MS) != 1 ||
+      read (fds[0], &byte, 1) != 1) {
+    log_error ("vram-swap daemon does not answer");
+    r = -1;
+  }
+  close (fds[0]);
+  return r;
 }
 
 int

@@ -9,8 +9,8 @@
 
 /* The program that started this server and set NOTIFY_SOCKET, which is systemd
  * for a unit with FileDescriptorStoreMax=, or another that speaks its protocol
- * (sd_notify), keeps descriptors for the next server.  It does not answer: what
- * it is told are datagrams, which it takes in order.
+ * (sd_notify), keeps descriptors for the next server.  It does not answer:
+ * what it is told are datagrams, which it takes in order.
  *
  * Those below that return int return 0, or -1 after log_error; they wait for
  * the manager for a few seconds at most.  One thread at a time.
@@ -32,9 +32,11 @@ extern int fdstore_remove (const char *name);
 /* Wait until the manager has taken all that it was told so far. */
 extern int fdstore_wait (void);
 
-/* The same where the manager is 'vram-swap daemon', without waiting for the one
- * that it passes things on to: systemd may itself wait for a page that is
- * swapped out to this disk.
+/* The same where the manager is 'vram-swap daemon', without waiting for
+ * systemd, which it passes things on to, and which may itself wait for a page
+ * that is swapped out to this disk.  It answers only what it keeps, and what
+ * systemd will find in its socket: a daemon that dies meanwhile does not
+ * answer.
  */
 extern int fdstore_wait_supervisor (void);
 
@@ -46,8 +48,8 @@ extern int fdstore_check (void);
 /* The manager keeps this descriptor for as long as fdstore_check takes. */
 #define FDSTORE_PROBE_NAME "vram-probe"
 
-/* Tell 'vram-swap daemon', if it supervises this server, that a client has gone.
- * The kernel does not tell it when another program detaches its device.
+/* Tell 'vram-swap daemon', if it supervises this server, that a client has
+ * gone. The kernel does not tell it when another program detaches its device.
  */
 extern void fdstore_disconnected (void);
 

@@ -82,6 +82,15 @@ const struct governor_store handover_store = {
 };
 
 int
+handover_put_spill (int fd)
+{
+  /* There may be one of an earlier try. */
+  if (fdstore_remove (ADOPT_SPILL_NAME) == -1)
+    return -1;
+  return fdstore_put (ADOPT_SPILL_NAME, fd);
+}
+
+int
 handover_begin (const struct slots *slots, const struct superblock *superblock)
 {
   handover_put_gpu (slots->provider->device.pci);
@@ -148,6 +157,8 @@ handover_revoke (const struct superblock *superblock)
     if (fdstore_remove (name) == -1)
       return;
   }
+  if (superblock->slots && fdstore_remove (ADOPT_SPILL_NAME) == -1)
+    return;
   if (fdstore_remove (ADOPT_GPU_NAME) == 0)
     fdstore_wait ();
 }

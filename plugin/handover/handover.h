@@ -30,6 +30,11 @@ extern int handover_begin (const struct slots *slots,
  */
 extern void handover_put_gpu (const char *pci);
 
+/* Hand over the spill file, before the disk.  Returns 0, or -1 after
+ * log_error.
+ */
+extern int handover_put_spill (int fd);
+
 /* Hands chunks that come and go to the store. */
 extern const struct governor_store handover_store;
 

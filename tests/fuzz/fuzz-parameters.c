@@ -13,7 +13,7 @@
 static const char *const keys[] = {
   "size",    "min-size", "headroom",        "device",      "lanes",
   "staging", "window",   "window-read-max", "gpu-timeout", "resident",
-  "scrub",   "allow",    "elastic",         "limit",
+  "scrub",   "allow",    "elastic",         "limit",       "spill",
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 

@@ -1,7 +1,9 @@
 # nbdkit-vram: an elastic disk holds VRAM for what is used, and gives it back
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   elastic-facts.py FOLDER COMMAND...      a server of 64M, 8 slots, headroom=8M, on a GPU of 128M
+#   elastic-facts.py FOLDER COMMAND...
+#
+# COMMAND is a server of 64M, 8 slots, headroom=8M, on a GPU of 128M.
 
 import os, signal, sys
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -10,7 +12,6 @@ from elastic import *
 MIB = 1 << 20
 SLOT = 8 * MIB
 RESERVE = 2 * SLOT
-ENOSPC = 28
 
 store = Store (sys.argv[2:], sys.argv[1])
 take (0)
@@ -42,14 +43,24 @@ def refused ():
     return error == ENOSPC
 
 
+def kept ():
+    return sum (name.startswith ("vram-chunk-") for name in store.names ())
+
+
+def obeyed (limit):
+    wait_for ("the limit is obeyed",
+              lambda: facts (store)["limit_obeyed"] == limit)
+
+
 def held (size):
     wait_for ("%d bytes held" % size, lambda: facts (store)["held"] == size)
-    wait_for ("as many kept", lambda: sum (n.startswith ("vram-chunk-") for n in store.names ()) * SLOT == size)
+    wait_for ("as many kept", lambda: kept () * SLOT == size)
 
 
 # Nothing is used: what the start has used is given back.
+assert facts (store)["elastic"] == 2, facts (store)
+wait_for ("nothing is used", lambda: facts (store)["slots"] == 0)
 held (RESERVE)
-assert facts (store)["elastic"] == 2 and facts (store)["slots"] == 0, facts (store)
 client.verify ([])
 held (RESERVE)
 
@@ -75,15 +86,16 @@ held (3 * SLOT + RESERVE)
 # A limit: what can be given back is; less than that cannot.
 set_limit (store, 4 * SLOT)
 held (4 * SLOT)
-wait_for ("the limit is obeyed", lambda: facts (store)["limit_obeyed"] == 4 * SLOT)
+obeyed (4 * SLOT)
 set_limit (store, SLOT)
 held (3 * SLOT)
-assert facts (store)["least"] == 3 * SLOT and facts (store)["limit_obeyed"] == 4 * SLOT, facts (store)
+assert facts (store)["least"] == 3 * SLOT, facts (store)
+assert facts (store)["limit_obeyed"] == 4 * SLOT, facts (store)
 assert refused ()
 client.verify ([])
 trim (1, 2)
 held (SLOT)
-wait_for ("the limit is obeyed", lambda: facts (store)["limit_obeyed"] == SLOT)
+obeyed (SLOT)
 set_limit (store, (1 << 64) - 1)
 held (SLOT + RESERVE)
 assert facts (store)["by_limit"] > 0, facts (store)
@@ -100,7 +112,8 @@ take (0)
 held (2 * SLOT + RESERVE)
 fill (7)
 client.verify ([])
-assert facts (store)["by_headroom"] > 0 and facts (store)["us_max"] > 0, facts (store)
+assert facts (store)["by_headroom"] > 0, facts (store)
+assert facts (store)["us_max"] > 0, facts (store)
 
 client.finish ()
 store.end_for_good (1)

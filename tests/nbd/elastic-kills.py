@@ -1,4 +1,4 @@
-# nbdkit-vram: kills a server while its VRAM comes and goes, and checks the data
+# nbdkit-vram: kills a server while its VRAM comes and goes, checks the data
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   elastic-kills.py KILLS FOLDER COMMAND...      a server of 64M, 8 slots
@@ -19,8 +19,11 @@ assert facts (store)["elastic"] == 2, facts (store)
 
 load = Load (store, 64, CLIENTS)
 Nomad.slot = SLOT // BLOCK
-load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i) for i in range (CLIENTS)]
-load.threads = [threading.Thread (target = load.run, args = (c,), daemon = True) for c in load.clients]
+load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i)
+                for i in range (CLIENTS)]
+load.threads = [
+    threading.Thread (target = load.run, args = (c,), daemon = True)
+    for c in load.clients]
 stop = threading.Event ()
 
 
@@ -46,5 +49,13 @@ with load:
     last = facts (store)
 store.end_for_good (kills)
 moves = sum (c.moves for c in load.clients)
-print ("%d kills, %s, %d times a client moved on; %s" % (kills, load.summary (), moves, last))
-assert moves > kills and last["by_headroom"] > 0, "nothing has moved"
+print ("%d kills, %s, %d times a client moved on; %s"
+       % (kills, load.summary (), moves, last))
+assert moves > kills and last["by_headroom"] > 0, last
+if any (word.startswith ("spill=") for word in store.command):
+    said = open (folder + "/log.servers", errors = "replace").read ()
+    if "there is no spill file" in said:
+        print ("without a spill file")
+    else:
+        assert last["spill_size"] == 64 << 20, last
+        assert min (last["moves_out"], last["moves_back"]) > kills, last

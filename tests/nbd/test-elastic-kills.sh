@@ -12,9 +12,19 @@ kills=40
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=5
 launcher
 mkdir "$tmp/shared"
-export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M STANDIN_CUDA_USED_FILE=$tmp/used
-server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
+export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M \
+  STANDIN_CUDA_USED_FILE=$tmp/used
+server=("${launch[@]}" --foreground --exit-with-parent --threads=16
+  --unix="$sock" -D "$PLUGIN_NAME.random_path=1")
+disk=(size=64M headroom=8M elastic=yes handover=yes)
 
-python3 "$tests/nbd/elastic-kills.py" "$kills" "$tmp" "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
-  "$VRAM_PLUGIN" size=64M headroom=8M elastic=yes handover=yes
+python3 "$tests/nbd/elastic-kills.py" "$kills" "$tmp" "${server[@]}" \
+  "$VRAM_PLUGIN" "${disk[@]}"
+clean_report
+rm -f "$tmp"/report.* "$tmp"/vulkan.*
+
+# Slots move at random between VRAM and the spill file, where the folder is on a
+# disk that will do.
+python3 "$tests/nbd/elastic-kills.py" "$kills" "$tmp" "${server[@]}" \
+  -D "$PLUGIN_NAME.restless=1" "$VRAM_PLUGIN" "${disk[@]}" spill="$tmp"
 clean_report

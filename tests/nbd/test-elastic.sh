@@ -10,18 +10,22 @@ requires_program python3
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 launcher
 mkdir "$tmp/shared"
-export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M STANDIN_CUDA_USED_FILE=$tmp/used
+export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M \
+  STANDIN_CUDA_USED_FILE=$tmp/used
 free_vram ()
 {
-  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin | sed -n 's/^vram_device_memory_free=//p' | head -n 1
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+    sed -n 's/^vram_device_memory_free=//p' | head -n 1
 }
 before=$(free_vram)
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
-server=("${launch[@]}" --foreground --exit-with-parent --threads=16 --unix="$sock")
+server=("${launch[@]}" --foreground --exit-with-parent --threads=16
+  --unix="$sock")
 
 for window in yes no; do
-  python3 "$tests/nbd/elastic-facts.py" "$tmp" "${server[@]}" "$VRAM_PLUGIN" size=64M headroom=8M elastic=yes \
-    handover=yes window=$window
+  python3 "$tests/nbd/elastic-facts.py" "$tmp" "${server[@]}" \
+    "$VRAM_PLUGIN" size=64M headroom=8M elastic=yes handover=yes \
+    window=$window
   clean_report
   rm -f "$tmp"/report.* "$tmp"/vulkan.*
 done
@@ -29,10 +33,19 @@ done
 
 export STANDIN_CUDA_USED_FILE=$tmp/none
 refuses_to_start "limit= needs elastic=yes" size=16M limit=8M
+refuses_to_start "spill= needs elastic=yes" size=16M spill="$tmp"
+
+# A folder that will not do is a warning.
+start_vram size=64M elastic=yes spill=/dev/shm
+expect_log "warning: there is no spill file: /dev/shm"
+stop_vram
+start_vram size=64M elastic=yes spill="$tmp/nowhere"
+expect_log "warning: there is no spill file: $tmp/nowhere: No such file"
+stop_vram
 
 # Without exported VRAM it is as if elastic=no had been said.
 export STANDIN_CUDA_NO_EXPORT=1
 start_vram size=16M elastic=yes
-expect_log "warning: elastic=yes is not possible: this driver cannot export VRAM"
+expect_log "elastic=yes is not possible: this driver cannot export VRAM"
 [ "$(nbdinfo --size "$uri")" -eq $((16 << 20)) ]
 stop_vram

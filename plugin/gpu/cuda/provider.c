@@ -545,6 +545,18 @@ cuda_provider_check (struct provider *p)
   return gpu_check (&gpu->check);
 }
 
+/* Whether no chunk could be mapped; there may be no chunk. */
+static bool
+nothing_maps (struct cuda_gpu *gpu)
+{
+  bool failed;
+
+  pthread_mutex_lock (&gpu->no_mapping_lock);
+  failed = gpu->no_mapping[0] != '\0';
+  pthread_mutex_unlock (&gpu->no_mapping_lock);
+  return failed && atomic_load (&gpu->mapped) == 0;
+}
+
 static void
 cuda_provider_describe (const struct provider *p, struct provider_path *path)
 {
@@ -560,7 +572,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
   path->path = PATH_DMA;
   if (gpu->mapping && !mapping_is_open (gpu->mapping))
     reason = "the mapping of VRAM has failed (SIGBUS)";
-  else if (gpu->mapping == NULL || atomic_load (&gpu->mapped) == 0)
+  else if (gpu->mapping == NULL || nothing_maps (gpu))
     reason = gpu->no_mapping;
   else if (limits->read_max_rested == 0 && limits->write_max == 0)
     reason = "the window is faster or allowed for no size";

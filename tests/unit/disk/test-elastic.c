@@ -23,11 +23,12 @@
 #include "memory-provider.h"
 #include "nbdkit-stubs.h"
 
-#define SLOTS      8
-#define SLOT       (4 * BLOCK_SIZE)
-#define SIZE       (SLOTS * SLOT)
-#define VRAM       (16 * SLOT)
-#define TIMEOUT_MS 20000
+#define RESERVE_CHUNKS 2
+#define SLOTS          8
+#define SLOT           (4 * BLOCK_SIZE)
+#define SIZE           (SLOTS * SLOT)
+#define VRAM           (16 * SLOT)
+#define TIMEOUT_MS     20000
 
 static struct memory_provider vram;
 static struct slots slots;
@@ -42,6 +43,12 @@ static unsigned put_count, remove_count;
 static int put_result, check_result;
 static unsigned char model[SIZE];
 static bool check_each_step;
+
+/* For begin: a governor that waits for nothing and moves slots at random, and
+ * a spill file, which is memory here.
+ */
+static bool restless, with_spill;
+static struct spill *spill;
 
 static void check_adoption (void);
 
@@ -120,6 +127,20 @@ make_superblock (void)
           vram.provider.f->export(&vram.provider, slots.chunk[i], reason);
 }
 
+static void
+open_spill (void)
+{
+  char reason[SPILL_REASON];
+  int fd = memfd_create ("spill", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  CHECK (fd != -1);
+  CHECK_EQ (ftruncate (fd, SIZE), 0);
+  spill = spill_open (NULL, fd, SIZE, 0, reason);
+  CHECK (spill != NULL);
+  CHECK_EQ (spill_start (spill), 0);
+  slots.elastic->spill = spill;
+}
+
 /* A new disk; with a superblock and a store that keep it if HANDED_OVER. */
 static void
 begin (uint64_t headroom, bool handed_over)
@@ -128,6 +149,7 @@ begin (uint64_t headroom, bool handed_over)
     .headroom = headroom,
     .limit = UINT64_MAX,
     .scrub = true,
+    .restless = restless,
     .store = handed_over ? &store : NULL,
   };
 
@@ -146,11 +168,19 @@ begin (uint64_t headroom, bool handed_over)
   slots_fill_reserve (&slots);
   if (handed_over)
     make_superblock ();
+  if (with_spill)
+    open_spill ();
   disk = disk_create (&slots, superblock.bits);
   CHECK (disk != NULL);
   governor = governor_create (&slots, disk_blockmap (disk), &options);
   CHECK (governor != NULL);
   shared = slots.elastic->shared;
+  /* Or the file becomes ready while it is used. */
+  if (spill && !restless) {
+    while (spill_ready (spill) < SIZE)
+      sched_yield ();
+    governor_step (governor);
+  }
 }
 
 static void
@@ -158,6 +188,9 @@ end (void)
 {
   CHECK_EQ (governor_free (governor), 0);
   disk_free (disk);
+  spill_close (spill);
+  spill = NULL;
+  restless = with_spill = false;
   slots_free (&slots);
   CHECK_EQ (vram.chunks, 0);
   if (superblock.fd != -1)
@@ -249,6 +282,9 @@ check_adoption (void)
   for (unsigned i = 0; i < SLOTS; ++i) {
     uint64_t word = atomic_load (&copy.slots[i]);
 
+    /* The next server overwrites what lies beyond. */
+    if (SLOT_STATE (word) == SLOT_SPILL)
+      CHECK (atomic_load (&copy.shared->spill_size) >= (i + 1) * SLOT);
     if (SLOT_STATE (word) != SLOT_VRAM)
       continue;
     CHECK (kept[SLOT_CHUNK (word)] != -1);
@@ -260,8 +296,18 @@ check_adoption (void)
   CHECK_EQ (slots_map (&adopted, &copy), 0);
   again = disk_create (&adopted, copy.bits);
   CHECK (again != NULL);
+  adopted.elastic->map = disk_blockmap (again);
+  if (spill) {
+    char reason[SPILL_REASON];
+
+    adopted.elastic->spill =
+        spill_open (NULL, fcntl (spill_fd (spill), F_DUPFD_CLOEXEC, 3), SIZE,
+                    SIZE, reason);
+    CHECK (adopted.elastic->spill != NULL);
+  }
   check_content (again);
   disk_free (again);
+  spill_close (adopted.elastic->spill);
   slots_free (&adopted);
   superblock_close (&copy);
   CHECK_EQ (other.chunks, 0);
@@ -286,7 +332,8 @@ test_nothing (void)
   end ();
 }
 
-/* The first write takes a chunk that is all zeros, and the reserve is filled. */
+/* The first write takes a chunk that is all zeros, and the reserve is filled.
+ */
 static void
 test_first_write (void)
 {
@@ -315,7 +362,8 @@ test_first_write (void)
   end ();
 }
 
-/* Slots that were trimmed give their chunks back, those with one block do not. */
+/* Slots that were trimmed give their chunks back, those with one block do not.
+ */
 static void
 test_last_trim (void)
 {
@@ -456,9 +504,9 @@ test_store_fails (void)
   end ();
 }
 
-/* The disk can be taken over at each step of commits and releases. */
+/* The disk can be taken over at each step of commits, releases and moves. */
 static void
-test_adoption (void)
+adopt_at_each_step (void)
 {
   struct rnd rnd;
 
@@ -496,6 +544,187 @@ test_adoption (void)
   CHECK (put_count > 10 && remove_count > 10);
   check_each_step = false;
   end ();
+}
+
+static void
+test_adoption (void)
+{
+  adopt_at_each_step ();
+}
+
+static void
+test_adoption_moves (void)
+{
+  restless = with_spill = true;
+  adopt_at_each_step ();
+}
+
+/* Data gives way to other programs, is served from the file, and comes back.
+ */
+static void
+test_spill (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, false);
+  for (unsigned i = 0; i < 5; ++i) {
+    fill ((unsigned char) (i + 1), i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  trim (2 * SLOT, SLOT - BLOCK_SIZE);
+  CHECK_EQ (atomic_load (&shared->vram_least), 0);
+  check_content (disk); /* so that none is cold */
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  /* The one with the least data first. */
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (atomic_load (&shared->moves_out), 1);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[2]), SLOT_SPILL);
+  CHECK_EQ (atomic_load (&shared->spilled), SLOT);
+  check_content (disk);
+  /* All of them. */
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (vram.chunks, 0);
+  CHECK_EQ (atomic_load (&shared->spilled), 5 * SLOT);
+  CHECK_EQ (atomic_load (&shared->spill_size), SIZE);
+  check_content (disk);
+
+  /* Requests of all kinds to what is there; and new slots go there. */
+  fill (9, SLOT + 100, 200);
+  fill (9, 2 * SLOT - 10, 20);
+  fill (0, 3 * SLOT, SLOT);
+  fill (8, 3 * SLOT + BLOCK_SIZE + 1, BLOCK_SIZE);
+  check_content (disk);
+  elastic_set_stopped (slots.elastic, false);
+  vram.bytes_free = 0;
+  governor_step (governor);
+  fill (7, 6 * SLOT + 5, 2 * SLOT - 5);
+  check_content (disk);
+  CHECK_EQ (stub_errors_count (), 0);
+
+  /* Slots that were trimmed there are empty. */
+  trim (6 * SLOT, 2 * SLOT);
+  while (SLOT_STATE (atomic_load (&slots.elastic->table[7])) != SLOT_EMPTY) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+    clock_sleep_us (1000);
+  }
+  check_content (disk);
+
+  /* The other program ends. */
+  vram.bytes_free = VRAM;
+  step_until_held (5 + RESERVE_CHUNKS);
+  CHECK_EQ (atomic_load (&shared->moves_back), 5);
+  CHECK_EQ (atomic_load (&shared->spilled), 0);
+  check_content (disk);
+  end ();
+}
+
+/* What the superblock does not say to be ready, the next server overwrites. */
+static void
+test_spill_ready (void)
+{
+  with_spill = true;
+  begin (0, true);
+  CHECK (elastic_can_spill (slots.elastic, SLOTS - 1));
+  atomic_store (&shared->spill_size, 2 * SLOT - 1);
+  CHECK (elastic_can_spill (slots.elastic, 0));
+  CHECK (!elastic_can_spill (slots.elastic, 1));
+  end ();
+}
+
+/* The file cannot be written: the data stays.  It cannot be read: EIO. */
+static void
+test_spill_fails (void)
+{
+  unsigned char buf[8];
+
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill (9, 0, SLOT);
+  fill (9, SLOT, SLOT);
+  CHECK_EQ (fcntl (spill_fd (spill), F_ADD_SEALS, F_SEAL_WRITE), 0);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (vram.chunks, 2);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  CHECK_EQ (atomic_load (&shared->vram_least), 2 * SLOT);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "cannot write the spill file");
+  check_content (disk);
+  end ();
+
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill (9, 0, 2 * SLOT);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (atomic_load (&shared->moves_out), 2);
+  CHECK_EQ (ftruncate (spill_fd (spill), 0), 0);
+  CHECK_EQ (disk_read (disk, buf, sizeof buf, 0), -1);
+  CHECK_EQ (errno, EIO);
+  CHECK_EQ (disk_read (disk, buf, sizeof buf, SLOT), -1);
+  CHECK_HOLDS (stub_errors (), "cannot read the spill file");
+  CHECK_EQ (stub_errors_count (), 1);
+  /* Nothing comes back, and what is in the file stays there. */
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = VRAM;
+    governor_step (governor);
+  }
+  CHECK_EQ (atomic_load (&shared->spilled), 2 * SLOT);
+  end ();
+}
+
+/* A real file, where this folder is on a disk that will do. */
+static void
+test_spill_file (void)
+{
+  enum { BYTES = 9 * 1024 * 1024 };
+  static unsigned char buf[BYTES], seen[BYTES];
+  char reason[SPILL_REASON];
+  struct spill *file;
+  struct rnd rnd;
+
+  CHECK (spill_open ("/nowhere", -1, SIZE, 0, reason) == NULL);
+  CHECK_STR (reason, "/nowhere: No such file or directory");
+  CHECK (spill_open ("/dev/shm", -1, SIZE, 0, reason) == NULL);
+  CHECK_HOLDS (reason, "/dev/shm");
+  file = spill_open (".", -1, BYTES, 0, reason);
+  if (file == NULL) {
+    printf ("  no file here: %s\n", reason);
+    return;
+  }
+  CHECK_EQ (spill_start (file), 0);
+  while (spill_ready (file) < BYTES)
+    sched_yield ();
+  CHECK_EQ (spill_read (file, seen, BYTES, 0), 0);
+  CHECK (memcmp (seen, buf, BYTES) == 0);
+  rnd_begin (&rnd, 3);
+  for (unsigned n = 0; n < check_effort (100); ++n) {
+    uint64_t offset = rnd_below (&rnd, BYTES);
+    size_t count = 1 + rnd_below (&rnd, BYTES - offset);
+
+    if (count > 600 * KiB)
+      count = 1 + count % (600 * KiB);
+    memset (buf + offset, (int) (1 + n % 255), count);
+    CHECK_EQ (spill_write (file, buf + offset, count, offset), 0);
+  }
+  CHECK_EQ (spill_read (file, seen + 1, BYTES - 1, 1), 0);
+  CHECK (memcmp (seen + 1, buf + 1, BYTES - 1) == 0);
+  spill_close (file);
+  /* More than any disk has. */
+  CHECK (spill_open (".", -1, UINT64_C (1) << 60, 0, reason) == NULL);
+  CHECK_HOLDS (reason, "no room for 1048576 TiB");
 }
 
 /*
@@ -539,6 +768,23 @@ check_part (struct owner *owner, unsigned block)
                   block, i, buf[i], part->byte);
 }
 
+/* Whether what is to be met has happened. */
+static bool
+has_seen_all (void)
+{
+  return spill ? atomic_load (&shared->moves_back) > 0
+               : atomic_load (&shared->given_back[GIVE_BACK_LIMIT]) > 0;
+}
+
+static void
+write_part (const unsigned char *buf, uint64_t offset)
+{
+  /* While VRAM is short it waits for a second only, which may be too little.
+   */
+  while (disk_write (disk, buf, PART, offset) == -1)
+    CHECK_EQ (errno, ENOSPC);
+}
+
 static void *
 own (void *arg)
 {
@@ -547,7 +793,7 @@ own (void *arg)
   struct rnd rnd;
 
   rnd_begin (&rnd, owner->self);
-  for (unsigned i = 0; i < check_effort (8000); ++i) {
+  for (unsigned i = 0; i < check_effort (8000) || !has_seen_all (); ++i) {
     unsigned block = (unsigned) rnd_below (&rnd, SIZE / BLOCK_SIZE);
     struct part *part = &owner->part[block];
 
@@ -555,9 +801,7 @@ own (void *arg)
       part->byte = (unsigned char) rnd_below (&rnd, 256);
       part->maybe_zero = true;
       memset (buf, part->byte, PART);
-      CHECK_EQ (disk_write (disk, buf, PART,
-                            block * BLOCK_SIZE + owner->self * PART),
-                0);
+      write_part (buf, block * BLOCK_SIZE + owner->self * PART);
     }
     check_part (owner, block);
   }
@@ -586,7 +830,7 @@ squeeze (void *arg)
 }
 
 static void
-test_threads (void)
+use_threads (void)
 {
   static struct owner owner[THREADS];
   pthread_t squeezer;
@@ -610,9 +854,24 @@ test_threads (void)
     for (unsigned b = 0; b < SIZE / BLOCK_SIZE; ++b)
       check_part (&owner[i], b);
   given_back = atomic_load (&shared->given_back[GIVE_BACK_LIMIT]);
-  printf ("  %" PRIu64 " chunks given back\n", given_back / SLOT);
-  CHECK (given_back > 0);
+  printf ("  %" PRIu64 " chunks given back, %" PRIu64 " moves, %" PRIu64
+          " back\n",
+          given_back / SLOT, atomic_load (&shared->moves_out),
+          atomic_load (&shared->moves_back));
   end ();
+}
+
+static void
+test_threads (void)
+{
+  use_threads ();
+}
+
+static void
+test_threads_and_moves (void)
+{
+  restless = with_spill = true;
+  use_threads ();
 }
 
 /* A write that waits for a chunk ends when the GPU is lost. */
@@ -656,6 +915,9 @@ test_sizes (void)
     { 60 * GiB, 60 * GiB, 0, 64 * GiB, 60 * GiB, 512 * MiB },
     { 5 * GiB, GiB, GiB, 5 * GiB, 4 * GiB, 64 * MiB },
     { 5 * GiB, GiB, GiB, 2 * GiB - 1, 0, 0 },
+    /* Whole chunks, where there is no more. */
+    { 1000 * MiB, GiB / 2, GiB, 2 * GiB, 1000 * MiB, 64 * MiB },
+    { 1000 * MiB, GiB / 2, GiB, 2024 * MiB, 960 * MiB, 64 * MiB },
   };
 
   for (size_t i = 0; i < sizeof table / sizeof table[0]; ++i) {
@@ -670,7 +932,7 @@ test_sizes (void)
     CHECK_EQ (r == 0 ? slots.size : 0, table[i].got);
     if (r == 0) {
       CHECK_EQ (UINT64_C (1) << slots.shift, table[i].slot);
-      CHECK (vram.chunks <= RESERVE_CHUNKS);
+      CHECK (vram.chunks <= (table[i].slot < 256 * MiB ? 2 : 1));
       CHECK_EQ (slots.allocated, slots.count * table[i].slot);
       CHECK (slots.count <= CHUNKS_MAX && slots.allocated >= slots.size);
     }
@@ -692,7 +954,13 @@ main (int argc, char *argv[])
   RUN (test_limit);
   RUN (test_store_fails);
   RUN (test_adoption);
+  RUN (test_adoption_moves);
+  RUN (test_spill);
+  RUN (test_spill_ready);
+  RUN (test_spill_fails);
+  RUN (test_spill_file);
   RUN (test_threads);
+  RUN (test_threads_and_moves);
   RUN (test_lost);
   RUN (test_sizes);
   return check_end ();

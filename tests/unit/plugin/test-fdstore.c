@@ -263,6 +263,42 @@ test_wait (void)
   CHECK_EQ (descriptors (), had);
 }
 
+/* Answers, or dies, if ARG is NULL. */
+static void *
+answer_or_die (void *arg)
+{
+  hear ();
+  CHECK_STR (text, "X_VRAM_ANSWER=1");
+  CHECK_EQ (fds_count, 1);
+  if (arg)
+    CHECK_EQ (write (fds[0], "1", 1), 1);
+  close (fds[0]);
+  return NULL;
+}
+
+/* A supervisor that ends without an answer has not kept anything. */
+static void
+test_wait_supervisor (void)
+{
+  const unsigned had = descriptors ();
+  pthread_t thread;
+
+  open_manager (NULL);
+  CHECK_EQ (pthread_create (&thread, NULL, answer_or_die, name), 0);
+  CHECK_EQ (fdstore_wait_supervisor (), 0);
+  CHECK_EQ (pthread_join (thread, NULL), 0);
+  CHECK_EQ (stub_errors_count (), 0);
+  CHECK_EQ (pthread_create (&thread, NULL, answer_or_die, NULL), 0);
+  CHECK_EQ (fdstore_wait_supervisor (), -1);
+  CHECK_EQ (pthread_join (thread, NULL), 0);
+  CHECK_HOLDS (stub_errors (), "vram-swap daemon does not answer");
+  close_manager ();
+  stub_messages_clear ();
+  CHECK_EQ (fdstore_wait_supervisor (), -1);
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_EQ (descriptors (), had);
+}
+
 /* Keeps what it is given, or closes it at once, if ARG is NULL. */
 static void *
 keep_descriptors (void *arg)
@@ -370,6 +406,7 @@ main (int argc, char *argv[])
   RUN (test_messages);
   RUN (test_long_names);
   RUN (test_wait);
+  RUN (test_wait_supervisor);
   RUN (test_check);
   RUN (test_gone);
   RUN (test_bad_descriptor);

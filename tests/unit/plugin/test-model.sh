@@ -61,6 +61,11 @@ serve size=16M window=$window window-read-max=64M \
   -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
 serve size=16M window=$window elastic=yes -D"$PLUGIN_NAME.random_path"=1
+# Slots move at random, by all ways that copies can go.
+for parameters in window=no "window=$window -D$PLUGIN_NAME.random_path=1"; do
+  # shellcheck disable=SC2086 # words
+  serve size=16M elastic=yes spill="$tmp" -D"$PLUGIN_NAME.restless"=1 $parameters
+done
 
 # Copies that fail: EIO for their requests, and never wrong bytes.
 if [ -z "$VRAM_REAL_GPU" ]; then

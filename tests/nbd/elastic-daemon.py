@@ -1,0 +1,75 @@
+# nbdkit-vram: kills an elastic server and its daemon, and checks the data
+# SPDX-License-Identifier: BSD-3-Clause
+#
+#   elastic-daemon.py KILLS FOLDER LOG COMMAND...
+#
+# COMMAND is vram-swap daemon with a disk of 64M, 8 slots, on a GPU of 128M.
+# The socket is FOLDER/sock.
+
+import fcntl, os, signal, sys, termios, threading
+sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
+from elastic import *
+
+SLOT = 8 << 20
+CLIENTS = 4
+
+kills, folder, log = int (sys.argv[1]), sys.argv[2], sys.argv[3]
+store = Store (sys.argv[4:], folder)
+take (0)
+store.start_as_systemd (log)
+store.wait_ready ()
+assert facts (store)["elastic"] == 2, facts (store)
+
+load = Load (store, 64, CLIENTS)
+Nomad.slot = SLOT // BLOCK
+load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i)
+                for i in range (CLIENTS)]
+load.threads = [
+    threading.Thread (target = load.run, args = (c,), daemon = True)
+    for c in load.clients]
+stop = threading.Event ()
+
+
+def squeeze ():
+    while not stop.is_set ():
+        take ((128 << 20) - CLIENTS * SLOT - (12 << 20))
+        stop.wait (load.random.random () * 0.3)
+        take (0)
+        stop.wait (load.random.random () * 0.3)
+
+
+def all_taken ():
+    """systemd takes what lies in its socket before it starts anything."""
+    waiting = struct.unpack (
+        "i", fcntl.ioctl (store.notify, termios.FIONREAD, bytes (4)))[0]
+    with store.lock:
+        return waiting == 0
+
+
+squeezer = threading.Thread (target = squeeze, daemon = True)
+squeezer.start ()
+deaths = 0
+with load:
+    for n in range (kills):
+        load.go_on ()
+        pids = {c.server for c in load.clients}
+        if len (pids) != 1:
+            raise SystemExit ("the clients have different servers: %s" % pids)
+        victim = os.pidfd_open (pids.pop ())
+        store.ready.clear ()
+        if n % 3 != 1:
+            store.end (signal.SIGKILL)
+        if n % 3 != 0:
+            signal.pidfd_send_signal (victim, signal.SIGKILL)
+            deaths += 1
+        os.close (victim)
+        if n % 3 != 1:
+            wait_for ("all is taken", all_taken)
+            store.start_as_systemd (log)
+        store.wait_ready ()
+    stop.set ()
+    squeezer.join ()
+    last = facts (store)
+store.end_for_good (deaths)
+print ("%d kills, %s; %s" % (kills, load.summary (), last))
+assert last["by_headroom"] > 0, last

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# nbdkit-vram: fio finds every byte as it was written, while slots of an
+# elastic disk move at random between VRAM and the spill file
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_program "$FIO"
+requires_nbdsh
+"$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
+
+start_vram size=64M elastic=yes spill="$tmp" -D"$PLUGIN_NAME.restless=1"
+round ()
+{
+  local pattern
+  for pattern in randwrite write; do
+    timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
+      --rw="$pattern" --size=64M \
+      --bsrange=512-256k --blockalign=512 --iodepth=16 --verify=crc32c \
+      --verify_state_save=0 --verify_fatal=1 \
+      --do_verify=1 --randrepeat=0 --end_fsync=1 --output="$tmp/fio.out" || {
+      cat "$tmp/fio.out"
+      fail "fio: see above"
+    }
+    nbdsh -u "$uri" -c 'h.trim (64 << 20, 0)'
+  done
+}
+soak round
+stop_vram

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# nbdkit-vram: the driver hangs while an elastic disk takes VRAM: every request
+# fails after gpu-timeout, and the server ends
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_nbdsh
+requires_standin
+
+export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
+for call in cuMemCreate cuMemGetInfo_v2; do
+  rm -f "$tmp/hang"
+  start_vram size=64M elastic=yes headroom=1M window=no gpu-timeout=1
+  echo "$call 1000" >"$tmp/hang-t"
+  mv "$tmp/hang-t" "$tmp/hang"
+  # The reserve is used up, and then a write waits for what hangs.
+  nbdsh -u "$uri" -c '
+for i in range (8):
+    try:
+        h.pwrite (b"x" * 4096, i << 23)
+    except nbd.Error as e:
+        assert e.errno == "EIO", e.errno
+        break
+else:
+    assert False, "no error"
+try:
+    h.pread (4096, 0)
+    assert False, "no error"
+except nbd.Error as e:
+    assert e.errno == "EIO", e.errno
+'
+  wait_for "$patience" grep -q "the GPU is lost" "$log"
+  expect_log "the driver has not answered for 1000 ms"
+  end_server TERM
+done
