@@ -123,7 +123,8 @@ all_is_off ()
 {
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
   ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
-  ! pgrep -x nbdkit >/dev/null || fail "a server runs: $(pgrep -ax nbdkit)"
+  local server
+  ! server=$(pgrep -ax nbdkit) || fail "a server runs: $server"
 }
 
 # What the service has said last.
