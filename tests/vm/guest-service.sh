@@ -103,7 +103,7 @@ all_is_off
 [ "$(property ActiveState)" = failed ] || fail "$(systemctl status vram-swap)"
 settings 'gpu-timeout = 1s' 'start-timeout = 10min'
 systemctl start --no-block vram-swap.service
-wait_for 30 pgrep -x nbdkit >/dev/null
+wait_for 30 eval 'pgrep -x nbdkit >/dev/null'
 sleep 1
 expect 0 timeout 300 systemctl stop vram-swap.service
 all_is_off

@@ -34,10 +34,11 @@ EOF
   systemctl daemon-reload
 }
 
-# within SECONDS COMMAND...: until it succeeds; fails when it has not in that time.
+# within SECONDS COMMAND...: until it succeeds; fails when it has not in that time, or in four times as much, since the
+# machine may share its CPUs with others.
 within ()
 {
-  local end=$((SECONDS + $1 + 1))
+  local end=$((SECONDS + 4 * $1 + 1))
   shift
   until "$@"; do
     ((SECONDS < end)) || return 1
