@@ -64,7 +64,7 @@ words='number 1 of this disk, 16\.0 MiB, 8 KiB of it in use'
 grep -E "^server: +process [0-9]+, $words" "$tmp/status"
 pid=$(sed -n 's/^server: *process \([0-9]*\).*/\1/p' "$tmp/status")
 kill -KILL "$pid"
-wait_for "$patience" grep -q "vram: info: took over a disk" "$log"
+wait_for "$patience" grep -q "$PLUGIN_NAME: info: took over a disk" "$log"
 wait_until_served
 shows 'S["server"]["generation"] == 2 and S["server"]["used"] == 8192' \
   "S[\"server\"][\"pid\"] != $pid"
