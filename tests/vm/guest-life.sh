@@ -439,6 +439,8 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   status=0
   wait $daemon || status=$?
   [ "$status" = 0 ] || fail "the daemon ended with $status"
+  # The machine's own end would wait for that device, too.
+  (sleep 20; echo o >/proc/sysrq-trigger) >/dev/null 2>&1 &
 fi
 
 dmesg | grep -E "nbd.*(error|timed out)|I/O error" | head -5
