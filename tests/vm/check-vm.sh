@@ -1,15 +1,19 @@
 #!/bin/bash
-# nbdkit-vram: installs the build for a virtual machine and runs the tests in it
+# nbdkit-vram: installs the build for a virtual machine and runs the tests in
+# it
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   check-vm.sh [-j N] BUILDDIR [TEST...]
 #
-# BUILDDIR is configured and built; machines run at once as long as they keep no more than N CPUs busy together (1),
-# unless one does by itself: emulated CPUs that have to share one wait for each other, and take several times as long.
-# TEST is one of those below; by default all but deadlock and newcomer. DEATHS, STOPS and RUNS say how often deaths,
-# stops and deadlock do what they do, CONNECTIONS with which setting of that name deaths does it, BEFORE is a
+# BUILDDIR is configured and built; machines run at once as long as they keep
+# no more than N CPUs busy together (1), unless one does by itself: emulated
+# CPUs that have to share one wait for each other, and take several times as
+# long. TEST is one of those below; by default all but deadlock and newcomer.
+# DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they
+# do, CONNECTIONS with which setting of that name deaths does it, BEFORE is a
 # folder in which upgrade finds an older version, MIX which of the ways in
-# guest-mix.sh are tried; BUSY=no leaves out the step of life that takes longest.
+# guest-mix.sh are tried; BUSY=no leaves out the step of life that takes
+# longest.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -20,8 +24,10 @@ if [[ ${1-} == -j ]]; then
 fi
 build=$(realpath "$1")
 shift
-# Those that keep several CPUs busy, then the longest first, so that none of them is what all wait for in the end.
-(($#)) || set -- deaths mix pressure service life upgrade packages reboot faults stranded stops outages shutdown trouble
+# Those that keep several CPUs busy, then the longest first, so that none of
+# them is what all wait for in the end.
+(($#)) || set -- deaths mix pressure service life upgrade packages reboot \
+  faults stranded stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
@@ -31,7 +37,8 @@ fi
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 chmod 755 "$stage"
-make -s -C "$build" install DESTDIR="$stage/dest" >"$stage/install.log" 2>&1 || {
+make -s -C "$build" install DESTDIR="$stage/dest" >"$stage/install.log" 2>&1 ||
+  {
   cat "$stage/install.log" >&2
   exit 1
 }
@@ -44,18 +51,23 @@ for program in lockvram memfill; do
   "${CC:-cc}" -O2 -static -o "$stage/$program" "$here/$program.c"
 done
 
-# Another build of the same sources, of another version and compiled in another way, for upgrade.
+# Another build of the same sources, of another version and compiled in another
+# way, for upgrade.
 build_next ()
 {
   local next=$build/vm-next name
   name=$(sed -n 's/^PLUGIN_NAME = //p' "$build/Makefile")
   mkdir -p "$next"
   grep -qsx "PLUGIN_NAME = $name" "$next/Makefile" ||
-    (cd "$next" && "$here/../../configure" --with-plugin-name="$name" CFLAGS=-O1) || return
-  sed -i 's/^\(#define PACKAGE_VERSION "[^"+]*\)[^"]*"/\1+next"/' "$next/config.h" || return
-  make -s -C "$next/common" && make -s -C "$next/plugin" && make -s -C "$next/swap" || return
+    (cd "$next" && "$here/../../configure" --with-plugin-name="$name" \
+    CFLAGS=-O1) || return
+  sed -i 's/^\(#define PACKAGE_VERSION "[^"+]*\)[^"]*"/\1+next"/' \
+    "$next/config.h" || return
+  make -s -C "$next/common" && make -s -C "$next/plugin" &&
+    make -s -C "$next/swap" || return
   mkdir -p "$stage/next"
-  cp "$next/plugin/.libs/nbdkit-$name-plugin.so" "$next/swap/vram-swap" "$stage/next"
+  cp "$next/plugin/.libs/nbdkit-$name-plugin.so" "$next/swap/vram-swap" \
+    "$stage/next"
 }
 
 # The packages of this tree, and the same with a lower version number.
@@ -74,32 +86,39 @@ build_packages ()
   done
 }
 
-# The console of a machine that has shut itself down, test shutdown: swap was off when the unit had stopped, and nothing
-# met an error. Test stranded: the unit never stopped, since what was there fitted nowhere else, for which no program was
-# killed, and the machine went off all the same.
+# The console of a machine that has shut itself down, test shutdown: swap was
+# off when the unit had stopped, and nothing met an error. Test stranded: the
+# unit never stopped, since what was there fitted nowhere else, for which no
+# program was killed, and the machine went off all the same.
 shut_down_well ()
 {
-  local console=$build/vm-$1.console errors="Read-error|Write-error|Out of memory" stopped=(
+  local console=$build/vm-$1.console \
+    errors="Read-error|Write-error|Out of memory" stopped=(
     "vram-swap has stopped, swaps: 0, result: success"
   )
   if [[ $1 == stranded ]]; then
     errors="Out of memory"
     stopped=()
   fi
-  grep -a -E "has stopped|in use before|Forcibly|reboot: Power down" "$console" || :
+  grep -a -E "has stopped|in use before|Forcibly|reboot: Power down" \
+    "$console" || :
   grep -qa "in use before: /dev/nbd0" "$console" &&
-    diff <(grep -a -o "vram-swap has stopped, swaps: .*" "$console" | tr -d '\r') <(printf '%s' "${stopped[@]/%/$'\n'}") &&
+    diff <(grep -a -o "vram-swap has stopped, swaps: .*" "$console" |
+    tr -d '\r') <(printf '%s' "${stopped[@]/%/$'\n'}") &&
     grep -qa "reboot: Power down" "$console" &&
     ! grep -a -E "$errors" "$console"
 }
 
-# machine NAME COMMAND: in a machine of its own, with $options; its output in $build/vm-NAME.log.
+# machine NAME COMMAND: in a machine of its own, with $options; its output in
+# $build/vm-NAME.log.
 machine ()
 {
-  "$here/vmrun.sh" "${options[@]}" -l "$build/vm-$1.console" "$stage" "$2" >"$build/vm-$1.log" 2>&1
+  "$here/vmrun.sh" "${options[@]}" -l "$build/vm-$1.console" "$stage" \
+    "$2" >"$build/vm-$1.log" 2>&1
 }
 
-# A machine without our protections stands still at some time; with them it never does.
+# A machine without our protections stands still at some time; with them it
+# never does.
 deadlock ()
 {
   local guard run status hung=0 bad=0 line
@@ -107,7 +126,8 @@ deadlock ()
     line="$guard:"
     for ((run = 1; run <= ${RUNS:-3}; run++)); do
       status=0
-      machine "deadlock-$guard-$run" "GUARD=$guard bash guest-deadlock.sh" || status=$?
+      machine "deadlock-$guard-$run" "GUARD=$guard bash guest-deadlock.sh" ||
+        status=$?
       case $status in
         0) line+=" survived" ;;
         124) line+=" hung" ;;
@@ -121,7 +141,8 @@ deadlock ()
   ((bad == 0 && hung > 0))
 }
 
-# cpus TEST: how many its machine has; where it is not about several, they would only slow each other down.
+# cpus TEST: how many its machine has; where it is not about several, they
+# would only slow each other down.
 cpus ()
 {
   case $1 in
@@ -130,7 +151,8 @@ cpus ()
   esac
 }
 
-# load TEST: how many hundredths of a CPU it keeps busy here; some wait for much of their time.
+# load TEST: how many hundredths of a CPU it keeps busy here; some wait for
+# much of their time.
 load ()
 {
   case $1 in
@@ -142,7 +164,8 @@ load ()
 
 run_one ()
 {
-  local status=0 options=(-c "$(cpus "$test")") environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20} BOTH_DEATHS=${BOTH_DEATHS:-10} CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
+  local status=0 options=(-c "$(cpus "$test")") \
+    environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20} BOTH_DEATHS=${BOTH_DEATHS:-10} CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
   # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
     life) options+=(-m 768M -t 1800) ;;
@@ -170,7 +193,8 @@ run_one ()
     return
   fi
   if [[ $test == upgrade ]]; then
-    build_next >"$build/vm-next.log" 2>&1 || { tail -n 20 "$build/vm-next.log"; return 1; }
+    build_next >"$build/vm-next.log" 2>&1 ||
+      { tail -n 20 "$build/vm-next.log"; return 1; }
     [[ -z ${BEFORE-} ]] || cp -a "$BEFORE" "$stage/before"
   fi
   if [[ $test == packages ]]; then
@@ -196,9 +220,11 @@ run_and_tell ()
 {
   local start=$SECONDS status=0 said spent
   said=$(run_one 2>&1) || status=$?
-  # Its children's time in user and kernel mode; any other subshell has its own.
+  # Its children's time in user and kernel mode; any other subshell has its
+  # own.
   times >"$stage/times.$test"
-  spent=$(awk 'NR == 2 { split ($1 "m" $2, t, /[ms]/); printf "%d", t[1] * 60 + t[2] + t[4] * 60 + t[5] }' "$stage/times.$test")
+  spent=$(awk \
+    'NR == 2 { split ($1 "m" $2, t, /[ms]/); printf "%d", t[1] * 60 + t[2] + t[4] * 60 + t[5] }' "$stage/times.$test")
   {
     flock 9
     echo "== $test"
@@ -227,7 +253,8 @@ finish_one ()
 failed=0 busy=0
 pending=("$@")
 while ((${#pending[@]})); do
-  # The first for which there is room, a little more than there is, since none is busy all the time.
+  # The first for which there is room, a little more than there is, since none
+  # is busy all the time.
   for i in "${!pending[@]}"; do
     test=${pending[i]}
     wanted=$(load "$test")

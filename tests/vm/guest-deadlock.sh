@@ -1,20 +1,25 @@
-# nbdkit-vram: what becomes of a machine under memory pressure whose server has only some of the protections
+# nbdkit-vram: what becomes of a machine under memory pressure whose server has
+# only some of the protections
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
 #
-# GUARD is none (resident = no), locked (in RAM, but no I/O flusher, and the OOM killer may choose it), or all.
+# GUARD is none (resident = no), locked (in RAM, but no I/O flusher, and the
+# OOM killer may choose it), or all.
 . ./guest.sh
 install_project
 without=()
 case ${GUARD:-all} in
   none) resident=no ;;
-  locked) resident=yes without=(setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource) ;;
+  locked)
+    resident=yes without=(setpriv --bounding-set=-sys_resource
+      --inh-caps=-sys_resource) ;;
   all) resident=required ;;
 esac
 export STANDIN_CUDA_MEMORY=300M
 # Not by vram-swap, which does some of it for its child.
-"${without[@]}" nbdkit --foreground --unix /run/vram.sock --threads 16 "$plugin" size=256M resident="$resident" \
+"${without[@]}" nbdkit --foreground --unix /run/vram.sock --threads 16 \
+  "$plugin" size=256M resident="$resident" \
   >/run/serve.log 2>&1 &
 server=$!
 until nbdinfo --size 'nbd+unix:///?socket=/run/vram.sock' >/dev/null 2>&1; do
@@ -23,14 +28,16 @@ until nbdinfo --size 'nbd+unix:///?socket=/run/vram.sock' >/dev/null 2>&1; do
 done
 lock_vram $server
 modprobe nbd
-nbd-client -unix /run/vram.sock /dev/nbd0 -block-size 4096 -connections 4 -timeout 60 >/dev/null || fail "nbd-client"
+nbd-client -unix /run/vram.sock /dev/nbd0 -block-size 4096 -connections 4 \
+  -timeout 60 >/dev/null || fail "nbd-client"
 mkswap /dev/nbd0 >/dev/null
 swapon --priority 1500 --discard=pages /dev/nbd0 || fail "swapon"
 # PF_MEMALLOC_NOIO is what an I/O flusher has, among others.
 echo "$GUARD: I/O flushers: $(awk '{ sub (/.*\) /, ""); n += int ($7 / 524288) % 2 } END { print n + 0 }' \
   /proc/$server/task/*/stat), locked $(awk '$1 == "VmLck:" { print $2 }' "/proc/$server/status") kB," \
   "OOM score $(cat "/proc/$server/oom_score_adj")"
-# The kernel itself says on the console who waits for what, when nobody else can say anything any more.
+# The kernel itself says on the console who waits for what, when nobody else
+# can say anything any more.
 echo 40 >/proc/sys/kernel/hung_task_timeout_secs
 echo 500 >/proc/sys/vm/min_free_kbytes
 part=$((($(available) + 180) / 4))

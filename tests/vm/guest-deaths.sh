@@ -1,15 +1,19 @@
-# nbdkit-vram: server and daemon are killed again and again while programs are swapped out, and no program notices
+# nbdkit-vram: server and daemon are killed again and again while programs are
+# swapped out, and no program notices
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within
 #
-# DEATHS of the server, DAEMON_DEATHS of the daemon alone, BOTH_DEATHS of both at once, under systemd, some of which is
-# swapped out as far as the kernel lets that happen.
+# DEATHS of the server, DAEMON_DEATHS of the daemon alone, BOTH_DEATHS of both
+# at once, under systemd, some of which is swapped out as far as the kernel
+# lets that happen.
 . ./guest.sh
 install_project
-settings 'size = 256M' 'min-size = 256M' "connections = ${CONNECTIONS:-1}" 'threads = 4'
+settings 'size = 256M' 'min-size = 256M' "connections = ${CONNECTIONS:-1}" \
+  'threads = 4'
 use_stand_in STANDIN_CUDA_MEMORY=300M
-deaths=${DEATHS:-50} daemon_deaths=${DAEMON_DEATHS:-20} both_deaths=${BOTH_DEATHS:-10}
+deaths=${DEATHS:-50} daemon_deaths=${DAEMON_DEATHS:-20} \
+  both_deaths=${BOTH_DEATHS:-10}
 
 # How many requests the block layer has given the device: pages go both ways.
 requests ()
@@ -41,11 +45,14 @@ echo 50M >/sys/fs/cgroup/init.scope/memory.reclaim 2>/dev/null
 echo "PID 1 has $(awk '$1 == "VmSwap:" { print $2 }' /proc/1/status) kB swapped out"
 
 waited=()
-# wait_for_swap N: until the kernel has had new connections N times and goes on with swapping.
+# wait_for_swap N: until the kernel has had new connections N times and goes on
+# with swapping.
 wait_for_swap ()
 {
-  within 60 outages_are "$1" || { fail "no new connections within 60 s after death $n: $(remembered outages)"; return 1; }
-  within 60 swapping_goes_on || { fail "no swapping within 60 s after death $n"; return 1; }
+  within 60 outages_are "$1" || { \
+    fail "no new connections within 60 s after death $n: $(remembered outages)"; return 1; }
+  within 60 swapping_goes_on || { \
+    fail "no swapping within 60 s after death $n"; return 1; }
 }
 
 # kill_server N: in the way that is the Nth one's turn.
@@ -75,7 +82,8 @@ for ((n = 1; n <= deaths; n++)); do
 done
 printf '%s\n' "${waited[@]}" | sort -n >/run/waited
 echo "new connections and swapping again after, ms: p50 $(sed -n "$((${#waited[@]} / 2 + 1))p" /run/waited), max $(tail -n 1 /run/waited)"
-journalctl -q --no-pager -o cat -u vram-swap.service | sed -n 's/.*new connections after \([0-9]*\) ms/\1/p' | sort -n >/run/outages
+journalctl -q --no-pager -o cat -u vram-swap.service |
+  sed -n 's/.*new connections after \([0-9]*\) ms/\1/p' | sort -n >/run/outages
 echo "new connections after, ms: p50 $(sed -n "$(($(wc -l </run/outages) / 2 + 1))p" /run/outages), max $(tail -n 1 /run/outages), $(wc -l </run/outages) times"
 
 daemon_now ()
@@ -87,8 +95,10 @@ daemon_now ()
 another_daemon ()
 {
   local state
-  state=$(systemctl show -P MainPID -P ActiveState vram-swap.service | paste -sd ' ')
-  [ "$state" != "$daemon active" ] && [ "${state#* }" = active ] && [ "${state%% *}" != 0 ]
+  state=$(systemctl show -P MainPID -P ActiveState vram-swap.service |
+    paste -sd ' ')
+  [ "$state" != "$daemon active" ] && [ "${state#* }" = active ] &&
+    [ "${state%% *}" != 0 ]
 }
 
 step "$daemon_deaths deaths of the daemon"
@@ -96,8 +106,10 @@ for ((n = 1; n <= daemon_deaths; n++)); do
   before=$(requests) daemon=$(daemon_now) server=$(pgrep -x nbdkit)
   kill -KILL "$daemon"
   within 60 another_daemon || { fail "no other daemon within 60 s"; break; }
-  within 60 swapping_goes_on || { fail "no swapping within 60 s after the daemon's death $n"; break; }
-  [ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server has not outlived the daemon"
+  within 60 swapping_goes_on || { \
+    fail "no swapping within 60 s after the daemon's death $n"; break; }
+  [ "$(pgrep -x nbdkit)" = "$server" ] ||
+    fail "the server has not outlived the daemon"
   [ $((n % 5)) != 0 ] || echo "$n deaths, $(swapped) MiB swapped"
 done
 
@@ -122,13 +134,17 @@ for pid in "${fillers[@]}"; do
   wait "$pid" || fail "memfill: $?"
 done
 cat /run/memfill.[0-9]*
-dmesg | grep -E "I/O error|Read-error|Write-error|Buffer I/O" && fail "the kernel met errors"
-journalctl -q --no-pager -o cat -u vram-swap.service | grep -c "took over a disk"
+dmesg | grep -E "I/O error|Read-error|Write-error|Buffer I/O" &&
+  fail "the kernel met errors"
+journalctl -q --no-pager -o cat -u vram-swap.service |
+  grep -c "took over a disk"
 
 step "stop"
 expect 0 systemctl stop vram-swap.service
 all_is_off
-[ "$(systemctl show -P NFileDescriptorStore vram-swap.service)" = 0 ] || fail "systemd still keeps descriptors"
-[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] || fail "PID 1 is still kept out of swap"
+[ "$(systemctl show -P NFileDescriptorStore vram-swap.service)" = 0 ] ||
+  fail "systemd still keeps descriptors"
+[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] ||
+  fail "PID 1 is still kept out of swap"
 [ "$failures" = 0 ] || journal
 finish

@@ -1,4 +1,5 @@
-# nbdkit-vram: a copy that fails costs the one program that needs the page, or nobody, and is said once
+# nbdkit-vram: a copy that fails costs the one program that needs the page, or
+# nobody, and is said once
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -7,7 +8,8 @@ install_project
 use_stand_in STANDIN_CUDA_MEMORY=300M STANDIN_CUDA_FAIL_FILE=/tmp/faults
 settings 'size = 256M' 'min-size = 256M' 'connections = 1'
 
-# faults LINE: the next copies fail as LINE says; the stand-in looks for it at each call.
+# faults LINE: the next copies fail as LINE says; the stand-in looks for it at
+# each call.
 faults ()
 {
   local file
@@ -44,11 +46,14 @@ kill -CONT "$victim"
 status=0
 (sleep 100 && kill "$victim") 2>/dev/null &
 wait "$victim" || status=$?
-[ ! -e "/proc/$server/root/tmp/faults" ] || fail "the stand-in did not take the fault"
+[ ! -e "/proc/$server/root/tmp/faults" ] ||
+  fail "the stand-in did not take the fault"
 kill $! 2>/dev/null
 echo "the program that read on: status $status"
-# SIGBUS, as for any page that cannot be read, or SIGSEGV, when the kernel itself wanted to write to it (rseq).
-[ $status = 135 ] || [ $status = 139 ] || fail "the program that needed the page: status $status, $(cat /run/memfill.*)"
+# SIGBUS, as for any page that cannot be read, or SIGSEGV, when the kernel
+# itself wanted to write to it (rseq).
+[ $status = 135 ] || [ $status = 139 ] ||
+  fail "the program that needed the page: status $status, $(cat /run/memfill.*)"
 swap_is_on
 [ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server is another one"
 kill -CONT "$neighbour"
@@ -56,7 +61,8 @@ sleep 2
 kill "$neighbour"
 wait "$neighbour" || fail "the neighbour: $(cat /run/memfill.*)"
 echo "the journal: $(journalctl -q --no-pager -o cat -u vram-swap.service | grep -i 'CUDA_ERROR_UNKNOWN')"
-[ "$(server_says CUDA_ERROR_UNKNOWN)" = 1 ] || fail "said $(server_says CUDA_ERROR_UNKNOWN) times"
+[ "$(server_says CUDA_ERROR_UNKNOWN)" = 1 ] ||
+  fail "said $(server_says CUDA_ERROR_UNKNOWN) times"
 
 step "writes fail: the pages stay in RAM"
 faults 'cuMemcpyHtoDAsync 20 CUDA_ERROR_INVALID_VALUE'
@@ -67,7 +73,8 @@ wait "$filler" || fail "memfill: $(cat /run/memfill.*)"
 cat "/run/memfill.$filler"
 dmesg | grep -m 3 -E "Write-error" || fail "the kernel met no write error"
 echo "the journal: $(journalctl -q --no-pager -o cat -u vram-swap.service | grep -i 'CUDA_ERROR_INVALID_VALUE')"
-[ "$(server_says CUDA_ERROR_INVALID_VALUE)" = 1 ] || fail "said $(server_says CUDA_ERROR_INVALID_VALUE) times"
+[ "$(server_says CUDA_ERROR_INVALID_VALUE)" = 1 ] ||
+  fail "said $(server_says CUDA_ERROR_INVALID_VALUE) times"
 expect 0 vram-swap status
 echo "$out"
 

@@ -1,4 +1,5 @@
-# nbdkit-vram: the daemon without systemd: up, down, and all that can be missing or go wrong
+# nbdkit-vram: the daemon without systemd: up, down, and all that can be
+# missing or go wrong
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and expect
@@ -14,7 +15,8 @@ swap_or_end ()
 attach_when_busy ()
 {
   step "attached while the machine is too busy to make threads"
-  # The kernel's trouble that nbd_verify () is about; it does not come each time.
+  # The kernel's trouble that nbd_verify () is about; it does not come each
+  # time.
   settings 'connections = 4'
   nice -n -20 stress-ng --cpu 4 --timeout 100 >/dev/null 2>&1 &
   stress=$!
@@ -26,13 +28,15 @@ attach_when_busy ()
   kill $stress
   wait $stress
   for cpu in 0 1; do
-    expect 0 timeout 20 taskset -c $cpu dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct
+    expect 0 timeout 20 taskset -c $cpu dd if=/dev/nbd0 of=/dev/null bs=4k \
+      count=1 iflag=direct
   done
   stop_daemon
   settings
 }
 
-# The kernel's own threads get next to nothing of the CPUs then, and it takes a while.
+# The kernel's own threads get next to nothing of the CPUs then, and it takes a
+# while.
 if [ "$BUSY" = yes ]; then
   attach_when_busy
 else
@@ -46,8 +50,10 @@ expect 0 vram-swap down
 said "not on"
 daemon
 swap_is_on
-[ "$(awk '$1 == "/dev/nbd0" { print $5 }' /proc/swaps)" = 1500 ] || fail "priority"
-[ "$(cat /sys/block/nbd0/queue/logical_block_size)" = 4096 ] || fail "block size"
+[ "$(awk '$1 == "/dev/nbd0" { print $5 }' /proc/swaps)" = 1500 ] ||
+  fail "priority"
+[ "$(cat /sys/block/nbd0/queue/logical_block_size)" = 4096 ] ||
+  fail "block size"
 expect 1 vram-swap daemon
 said "runs already"
 expect 0 vram-swap up
@@ -75,12 +81,16 @@ before=$(switches)
 sleep 20
 echo "the daemon was woken up $(($(switches) - before)) times in 20 s; its children: $(pgrep -P $daemon -l | paste -sd ,)"
 [ "$(($(switches) - before))" = 0 ] || fail "the daemon does not rest"
-[ "$(pgrep -P $daemon | wc -l)" = 1 ] || fail "its children: $(pgrep -P $daemon -l)"
+[ "$(pgrep -P $daemon | wc -l)" = 1 ] ||
+  fail "its children: $(pgrep -P $daemon -l)"
 server=$(pgrep -x nbdkit)
-grep -E '^(Uid|NoNewPrivs|CapEff|CapBnd):' "/proc/$server/status" | paste -sd ' '
-[ "$(stat -c %U "/proc/$server")" = vram-swap ] || fail "the server runs as $(stat -c %U "/proc/$server")"
+grep -E '^(Uid|NoNewPrivs|CapEff|CapBnd):' "/proc/$server/status" |
+  paste -sd ' '
+[ "$(stat -c %U "/proc/$server")" = vram-swap ] ||
+  fail "the server runs as $(stat -c %U "/proc/$server")"
 grep -q '^NoNewPrivs:.1$' "/proc/$server/status" || fail "new privileges"
-grep -q '^CapBnd:.0000000001004000$' "/proc/$server/status" || fail "the bounding set"
+grep -q '^CapBnd:.0000000001004000$' "/proc/$server/status" ||
+  fail "the bounding set"
 for fd in "/proc/$server/fd"/*; do
   case $(readlink "$fd") in
     */server.lock) ;; # by which the next daemon finds it
@@ -140,7 +150,8 @@ expect 0 ask member '{"request":"stop"}'
 said 'only root may ask'
 expect 1 ask stranger '{"request":"status"}'
 said 'PermissionError'
-for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' '{"request":"status","request":"stop"}'; do
+for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' \
+  '{"request":"status","request":"stop"}'; do
   expect 0 ask root "$bad"
   said 'not a request'
 done
@@ -309,7 +320,8 @@ stop_daemon
 
 step "a server that never answers reads"
 # shellcheck disable=SC2016
-fake nbdkit 'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
+fake nbdkit \
+  'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
 PATH=/run/fake:$real_path fails "cannot be read" 100
 rm /run/fake/nbdkit
 
@@ -418,7 +430,8 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
 fi
 
 step "a device that the kernel does not let go of is left alone"
-# Its number of queues changes while a CPU is away, after which the kernel sleeps for ever in a request of that CPU's.
+# Its number of queues changes while a CPU is away, after which the kernel
+# sleeps for ever in a request of that CPU's.
 if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   settings 'connections = 2'
   daemon

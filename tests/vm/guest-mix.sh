@@ -1,4 +1,5 @@
-# nbdkit-vram: memory pressure in each way that the service can be set up, and the server never leaves RAM
+# nbdkit-vram: memory pressure in each way that the service can be set up, and
+# the server never leaves RAM
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -16,24 +17,29 @@ total=$(($(awk '$1 == "MemTotal:" { print int ($2 / 1024) }' /proc/meminfo) - st
 # major_faults PID: of all its threads, so far.
 major_faults ()
 {
-  cat "/proc/$1"/task/*/stat | sed 's/.*) //' | awk '{ n += $10 } END { print n + 0 }'
+  cat "/proc/$1"/task/*/stat | sed 's/.*) //' |
+    awk '{ n += $10 } END { print n + 0 }'
 }
 
 # in_use PATTERN: how many MiB are swapped to such devices.
 in_use ()
 {
-  awk -v device="$1" '$1 ~ device { n += $4 } END { print int (n / 1024) }' /proc/swaps
+  awk -v device="$1" '$1 ~ device { n += $4 } END { print int (n / 1024) }' \
+    /proc/swaps
 }
 
-# under_pressure PERCENT [PATTERN]: four programs at once use so much of $total, three of them going from page to page in no order.
+# under_pressure PERCENT [PATTERN]: four programs at once use so much of
+# $total, three of them going from page to page in no order.
 under_pressure ()
 {
-  local before pid order slowest=0 began stat fillers=() part=$((total * $1 / 400))
+  local before pid order slowest=0 began stat fillers=() \
+    part=$((total * $1 / 400))
   before=$(major_faults "$server")
   stat=$(awk '{ print $3 / 2048 "+" $7 / 2048 }' "/sys/block/nbd0/stat")
   for order in random onward random random; do
     fill $part $order "${2-}"
-    # Those that have theirs wait for the others, which makes it several times faster in a machine that is emulated.
+    # Those that have theirs wait for the others, which makes it several times
+    # faster in a machine that is emulated.
     kill -STOP "$filler"
     fillers+=("$filler")
   done
@@ -42,7 +48,8 @@ under_pressure ()
   # The machine stays usable: new programs start, small files are written.
   for _ in 1 2 3; do
     began=$(date +%s%N)
-    timeout 60 sh -c 'ls -l /usr/bin | sort >/tmp/list && sync' || fail "a small program took over a minute"
+    timeout 60 sh -c 'ls -l /usr/bin | sort >/tmp/list && sync' ||
+      fail "a small program took over a minute"
     began=$((($(date +%s%N) - began) / 1000000))
     [ $began -le $slowest ] || slowest=$began
   done
@@ -58,11 +65,14 @@ under_pressure ()
   echo "MiB read from and written to VRAM: $stat before, $(awk '{ print $3 / 2048 "+" $7 / 2048 }' /sys/block/nbd0/stat) after;" \
     "the server: $(($(major_faults "$server") - before)) major faults," \
     "$(awk '$1 == "VmLck:" || $1 == "VmRSS:" || $1 == "VmSwap:" { printf "%s %d MiB ", $1, $2 / 1024 }' "/proc/$server/status")"
-  [ "$(major_faults "$server")" = "$before" ] || fail "the server had major faults"
-  [ "$(awk '$1 == "VmSwap:" { print $2 }' "/proc/$server/status")" = 0 ] || fail "the server was swapped out"
+  [ "$(major_faults "$server")" = "$before" ] ||
+    fail "the server had major faults"
+  [ "$(awk '$1 == "VmSwap:" { print $2 }' "/proc/$server/status")" = 0 ] ||
+    fail "the server was swapped out"
 }
 
-# served SETTING...: the service with these, and the stand-in's VRAM, which is the guest's own RAM, held there.
+# served SETTING...: the service with these, and the stand-in's VRAM, which is
+# the guest's own RAM, held there.
 served ()
 {
   step "$*"
@@ -101,7 +111,8 @@ for way in ${MIX:-1 2 3 4}; do
     3)
       served 'connections = 4' 'threads = 4'
       step "and the server's cgroup is squeezed"
-      # No more than it has, and room for what its sockets hold; and all the time all is taken from it that can be.
+      # No more than it has, and room for what its sockets hold; and all the
+      # time all is taken from it that can be.
       echo $(($(cat $cgroup/memory.current) + (2 << 20))) >$cgroup/memory.max
       while sleep 0.2; do
         echo 1G >$cgroup/memory.reclaim
@@ -123,7 +134,8 @@ for way in ${MIX:-1 2 3 4}; do
       swapon -p 100 /dev/zram0
       expect 0 vram-swap status
       printf '%s\n' "$out" | grep -E '^(fills|  *then)'
-      # Pages that are freed leave holes, so the order is what shows when VRAM is full for the first time.
+      # Pages that are freed leave holes, so the order is what shows when VRAM
+      # is full for the first time.
       while :; do
         if [ "$(in_use zram)" -ge 8 ]; then
           in_use nbd >/run/vram-before-zram
@@ -135,12 +147,14 @@ for way in ${MIX:-1 2 3 4}; do
       under_pressure 165 repeating
       kill $watch 2>/dev/null
       echo "VRAM had $(cat /run/vram-before-zram) of $store MiB when zram got its first"
-      [ "$(cat /run/vram-before-zram)" -ge $((store - 32)) ] || fail "zram was used before VRAM was full"
+      [ "$(cat /run/vram-before-zram)" -ge $((store - 32)) ] ||
+        fail "zram was used before VRAM was full"
       over
       swapoff /dev/zram0 ;;
   esac
 done
 
-dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Read-error|Write-error|Out of memory|blocked for more" &&
+dmesg | grep -E \
+  "nbd.*(error|timed out|stuck)|I/O error|Read-error|Write-error|Out of memory|blocked for more" &&
   fail "the kernel complained"
 finish

@@ -1,10 +1,12 @@
-# nbdkit-vram: a machine on which nothing of it was ever installed, and what the README tells a newcomer to do
+# nbdkit-vram: a machine on which nothing of it was ever installed, and what
+# the README tells a newcomer to do
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 
-# Instead of NVIDIA's driver, which a newcomer has. Its VRAM costs memory only where it is used.
+# Instead of NVIDIA's driver, which a newcomer has. Its VRAM costs memory only
+# where it is used.
 mkdir -p /opt/driver && cp -a driver/. /opt/driver
 use_stand_in STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_GARBAGE=1M
 for program in nbdkit nbd-client gcc make; do
@@ -42,7 +44,8 @@ all_is_off
 hash -r
 ! command -v vram-swap || fail "vram-swap is still there"
 # But for what this test itself has made.
-left=$(find / -xdev \( -name '*vram-swap*' -o -name '*nbdkit-vram*' \) -not -path '/root/*' -not -path '*/vram-swap.service.d*')
+left=$(find / -xdev \( -name '*vram-swap*' -o -name '*nbdkit-vram*' \) -not \
+  -path '/root/*' -not -path '*/vram-swap.service.d*')
 [ -z "$left" ] || fail "left behind: $left"
 [ "$failures" = 0 ] || journal
 finish

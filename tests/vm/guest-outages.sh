@@ -1,4 +1,5 @@
-# nbdkit-vram: what the kernel is given new connections to, and when, one case after the other, with nothing swapped out
+# nbdkit-vram: what the kernel is given new connections to, and when, one case
+# after the other, with nothing swapped out
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
@@ -23,7 +24,8 @@ outages_are_just ()
 # The device is read, past the page cache, over whichever connection.
 reads ()
 {
-  timeout "${1-20}" dd if=/dev/nbd0 of=/dev/null bs=4096 count=4 iflag=direct 2>/dev/null
+  timeout "${1-20}" dd if=/dev/nbd0 of=/dev/null bs=4096 count=4 iflag=direct \
+    2>/dev/null
 }
 
 # no_server: and none to come, until kill -CONT.
@@ -68,7 +70,8 @@ touch /run/other-disk
 kill -KILL "$(pgrep -x nbdkit)"
 wait_for 30 logged "has another disk than /dev/nbd0"
 sleep 3
-logged "has another disk than /dev/nbd0" 1 || fail "said $(grep -c "has another disk" "$log") times"
+logged "has another disk than /dev/nbd0" 1 ||
+  fail "said $(grep -c "has another disk" "$log") times"
 outages_are_just 0 || fail "$(remembered outages) outages"
 expect 0 vram-swap status
 said "VRAM swap: outage"
@@ -89,7 +92,8 @@ outages_are_just 1 || fail "$(remembered outages) outages"
 nbd-client -d /dev/nbd5 >/dev/null
 
 step "the daemon dies, then the server, and there is no systemd that has the disk"
-# The next daemon goes on with the server, and says that its disk would end with it.
+# The next daemon goes on with the server, and says that its disk would end
+# with it.
 kill -KILL $daemon
 wait $daemon 2>/dev/null
 daemon
@@ -113,7 +117,8 @@ for connections in 1 2; do
   rm -f "$log"
   PATH=/run/fake:$PATH daemon
   lock_vram "$daemon"
-  # One request that is under way when the server dies: it has been sent, and is not answered.
+  # One request that is under way when the server dies: it has been sent, and
+  # is not answered.
   server=$(pgrep -x nbdkit)
   kill -STOP "$server"
   reads 100 &
@@ -126,12 +131,14 @@ for connections in 1 2; do
   kill -KILL "$server"
   wait_for 60 logged "the wait (outage-timeout) is over" 1
   status=0
-  within 60 eval "! kill -0 $reader 2>/dev/null" || fail "what was under way waits for ever"
+  within 60 eval "! kill -0 $reader 2>/dev/null" ||
+    fail "what was under way waits for ever"
   wait $reader && fail "it was read without a server"
   ! reads || fail "the device can be read without a server"
   sleep 12
   logged "the wait (outage-timeout) is over" 1 || fail "said more than once"
-  logged "everything that is swapped out waits" && fail "nothing waits any more"
+  logged "everything that is swapped out waits" &&
+    fail "nothing waits any more"
   mv /run/fake/away /run/fake/nbdkit
   wait_for 60 outages_are 1
   wait_for 30 reads
@@ -202,7 +209,8 @@ said "was updated since this server started"
 stop_daemon
 
 step "all processes are told to end, and killed, while swapoff waits for the server"
-# As at the end of a shutdown. With one connection the kernel would ask again for ever.
+# As at the end of a shutdown. With one connection the kernel would ask again
+# for ever.
 settings 'connections = 1'
 rm -f "$log"
 PATH=/run/fake:$PATH daemon

@@ -1,4 +1,5 @@
-# nbdkit-vram: real swapping: every byte comes back, down refuses what does not fit, and can be interrupted
+# nbdkit-vram: real swapping: every byte comes back, down refuses what does not
+# fit, and can be interrupted
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -9,7 +10,8 @@ settings 'size = 256M' 'min-size = 256M'
 swap_is_off ()
 {
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
-  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
+  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 ||
+    fail "attached: $(echo /sys/block/nbd*/pid)"
 }
 
 # hold MIB [MIB...]: a verifying program for each, in the background.
@@ -84,7 +86,8 @@ hold $((part * 2))
 fillers+=("${hold_more[@]}")
 vram-swap down --wait >/run/out 2>&1 &
 pid=$!
-within 60 grep -q '^waiting until' /run/out || fail "down does not wait: $(cat /run/out)"
+within 60 grep -q '^waiting until' /run/out ||
+  fail "down does not wait: $(cat /run/out)"
 kill -0 $pid || fail "down did not wait: $(cat /run/out)"
 release
 wait $pid || fail "down --wait: $(cat /run/out)"
@@ -130,7 +133,8 @@ expect 3 vram-swap down --force
 said "of files in memory (tmpfs) in one go"
 swap_is_on
 release
-[ "$(sha256sum </dev/shm/file)" = "$sum" ] || fail "the file in /dev/shm has changed"
+[ "$(sha256sum </dev/shm/file)" = "$sum" ] ||
+  fail "the file in /dev/shm has changed"
 rm /dev/shm/file
 
 step "strict overcommit: down refuses what the kernel would refuse, and says why"
@@ -150,5 +154,6 @@ expect 0 vram-swap down
 swap_is_off
 stop_daemon
 
-dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Out of memory" && fail "the kernel complained"
+dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Out of memory" &&
+  fail "the kernel complained"
 finish

@@ -1,4 +1,5 @@
-# nbdkit-vram: enabled, the machine is rebooted with VRAM full, and swap is there again
+# nbdkit-vram: enabled, the machine is rebooted with VRAM full, and swap is
+# there again
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -22,7 +23,8 @@ if [ ! -e /var/rebooted ]; then
 fi
 
 step "after the reboot"
-[ "$(cat /var/rebooted)" != "$(cat /proc/sys/kernel/random/boot_id)" ] || fail "it was not rebooted"
+[ "$(cat /var/rebooted)" != "$(cat /proc/sys/kernel/random/boot_id)" ] ||
+  fail "it was not rebooted"
 wait_for 60 grep -q nbd /proc/swaps
 swap_is_on
 expect 0 vram-swap status

@@ -1,4 +1,5 @@
-# nbdkit-vram: the service under systemd: start, stop, reload, policies, sleep, failure
+# nbdkit-vram: the service under systemd: start, stop, reload, policies, sleep,
+# failure
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
@@ -23,18 +24,25 @@ expect 0 vram-swap status
 said "OOM score -1000"
 echo "$out"
 pid=$(pgrep -x nbdkit)
-[ "$(stat -c %U "/proc/$pid")" = vram-swap ] || fail "the server runs as $(stat -c %U "/proc/$pid")"
-[ "$(head -c 7 "/proc/$pid/cmdline")" = @nbdkit ] || fail "its name does not begin with @"
-[ "$(awk '$1 == "VmLck:" { print $2 }' "/proc/$pid/status")" -gt 0 ] || fail "it has locked nothing"
-[ "$(stat -c '%a %U' /run/vram-swap/server)" = "700 vram-swap" ] || fail "$(stat -c '%a %U' /run/vram-swap/server)"
-[ "$(stat -c '%a %U %G' /run/vram-swap/control)" = "660 root vram-swap" ] || fail "$(ls -l /run/vram-swap)"
-grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$pid/status" | paste -sd ' '
+[ "$(stat -c %U "/proc/$pid")" = vram-swap ] ||
+  fail "the server runs as $(stat -c %U "/proc/$pid")"
+[ "$(head -c 7 "/proc/$pid/cmdline")" = @nbdkit ] ||
+  fail "its name does not begin with @"
+[ "$(awk '$1 == "VmLck:" { print $2 }' "/proc/$pid/status")" -gt 0 ] ||
+  fail "it has locked nothing"
+[ "$(stat -c '%a %U' /run/vram-swap/server)" = "700 vram-swap" ] ||
+  fail "$(stat -c '%a %U' /run/vram-swap/server)"
+[ "$(stat -c '%a %U %G' /run/vram-swap/control)" = "660 root vram-swap" ] ||
+  fail "$(ls -l /run/vram-swap)"
+grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$pid/status" |
+  paste -sd ' '
 systemd-analyze --no-pager security vram-swap.service | tail -1
 for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
   [ -L /etc/systemd/system/systemd-$sleep.service.requires/vram-swap-sleep@$sleep.service ] ||
     fail "not before $sleep: $(find /etc/systemd/system -name '*vram-swap*')"
 done
-[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = 0 ] || fail "PID 1 may be swapped out"
+[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = 0 ] ||
+  fail "PID 1 may be swapped out"
 
 step "reload says what counts when, and replaces the server"
 settings 'priority = 7' 'power-policy = down-on-battery'
@@ -50,12 +58,15 @@ mv /usr/sbin/nbd-client /root
 expect 0 systemctl stop vram-swap.service
 mv /root/nbd-client /usr/sbin
 all_is_off
-[ "$(property NFileDescriptorStore)" = 0 ] || fail "systemd keeps $(property NFileDescriptorStore) descriptors"
-[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] || fail "PID 1 is still kept out of swap"
+[ "$(property NFileDescriptorStore)" = 0 ] ||
+  fail "systemd keeps $(property NFileDescriptorStore) descriptors"
+[ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] ||
+  fail "PID 1 is still kept out of swap"
 
 step "a new start takes the new settings"
 expect 0 systemctl start vram-swap.service
-[ "$(awk '$1 ~ "nbd" { print $5 }' /proc/swaps)" = 7 ] || fail "$(cat /proc/swaps)"
+[ "$(awk '$1 ~ "nbd" { print $5 }' /proc/swaps)" = 7 ] ||
+  fail "$(cat /proc/swaps)"
 
 step "a typo in the configuration keeps nothing from stopping"
 echo "prio = 1" >>"$conf"
@@ -75,11 +86,13 @@ systemctl add-wants multi-user.target vm-agent.service
 expect 0 systemctl isolate multi-user.target
 sleep 2
 swap_is_on
-[ "$(property ActiveState)" = active ] || fail "the service is $(property ActiveState)"
+[ "$(property ActiveState)" = active ] ||
+  fail "the service is $(property ActiveState)"
 
 step "another program switches it off: the service ends, and status says why"
 expect 0 systemctl stop dev-nbd0.swap
-within 20 eval '[ "$(property ActiveState)" = inactive ]' || fail "the service is $(property ActiveState)"
+within 20 eval '[ "$(property ActiveState)" = inactive ]' ||
+  fail "the service is $(property ActiveState)"
 all_is_off
 expect 4 vram-swap status
 said "switched off by another program"
@@ -121,7 +134,8 @@ state_becomes paused
 all_is_off
 expect 4 vram-swap status
 said "paused by the idle policy"
-[ "$(property StatusText)" = paused ] || fail "systemd says $(property StatusText)"
+[ "$(property StatusText)" = paused ] ||
+  fail "systemd says $(property StatusText)"
 settings
 expect 0 systemctl reload vram-swap.service
 look
@@ -242,7 +256,8 @@ systemctl daemon-reload
 
 sleep_is_over ()
 {
-  systemctl show -P ActiveState "vram-swap-sleep@$1.service" | grep -qE '^(inactive|failed)$'
+  systemctl show -P ActiveState "vram-swap-sleep@$1.service" |
+    grep -qE '^(inactive|failed)$'
 }
 
 # nap STATUS [SLEEP]: the machine's sleep and waking up ends with this status.
@@ -256,7 +271,8 @@ for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
   nap 0 $sleep
   [ -e /run/while-asleep ] || fail "it did not sleep"
   [ ! -s /run/while-asleep ] || fail "while asleep: $(cat /run/while-asleep)"
-  grep -q "not now: swap is paused" /run/up-while-asleep || fail "up while asleep: $(cat /run/up-while-asleep)"
+  grep -q "not now: swap is paused" /run/up-while-asleep ||
+    fail "up while asleep: $(cat /run/up-while-asleep)"
   state_becomes on
   swap_is_on
 done
@@ -290,7 +306,8 @@ step "what cannot be switched on after sleep is switched on later"
 expect 0 vram-swap sleep pre suspend
 mv /usr/sbin/nbd-client /root
 expect 0 vram-swap sleep post
-within 30 eval '[ "$(status reason)" = "could not be switched on" ]' || fail "$(vram-swap status)"
+within 30 eval '[ "$(status reason)" = "could not be switched on" ]' ||
+  fail "$(vram-swap status)"
 all_is_off
 mv /root/nbd-client /usr/sbin
 look
@@ -298,28 +315,33 @@ state_becomes on
 
 step "what does not fit prevents the sleep"
 lock_vram "$(pgrep -x nbdkit)"
-# Less is left than must stay free, but enough to run this; and some goes to swap.
+# Less is left than must stay free, but enough to run this; and some goes to
+# swap.
 cp memfill /run/memfill
 amount=$(($(available) - 40))
-expect 0 systemd-run -q --unit=program -p StandardOutput=file:/run/memfill.out /run/memfill $amount
+expect 0 systemd-run -q --unit=program \
+  -p StandardOutput=file:/run/memfill.out /run/memfill $amount
 wait_for 60 grep -qs filled /run/memfill.out
 systemctl kill -s STOP program.service
 echo 20M >/sys/fs/cgroup/system.slice/program.service/memory.reclaim
 echo "$(grep nbd /proc/swaps), $(grep MemAvailable /proc/meminfo)"
 nap 1
 [ ! -e /run/while-asleep ] || fail "it slept"
-journalctl -q --no-pager -o cat -u 'vram-swap-sleep@*' | grep -q "not sleeping, because" || fail "$(journal)"
+journalctl -q --no-pager -o cat -u 'vram-swap-sleep@*' |
+  grep -q "not sleeping, because" || fail "$(journal)"
 swap_is_on
 systemctl kill -s CONT program.service
 systemctl stop program.service
-grep -q " 0 wrong words" /run/memfill.out || fail "memfill: $(cat /run/memfill.out)"
+grep -q " 0 wrong words" /run/memfill.out ||
+  fail "memfill: $(cat /run/memfill.out)"
 
 step "a server that cannot allocate fails the service, in bounded time, with the reason in the journal"
 expect 0 systemctl stop vram-swap.service
 settings 'size = 16G' 'min-size = 8G'
 expect 1 timeout 60 systemctl start vram-swap.service
 all_is_off
-journal | grep -q "is more than the 2 GiB of VRAM" || fail "no reason in: $(journal)"
+journal | grep -q "is more than the 2 GiB of VRAM" ||
+  fail "no reason in: $(journal)"
 settings
 
 step "disabled"
@@ -328,7 +350,8 @@ expect 0 systemctl start vram-swap.service
 expect 0 systemctl disable --now vram-swap.service
 all_is_off
 expect 1 systemctl is-enabled vram-swap.service
-[ -z "$(find /etc/systemd/system -name 'vram-swap*' -type l)" ] || fail "$(find /etc/systemd/system -name 'vram-swap*')"
+[ -z "$(find /etc/systemd/system -name 'vram-swap*' -type l)" ] ||
+  fail "$(find /etc/systemd/system -name 'vram-swap*')"
 expect 3 systemctl is-active vram-swap.service
 
 [ "$failures" = 0 ] || journal

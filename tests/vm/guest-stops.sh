@@ -1,4 +1,5 @@
-# nbdkit-vram: the service is stopped again and again while programs use what is swapped to it
+# nbdkit-vram: the service is stopped again and again while programs use what
+# is swapped to it
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -24,7 +25,8 @@ for ((n = 1; n <= stops; n++)); do
   fillers=()
   for order in random random onward; do
     fill $part $order
-    # Those that have theirs wait for the others, which makes it several times faster in a machine that is emulated.
+    # Those that have theirs wait for the others, which makes it several times
+    # faster in a machine that is emulated.
     kill -STOP "$filler"
     fillers+=("$filler")
   done
@@ -49,6 +51,7 @@ for ((n = 1; n <= stops; n++)); do
   rm /run/memfill.*
 done
 swapoff /swapfile
-dmesg | grep -E "I/O error, dev nbd.*WRITE|Read-error|Write-error|Out of memory|blocked for more" && fail "the kernel complained"
+dmesg | grep -E \
+  "I/O error, dev nbd.*WRITE|Read-error|Write-error|Out of memory|blocked for more" && fail "the kernel complained"
 [ "$failures" = 0 ] || journal
 finish

@@ -1,4 +1,5 @@
-# nbdkit-vram: under systemd: another build takes the place of this one while swap is in use, and this one of an old one
+# nbdkit-vram: under systemd: another build takes the place of this one while
+# swap is in use, and this one of an old one
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
@@ -28,7 +29,8 @@ expect 0 systemctl start vram-swap.service
 swap_is_on
 lock_vram_to_the_end
 cat /run/lockvram.out
-[ "$(property NFileDescriptorStore)" = 5 ] || fail "systemd keeps $(property NFileDescriptorStore) descriptors, not 5"
+[ "$(property NFileDescriptorStore)" = 5 ] ||
+  fail "systemd keeps $(property NFileDescriptorStore) descriptors, not 5"
 
 part=$(($(available) + 60))
 fill $part random
@@ -52,9 +54,11 @@ daemon=$(property MainPID)
 expect 0 systemctl reload vram-swap.service
 replaced 1
 kill -CONT $filler
-grep -q "$(stat -c %i "$plugin") .*/${plugin##*/}\$" "/proc/$(pgrep -x nbdkit)/maps" ||
+grep -q "$(stat -c %i "$plugin") .*/${plugin##*/}\$" \
+  "/proc/$(pgrep -x nbdkit)/maps" ||
   fail "the old build still runs: $(grep plugin.so "/proc/$(pgrep -x nbdkit)/maps" | head -n 1)"
-within 20 eval '[ "$(stat -Lc %i "/proc/$(property MainPID)/exe")" = "$(stat -c %i "$program")" ]' ||
+within 20 eval \
+  '[ "$(stat -Lc %i "/proc/$(property MainPID)/exe")" = "$(stat -c %i "$program")" ]' ||
   fail "the old daemon still runs: $(readlink "/proc/$(property MainPID)/exe")"
 [ "$(property MainPID)" = "$daemon" ] || fail "the daemon is another process"
 property_is NRestarts 0 || fail "systemd has restarted the daemon"
@@ -72,15 +76,18 @@ sleep 5
 kill $filler
 wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
 cat "/run/memfill.$filler"
-dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" && fail "the kernel met errors"
+dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" &&
+  fail "the kernel met errors"
 
 step "stop is the end"
 expect 0 systemctl stop vram-swap.service
 all_is_off
-within 5 property_is NFileDescriptorStore 0 || fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
+within 5 property_is NFileDescriptorStore 0 ||
+  fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
 
 step "no other disk in the place of one that was given up under swap"
-# Nothing is swapped out. systemd's descriptors are dropped, and server and daemon die.
+# Nothing is swapped out. systemd's descriptors are dropped, and server and
+# daemon die.
 expect 0 systemctl start vram-swap.service
 swap_is_on
 python3 - <<'END'
@@ -95,7 +102,8 @@ for fd in os.listdir ("/proc/%d/fd" % pid):
 END
 daemon=$(property MainPID)
 kill -KILL "$daemon" "$(pgrep -x nbdkit)"
-within 30 eval '! property_is MainPID $daemon && ! property_is MainPID 0' || fail "no other daemon"
+within 30 eval '! property_is MainPID $daemon && ! property_is MainPID 0' ||
+  fail "no other daemon"
 state_becomes failed
 swap_is_on
 out=$(journal)
@@ -111,9 +119,11 @@ if [ -d before ]; then
   cp -a before/. /
   rm -f /usr/local/lib/systemd/system/vram-swap-sleep@.service
   mkdir -p /etc/systemd/system/vram-swap-server.service.d
-  cp /etc/systemd/system/vram-swap.service.d/stand-in.conf /etc/systemd/system/vram-swap-server.service.d
+  cp /etc/systemd/system/vram-swap.service.d/stand-in.conf \
+    /etc/systemd/system/vram-swap-server.service.d
   systemctl daemon-reload
-  settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4' 'socket = /run/vram-swap/nbd.sock'
+  settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4' \
+    'socket = /run/vram-swap/nbd.sock'
   expect 0 systemctl start vram-swap.service
   swap_is_on
   systemctl stop lockvram
@@ -129,7 +139,8 @@ if [ -d before ]; then
   swap_is_on
   expect 0 vram-swap status
   said "kept by an earlier version"
-  # It goes on as it was until it is told otherwise, and then refuses what would lose something.
+  # It goes on as it was until it is told otherwise, and then refuses what
+  # would lose something.
   expect 1 timeout 300 systemctl restart vram-swap.service
   journal | tail -n 12
   out=$(journal)

@@ -14,7 +14,8 @@ out=
 install_project ()
 {
   cp -a dest/. /
-  systemd-sysusers "$(find dest -path '*sysusers.d/vram-swap.conf' -printf '/%P')"
+  systemd-sysusers \
+    "$(find dest -path '*sysusers.d/vram-swap.conf' -printf '/%P')"
   # shellcheck disable=SC2034 # for the tests
   plugin=$(find dest -name 'nbdkit-*-plugin.so' -printf '/%P')
   mkdir -p /opt/driver && cp -a driver/. /opt/driver
@@ -34,8 +35,9 @@ EOF
   systemctl daemon-reload
 }
 
-# within SECONDS COMMAND...: until it succeeds; fails when it has not in that time, or in four times as much, since the
-# machine may share its CPUs with others.
+# within SECONDS COMMAND...: until it succeeds; fails when it has not in that
+# time, or in four times as much, since the machine may share its CPUs with
+# others.
 within ()
 {
   local end=$((SECONDS + 4 * $1 + 1))
@@ -58,12 +60,14 @@ ended ()
   ! pgrep -x "$1" >/dev/null
 }
 
-# lock_vram PID: what the server PID has for VRAM is not swapped, see lockvram.c.
+# lock_vram PID: what the server PID has for VRAM is not swapped, see
+# lockvram.c.
 lock_vram ()
 {
   : >/run/lockvram.out
   ./lockvram "$1" >/run/lockvram.out 2>&1 &
-  within 30 grep -q locked /run/lockvram.out || fail "lockvram: $(cat /run/lockvram.out)"
+  within 30 grep -q locked /run/lockvram.out ||
+    fail "lockvram: $(cat /run/lockvram.out)"
 }
 
 # settings [LINE...]: the configuration, small enough for the guest, and LINEs
@@ -73,7 +77,8 @@ settings ()
 {
   {
     printf '%s\n' "$@"
-    for line in 'size = 64M' 'min-size = 64M' 'headroom = 0' 'start-timeout = 30s'; do
+    for line in 'size = 64M' 'min-size = 64M' 'headroom = 0' \
+      'start-timeout = 30s'; do
       printf '%s\n' "$@" | grep -q "^${line%% *} " || echo "$line"
     done
   } >"$conf"
@@ -116,14 +121,16 @@ said ()
 # shellcheck disable=SC2120
 swap_is_on ()
 {
-  grep -qE "^(/dev)?/nbd${1:-0} " /proc/swaps || fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
+  grep -qE "^(/dev)?/nbd${1:-0} " /proc/swaps ||
+    fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
 }
 
 # Nothing is left of it: no swap, no attached device, no server, no socket.
 all_is_off ()
 {
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
-  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 || fail "attached: $(echo /sys/block/nbd*/pid)"
+  ! ls /sys/block/nbd*/pid >/dev/null 2>&1 ||
+    fail "attached: $(echo /sys/block/nbd*/pid)"
   local server
   ! server=$(pgrep -ax nbdkit) || fail "a server runs: $server"
 }
@@ -134,8 +141,8 @@ journal ()
   journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -n 40
 }
 
-# daemon: starts it in the background, as an init script would, and waits until swap is on. Its process is $daemon, what
-# it says is in /run/daemon.log.
+# daemon: starts it in the background, as an init script would, and waits until
+# swap is on. Its process is $daemon, what it says is in /run/daemon.log.
 daemon ()
 {
   vram-swap daemon >>/run/daemon.log 2>&1 &
@@ -179,11 +186,13 @@ stop_daemon ()
   local status=0
   kill -TERM "$daemon"
   wait "$daemon" || status=$?
-  [ "$status" = 0 ] || { fail "the daemon ended with $status"; tail -n 40 /run/daemon.log; }
+  [ "$status" = 0 ] || { fail "the daemon ended with $status"; tail -n 40 \
+    /run/daemon.log; }
   all_is_off
 }
 
-# fill MIB [ORDER]: a verifying program of that size, $filler, has all its memory; its words are in /run/memfill.$filler.
+# fill MIB [ORDER]: a verifying program of that size, $filler, has all its
+# memory; its words are in /run/memfill.$filler.
 fill ()
 {
   local words
@@ -210,27 +219,33 @@ is_swapped ()
   [ "$(swapped)" -ge "$1" ]
 }
 
-# lock_vram_to_the_end: as lock_vram, of the service's server, and until the machine ends.
+# lock_vram_to_the_end: as lock_vram, of the service's server, and until the
+# machine ends.
 lock_vram_to_the_end ()
 {
   # A program with memory of its own, not of the folder that the host has lent.
   cp lockvram /run
-  expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no -p StandardOutput=file:/run/lockvram.out \
+  expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no \
+    -p StandardOutput=file:/run/lockvram.out \
     /run/lockvram "$(pgrep -x nbdkit)" 1
-  within 30 grep -qs locked /run/lockvram.out || fail "lockvram: $(cat /run/lockvram.out)"
+  within 30 grep -qs locked /run/lockvram.out ||
+    fail "lockvram: $(cat /run/lockvram.out)"
 }
 
-# in_use_to_the_end MIB: nearly as much of a unit's memory is swapped to the service's VRAM when the machine ends. It is
-# a unit as a user's programs are.
+# in_use_to_the_end MIB: nearly as much of a unit's memory is swapped to the
+# service's VRAM when the machine ends. It is a unit as a user's programs are.
 in_use_to_the_end ()
 {
   lock_vram_to_the_end
   cp memfill /run
-  expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill $(($(available) + $1))
-  within 60 is_swapped $(($1 * 9 / 10)) || fail "only $(swapped) MiB are in use"
+  expect 0 systemd-run -q --unit=program -p KillSignal=SIGKILL /run/memfill \
+    $(($(available) + $1))
+  within 60 is_swapped $(($1 * 9 / 10)) ||
+    fail "only $(swapped) MiB are in use"
 }
 
-# What each unit finds when it has been stopped, on the console, for check-vm.sh to read when the machine is off.
+# What each unit finds when it has been stopped, on the console, for
+# check-vm.sh to read when the machine is off.
 tell_how_they_stop ()
 {
   mkdir -p /etc/systemd/system/vram-swap.service.d

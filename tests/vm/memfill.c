@@ -1,11 +1,12 @@
 /* nbdkit-vram: fills memory with a pattern and verifies it until told to stop
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * memfill MIB [random|onward [repeating]]: fills, writes "filled" to stdout, then reads all of it
- * back over and over until SIGTERM, and exits with 0 when no word was ever
- * wrong.  With "random" it goes from page to page in no order, and writes every
- * eighth page anew, so that pages which had been swapped out change.  With
- * "repeating" pages compress, as zram needs them, else they do not.
+ * memfill MIB [random|onward [repeating]]: fills, writes "filled" to stdout,
+ * then reads all of it back over and over until SIGTERM, and exits with 0 when
+ * no word was ever wrong.  With "random" it goes from page to page in no
+ * order, and writes every eighth page anew, so that pages which had been
+ * swapped out change.  With "repeating" pages compress, as zram needs them,
+ * else they do not.
  */
 
 #include <signal.h>

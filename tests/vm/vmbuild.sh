@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Build the guest image that vmrun.sh boots: vmbuild.sh [-f] [EXTRA_PACKAGE...]
-# Does nothing when it is there already, built by this same script with the same packages; -f rebuilds.
-# VM_PACKAGES, when it is set, is used instead of the packages that the tests need.
-# Root and Debian only. Leaves vmlinuz, initrd and root.img in $VM_CACHE.
+# Does nothing when it is there already, built by this same script with the
+# same packages; -f rebuilds. VM_PACKAGES, when it is set, is used instead of
+# the packages that the tests need. Root and Debian only. Leaves vmlinuz,
+# initrd and root.img in $VM_CACHE.
 set -euo pipefail
 
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
@@ -15,7 +16,8 @@ packages=(systemd systemd-sysv udev kmod iproute2)
 if [[ -n ${VM_PACKAGES-} ]]; then
     read -ra wanted <<<"$VM_PACKAGES"
 else
-    wanted=(procps hostname socat psmisc strace e2fsprogs nbdkit nbd-client libjansson4 libnbd-bin fio stress-ng python3-minimal)
+    wanted=(procps hostname socat psmisc strace e2fsprogs nbdkit nbd-client
+        libjansson4 libnbd-bin fio stress-ng python3-minimal)
 fi
 packages+=("${wanted[@]}" "$@")
 stamp="$(sha256sum <"$0") ${packages[*]}"
@@ -34,17 +36,21 @@ for package in qemu-system-x86 qemu-system-common mmdebstrap e2fsprogs; do
 done
 if ((${#need[@]})); then
     apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${need[@]}"
+    DEBIAN_FRONTEND=noninteractive apt-get install \
+        -y -q --no-install-recommends "${need[@]}"
 fi
 
 work=$(mktemp -d "$cache/build.XXXXXX")
-# mmdebstrap mounts /proc, /sys and /dev of this machine in there: in a namespace of its own, so that a signal, or one to
-# this script alone, leaves nothing mounted, and what were mounted is not removed with the folder.
+# mmdebstrap mounts /proc, /sys and /dev of this machine in there: in a
+# namespace of its own, so that a signal, or one to this script alone, leaves
+# nothing mounted, and what were mounted is not removed with the folder.
 trap 'rm -rf --one-file-system "$work"' EXIT
 chmod 755 "$work"
 
-# Unpacked, not installed: installing the kernel would bring in initramfs-tools.
-kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" {print $2; exit}')
+# Unpacked, not installed: installing the kernel would bring in
+# initramfs-tools.
+kernel=$(apt-cache depends linux-image-cloud-amd64 |
+    awk '$1 == "Depends:" {print $2; exit}')
 (
     cd "$work"
     apt-get download -q -o APT::Sandbox::User=root "$kernel" busybox-static
@@ -53,21 +59,26 @@ kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" {prin
 )
 
 root=$work/root
-unshare --mount --propagation private mmdebstrap --verbose --variant=essential --include="${packages[*]}" \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" >"$cache/build.log" 2>&1 ||
+unshare --mount --propagation private mmdebstrap --verbose \
+    --variant=essential --include="${packages[*]}" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm \
+    "$root" >"$cache/build.log" 2>&1 ||
     { tail -n 20 "$cache/build.log" >&2; exit 1; }
 cp -a "$work"/kernel/lib/modules "$root"/usr/lib/
 chroot "$root" depmod "${kernel#linux-image-}"
 
-# The root disk is a virtio disk, whose driver is a module. An NVMe disk would need no initrd, but under load QEMU 7.2's
-# may stop taking requests: the guest's kernel then gives the disk up and panics.
+# The root disk is a virtio disk, whose driver is a module. An NVMe disk would
+# need no initrd, but under load QEMU 7.2's may stop taking requests: the
+# guest's kernel then gives the disk up and panics.
 modules=usr/lib/modules/${kernel#linux-image-}
 initrd=$work/initrd
 mkdir -p "$initrd"/{bin,dev,proc,root,usr/lib}
 ln -s usr/lib "$initrd/lib"
 cp "$work/busybox/bin/busybox" "$initrd/bin"
-(cd "$root" && cp --parents -r "$modules"/{modules.dep,kernel/drivers/virtio,kernel/drivers/block/virtio_blk.ko} "$initrd")
+(cd "$root" && cp --parents \
+    -r "$modules"/{modules.dep,kernel/drivers/virtio,kernel/drivers/block/virtio_blk.ko} "$initrd")
 cat >"$initrd/init" <<'EOF'
 #!/bin/busybox sh
 PATH=/bin
@@ -82,10 +93,12 @@ busybox mount -o move /dev /root/dev
 exec busybox switch_root /root "$init"
 EOF
 chmod +x "$initrd/init"
-(cd "$initrd" && find . | ./bin/busybox cpio -o -H newc | gzip -1) >"$work/initrd.gz"
+(cd "$initrd" && find . | ./bin/busybox cpio -o -H newc |
+    gzip -1) >"$work/initrd.gz"
 
-# The agent: pid 1 when init=plain, a service when init=systemd. Runs the script vmrun.sh hands over
-# through fw_cfg; its output goes to the first virtio port, its exit status to the second.
+# The agent: pid 1 when init=plain, a service when init=systemd. Runs the
+# script vmrun.sh hands over through fw_cfg; its output goes to the first
+# virtio port, its exit status to the second.
 cat >"$root/usr/lib/vm-agent" <<'EOF'
 #!/bin/sh
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
@@ -123,14 +136,24 @@ ExecStart=/usr/lib/vm-agent
 OOMPolicy=continue
 EOF
 # The guest's own systemctl: there may be none here.
-chroot "$root" systemctl --root=/ -q add-wants multi-user.target vm-agent.service
-# What nothing here needs and takes an emulated machine as long as all the rest of its start. The agent loads the modules.
-chroot "$root" systemctl --root=/ -q mask systemd-udev-trigger.service kmod-static-nodes.service dev-hugepages.mount \
-    dev-mqueue.mount sys-kernel-{config,debug,tracing}.mount sys-fs-fuse-connections.mount systemd-binfmt.service \
-    proc-sys-fs-binfmt_misc.automount modprobe@{configfs,dm_mod,drm,efi_pstore,fuse,loop}.service systemd-random-seed.service \
-    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-sysusers.service
-chroot "$root" systemctl --root=/ -q mask getty@.service getty-static.service serial-getty@.service console-getty.service systemd-timesyncd.service e2scrub_reap.service \
-    e2scrub_all.timer fstrim.timer dpkg-db-backup.timer apt-daily.timer apt-daily-upgrade.timer
+chroot "$root" systemctl --root=/ -q add-wants multi-user.target \
+    vm-agent.service
+# What nothing here needs and takes an emulated machine as long as all the rest
+# of its start. The agent loads the modules.
+chroot "$root" systemctl --root=/ -q mask systemd-udev-trigger.service \
+    kmod-static-nodes.service dev-hugepages.mount \
+    dev-mqueue.mount sys-kernel-{config,debug,tracing}.mount \
+    sys-fs-fuse-connections.mount systemd-binfmt.service \
+    proc-sys-fs-binfmt_misc.automount \
+    modprobe@{configfs,dm_mod,drm,efi_pstore,fuse,loop}.service \
+    systemd-random-seed.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service \
+    systemd-sysusers.service
+chroot "$root" systemctl --root=/ -q mask getty@.service getty-static.service \
+    serial-getty@.service console-getty.service systemd-timesyncd.service \
+    e2scrub_reap.service \
+    e2scrub_all.timer fstrim.timer dpkg-db-backup.timer apt-daily.timer \
+    apt-daily-upgrade.timer
 : >"$root/etc/machine-id"
 echo guest >"$root/etc/hostname"
 
