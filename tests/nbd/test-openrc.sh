@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: what OpenRC and elogind run, with stand-ins for OpenRC's own functions and for vram-swap
+# nbdkit-vram: what OpenRC and elogind run, with stand-ins for OpenRC's own
+# functions and for vram-swap
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -8,7 +9,8 @@ set -e -u -x
 units=$top_srcdir/swap/units
 [ -e "$units/openrc.in" ] || skip "the sources are not here"
 
-# vram-swap writes down how it was called; the daemon stays until SIGTERM, 'reload' fails once told to.
+# vram-swap writes down how it was called; the daemon stays until SIGTERM,
+# 'reload' fails once told to.
 mkdir "$tmp/bin"
 cat >"$tmp/bin/vram-swap" <<'END'
 #!/bin/sh
@@ -34,7 +36,8 @@ ebegin () { echo "begin $*"; }
 eend () { echo "end $1"; return "$1"; }
 . "$1"
 case $2 in
-  # supervise-daemon starts this in the foreground and ends it by the first signal of $retry.
+  # supervise-daemon starts this in the foreground and ends it by the first
+  # signal of $retry.
   start) exec "$command" $command_args ;;
   show) echo "$supervisor, $respawn_max, $retry, $extra_started_commands" ;;
   *) "$2" ;;
@@ -71,4 +74,5 @@ grep -x reload "$tmp/bin/vram-swap.calls"
 
 "$tmp/elogind" pre hibernate
 "$tmp/elogind" post hibernate
-tail -n 2 "$tmp/bin/vram-swap.calls" | diff - <(printf '%s\n' "sleep pre hibernate" "sleep post hibernate")
+tail -n 2 "$tmp/bin/vram-swap.calls" |
+  diff - <(printf '%s\n' "sleep pre hibernate" "sleep post hibernate")
