@@ -37,7 +37,8 @@
 /* What a request uses of its thread's stack, generously. */
 #define STACK_RESERVE (64 * KiB)
 
-/* Set by memlock_prepare, unless it had nothing to do; memlock_undo goes back to what was there before. */
+/* Set by memlock_prepare, unless it had nothing to do; memlock_undo goes back
+ * to what was there before. */
 static bool prepared, flusher_set, flusher_before;
 static char oom_score_before[16];
 

@@ -35,8 +35,8 @@ extern int memlock_all (enum memlock mode);
 extern void memlock_undo (void);
 
 /* On each thread that serves requests, before its first one and now and then:
- * set PR_SET_IO_FLUSHER again if a library has cleared it, and warn, once, about
- * that and about a nice value that has been raised.  Does nothing after
+ * set PR_SET_IO_FLUSHER again if a library has cleared it, and warn, once,
+ * about that and about a nice value that has been raised.  Does nothing after
  * MEMLOCK_NO.
  */
 extern void memlock_check_thread (void);

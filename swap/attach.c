@@ -1,5 +1,5 @@
-/* nbdkit-vram: attaches an nbd device to the server, and switches swap on there
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: attaches an nbd device to the server, and switches swap on
+ * there SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
@@ -152,8 +152,8 @@ attach_some (const struct conf *c, struct attachment *a, int first)
   return -1;
 }
 
-/* Attaches, and again when a connection turns out to have no receiver; the last
- * try is with a single one, which always has.
+/* Attaches, and again when a connection turns out to have no receiver; the
+ * last try is with a single one, which always has.
  */
 static int
 attach_sound (const struct conf *c, struct attachment *a)

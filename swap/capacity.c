@@ -147,8 +147,8 @@ capacity_read (struct capacity *r, const char *device)
   return 0;
 }
 
-/* What is swapped and belongs to no process: files in memory.  An estimate that
- * is too small where processes share what they have swapped.
+/* What is swapped and belongs to no process: files in memory.  An estimate
+ * that is too small where processes share what they have swapped.
  */
 static int64_t
 swapped_files (int64_t processes)

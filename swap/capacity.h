@@ -46,15 +46,16 @@ int capacity_read (struct capacity *r, const char *device);
 /* The sum of ram, disk and zram. */
 int64_t capacity_total (const struct capacity *r);
 
-/* How much of what is swapped to our device may come back in one go: the kernel
- * looks whether swapoff has been told to stop only between two processes, and
- * brings back all files in memory (tmpfs, shared memory) before the first.  So
- * this is the largest of these, and at most NEED.  NAME (of at least 32 bytes)
- * becomes that process's name and number.  Allocates nothing.
+/* How much of what is swapped to our device may come back in one go: the
+ * kernel looks whether swapoff has been told to stop only between two
+ * processes, and brings back all files in memory (tmpfs, shared memory) before
+ * the first.  So this is the largest of these, and at most NEED.  NAME (of at
+ * least 32 bytes) becomes that process's name and number.  Allocates nothing.
  */
 int64_t capacity_in_one_go (int64_t need, char *name);
 
-/* "7.4 GiB" in a buffer that the next calls reuse in turn (there are eight). */
+/* "7.4 GiB" in a buffer that the next calls reuse in turn (there are eight).
+ */
 const char *human (int64_t bytes);
 
 #endif

@@ -50,8 +50,8 @@ check_plugin (struct report *r, const struct conf *c)
   return false;
 }
 
-/* Whether libcuda is there, is of the kernel module's version, and starts: D is
- * what nbdkit said when it tried.
+/* Whether libcuda is there, is of the kernel module's version, and starts: D
+ * is what nbdkit said when it tried.
  */
 static bool
 check_libcuda (struct report *r, const struct run *d)
@@ -221,7 +221,7 @@ check_display (struct report *r, const struct conf *c, const struct gpu *g)
              g->name, connector, human (keep));
 }
 
-/* Why the kernel loads signed modules only, or NULL where it loads all.  Secure
+/* Why the kernel loads signed modules only, or NULL where it loads all. Secure
  * Boot usually comes with lockdown.
  */
 static const char *

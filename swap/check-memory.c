@@ -1,5 +1,5 @@
-/* nbdkit-vram: vram-swap check: what the server's memory, and other swaps, get in the way of
- * SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: vram-swap check: what the server's memory, and other swaps, get
+ * in the way of SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
@@ -295,8 +295,8 @@ check_killers (struct report *r)
              "runs, and looks at how much swap there is each time");
 }
 
-/* While process 1 waits for a page of its own, it cannot start the next daemon,
- * nor the machine anew.
+/* While process 1 waits for a page of its own, it cannot start the next
+ * daemon, nor the machine anew.
  */
 static void
 check_init (struct report *r, bool unit)

@@ -37,8 +37,8 @@ check_suspend (struct report *r, const struct conf *c)
              "the driver does not preserve VRAM: swap is emptied before");
 }
 
-/* The device number of a swap area as "8:3": of the device, or of the disk that
- * a file is on.
+/* The device number of a swap area as "8:3": of the device, or of the disk
+ * that a file is on.
  */
 static bool
 device_number (const struct swap *swap, char *number, size_t size)

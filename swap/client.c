@@ -133,8 +133,8 @@ send_request (struct connection *c, struct json *j)
   return false;
 }
 
-/* Print what the daemon tells until it answers.  Returns the exit status that it
- * answers with, or -1 when it has hung up.
+/* Print what the daemon tells until it answers.  Returns the exit status that
+ * it answers with, or -1 when it has hung up.
  */
 static int
 wait_answer (struct connection *c, bool *cancelled)

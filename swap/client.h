@@ -16,7 +16,7 @@
 int client_ask (struct json *j);
 
 /* The same, and stays connected: what was asked for lasts until the descriptor
- * that is returned is closed.  STATUS is what the daemon answers with.  Returns
+ * that is returned is closed.  STATUS is what the daemon answers with. Returns
  * -1 when no daemon runs or answers.
  */
 int client_keep (struct json *j, int *status);

@@ -19,7 +19,8 @@
 #include "json.h"
 #include "msg.h"
 
-/* Seconds after which the kernel gives up one of several connections by itself.
+/* Seconds after which the kernel gives up one of several connections by
+ * itself.
  */
 #define KERNELS_TIMEOUT 30
 

@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* In the order in which nbdkit-vram.conf(5) and 'vram-swap config' list them. */
+/* In the order in which nbdkit-vram.conf(5) and 'vram-swap config' list them.
+ */
 enum conf_key {
   CONF_SIZE,
   CONF_MIN_SIZE,

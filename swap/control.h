@@ -1,7 +1,8 @@
 /* nbdkit-vram: /run/vram-swap/control, where commands talk to the daemon
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A stream of lines, each a JSON object; vram-swap(8), CONTROL SOCKET, has them.
+ * A stream of lines, each a JSON object; vram-swap(8), CONTROL SOCKET, has
+ * them.
  */
 
 #ifndef VRAM_SWAP_CONTROL_H
@@ -34,7 +35,8 @@ struct control {
   struct client client[CONTROL_CLIENTS];
 };
 
-/* Listens, for root and for those in GROUP.  Returns 0, or -1 with a message. */
+/* Listens, for root and for those in GROUP.  Returns 0, or -1 with a message.
+ */
 int control_open (struct control *c, gid_t group);
 
 /* Takes a new client.  Returns it, or NULL. */

@@ -1,9 +1,9 @@
 /* nbdkit-vram: vram-swap daemon, which owns the life of the swap
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * One process with one thread, which waits for events: its child, its jobs, its
- * socket, signals, the kernel.  What they do is in states.c.  At rest it is
- * never woken up.
+ * One process with one thread, which waits for events: its child, its jobs,
+ * its socket, signals, the kernel.  What they do is in states.c.  At rest it
+ * is never woken up.
  *
  * All of it is in RAM, and while swap does not answer it needs nothing but the
  * server: whatever could block is done by jobs (job.h).
@@ -46,7 +46,8 @@ daemon_watch (struct daemon *d, int fd, unsigned events)
 {
   struct epoll_event e = { .events = events, .data.fd = fd };
 
-  /* A regular file, as a made-up machine has for /proc/swaps, has no events. */
+  /* A regular file, as a made-up machine has for /proc/swaps, has no events.
+   */
   if (fd != -1 && epoll_ctl (d->epoll, EPOLL_CTL_ADD, fd, &e) == -1 &&
       errno != EPERM)
     warning ("epoll: %m");
@@ -244,8 +245,8 @@ take_event (struct daemon *d, int fd)
         requests_serve (d, &d->control.client[i]);
 }
 
-/* Becomes the program that is installed now, when that is another one: the same
- * process, whose child the server stays.  Only at rest.
+/* Becomes the program that is installed now, when that is another one: the
+ * same process, whose child the server stays.  Only at rest.
  */
 static void
 renew (struct daemon *d)

@@ -106,8 +106,8 @@ make_room (const struct job_order *o, const char *path, long long started)
 
 /* swapoff(2) in a process of its own: the kernel makes the caller the first to
  * be killed when memory runs out, and swap then stays on.  A signal ends the
- * call early, when the process at hand is back, with swap on as before, so that
- * it can be interrupted and run again.
+ * call early, when the process at hand is back, with swap on as before, so
+ * that it can be interrupted and run again.
  */
 static pid_t
 start_swapoff (const char *node, int *result)

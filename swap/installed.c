@@ -1,8 +1,8 @@
 /* nbdkit-vram: whether a server of what is installed now would start
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Since the running server was started its plugin may have been replaced by one
- * that does not load, or NVIDIA's library by one that is not of the kernel
+ * Since the running server was started its plugin may have been replaced by
+ * one that does not load, or NVIDIA's library by one that is not of the kernel
  * module's version.  A server that is ended then has no successor, and what is
  * swapped out is lost.
  */

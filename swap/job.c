@@ -1,10 +1,10 @@
 /* nbdkit-vram: work of the daemon that may block, in a child of its own
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * modprobe, mkswap, swapon, swapoff and nbd-client may take minutes, or hang in
- * the kernel for ever.  So the daemon never calls them.  A job that hangs keeps
- * nothing but itself: neither a lock nor a descriptor, and the daemon says what
- * it hangs in.
+ * modprobe, mkswap, swapon, swapoff and nbd-client may take minutes, or hang
+ * in the kernel for ever.  So the daemon never calls them.  A job that hangs
+ * keeps nothing but itself: neither a lock nor a descriptor, and the daemon
+ * says what it hangs in.
  */
 
 #include <config.h>

@@ -113,7 +113,8 @@ character_length (const char *s)
   return 0;
 }
 
-/* A string for TEXT, which is not all UTF-8.  The end is cut off if need be. */
+/* A string for TEXT, which is not all UTF-8.  The end is cut off if need be.
+ */
 static json_t *
 mend_string (const char *text)
 {

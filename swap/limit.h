@@ -10,8 +10,8 @@
 #include "daemon.h"
 
 /* The request "limit".  What root asks for counts until it asks for something
- * else, and is remembered.  What a client asks to hold counts for as long as it
- * stays connected.  The smallest of all counts.
+ * else, and is remembered.  What a client asks to hold counts for as long as
+ * it stays connected.  The smallest of all counts.
  */
 void limit_request (struct daemon *d, struct client *client,
                     const struct json_t *request);

@@ -4,21 +4,22 @@
  * What the kernel's nbd driver does when a server dies: each connection whose
  * end it meets is lost.  Requests that come now, and those that could not be
  * sent, wait for a new connection, for as long as the device's patience goes
- * (NBD_ATTR_DEAD_CONN_TIMEOUT), and then fail.  Requests that had been sent and
- * were not answered wait for their own time-out; it finds that the connection
- * is another one by now, and sends them again.  So both times matter, see
- * nbd_hold ().
+ * (NBD_ATTR_DEAD_CONN_TIMEOUT), and then fail.  Requests that had been sent
+ * and were not answered wait for their own time-out; it finds that the
+ * connection is another one by now, and sends them again.  So both times
+ * matter, see nbd_hold ().
  *
  * With one connection and no time-out a request that had been sent never fails
  * by itself: its time-out only looks whether there is a new connection, again
- * and again.  And one that waits already keeps the patience that the device had
- * when it began.  So when the wait is over the device gets no patience, a short
- * time-out, and connections that answer nothing, for as long as it takes until
- * all that wait have been sent there; these then fail one after the other.
+ * and again.  And one that waits already keeps the patience that the device
+ * had when it began.  So when the wait is over the device gets no patience, a
+ * short time-out, and connections that answer nothing, for as long as it takes
+ * until all that wait have been sent there; these then fail one after the
+ * other.
  *
- * At the end of a shutdown the server is killed while swap may still be on, and
- * systemd-shutdown's swapoff would wait for ever for a request that had been
- * sent, and long for each that had not.  So both are limited before, see
+ * At the end of a shutdown the server is killed while swap may still be on,
+ * and systemd-shutdown's swapoff would wait for ever for a request that had
+ * been sent, and long for each that had not.  So both are limited before, see
  * link_expect_end ().
  *
  * What is swapped out is on one disk and no other: while swap is on, a server
@@ -45,8 +46,8 @@
  */
 #define ANSWER_MS 2000
 
-/* How long a server may take for a request, in seconds: when there is none, and
- * when the machine goes off.
+/* How long a server may take for a request, in seconds: when there is none,
+ * and when the machine goes off.
  */
 #define FAIL_S 1
 #define LAST_S 10

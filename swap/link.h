@@ -48,8 +48,8 @@ bool link_identify (struct link *l);
 int link_fail (struct link *l, struct nbd_netlink *nl);
 void link_fail_end (struct link *l);
 
-/* Has requests fail soon after this server dies, although no other process will
- * be there to have them fail.  Returns 0, or -1 with errno set.
+/* Has requests fail soon after this server dies, although no other process
+ * will be there to have them fail.  Returns 0, or -1 with errno set.
  */
 int link_expect_end (const struct link *l, struct nbd_netlink *nl);
 

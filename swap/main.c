@@ -16,7 +16,8 @@
 #include "root.h"
 #include "runstate.h"
 
-#ifndef SYSCONFDIR /* the Makefile gives it; checkers that do without it do */
+#ifndef SYSCONFDIR /* the Makefile gives it; checkers that do without it do   \
+                    */
 #define SYSCONFDIR "/etc"
 #endif
 #define CONF_FILE SYSCONFDIR "/nbdkit-vram.conf"
@@ -163,8 +164,8 @@ options_load (struct conf *c, const char *file)
                     file == NULL);
 }
 
-/* Reads the configuration for COMMAND.  What a file with errors does not say is
- * as it was when swap went on.
+/* Reads the configuration for COMMAND.  What a file with errors does not say
+ * is as it was when swap went on.
  */
 static bool
 load_settings (struct options *o, const struct command *command,

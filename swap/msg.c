@@ -115,7 +115,8 @@ check_output (void)
 {
   errno = 0;
   output_flush ();
-  /* Some file systems tell only now.  Nothing was written to what is closed. */
+  /* Some file systems tell only now.  Nothing was written to what is closed.
+   */
   if (close (STDOUT_FILENO) == -1 && errno != EBADF && output_error == 0)
     output_error = errno;
   if (output_error == 0)

@@ -27,8 +27,8 @@ void warning (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 /* One line to stdout for a step that was done; silent under --quiet. */
 void note (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 
-/* Hands to the system what stdout still holds.  Returns -1 when that failed, or
- * has failed before.
+/* Hands to the system what stdout still holds.  Returns -1 when that failed,
+ * or has failed before.
  */
 int output_flush (void);
 

@@ -230,11 +230,11 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
     goto out;
   }
   ret = 0;
-  /* When a request's time is up, a single connection without a time-out is left
-   * alone, and the request is sent again if the connection is a new one; so
-   * that can be soon.  One of several connections, or one with a time-out, is
-   * taken for lost instead: with a server that is alive but slow, a write that
-   * was sent again could then be overtaken by itself.
+  /* When a request's time is up, a single connection without a time-out is
+   * left alone, and the request is sent again if the connection is a new one;
+   * so that can be soon.  One of several connections, or one with a time-out,
+   * is taken for lost instead: with a server that is alive but slow, a write
+   * that was sent again could then be overtaken by itself.
    */
   if (connections == 1 && timeout == 0) {
     int fd = open (path, O_WRONLY | O_CLOEXEC);
@@ -279,9 +279,9 @@ nbd_open_node (unsigned n, char *path, size_t size, int *fd)
   return made;
 }
 
-/* Whether PATH, of /proc/swaps, names /dev/nbdN.  It is without its folder when
- * the mount namespace is gone that swap was switched on in, as after the death
- * of daemon and server.
+/* Whether PATH, of /proc/swaps, names /dev/nbdN.  It is without its folder
+ * when the mount namespace is gone that swap was switched on in, as after the
+ * death of daemon and server.
  */
 static bool
 names_device (const char *path, unsigned n)

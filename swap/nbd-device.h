@@ -65,10 +65,10 @@ nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size);
 int nbd_verify (unsigned n, unsigned ms);
 
 /* Opens the device for this process alone, by its number: by /dev/nbdN, or,
- * when that is missing or another device, by a node that is made.  PATH becomes
- * the node, *FD the descriptor or -1 with errno set, EBUSY when swap is on or it
- * is used otherwise.  Returns whether the node was made, and is the caller's to
- * remove.
+ * when that is missing or another device, by a node that is made.  PATH
+ * becomes the node, *FD the descriptor or -1 with errno set, EBUSY when swap
+ * is on or it is used otherwise.  Returns whether the node was made, and is
+ * the caller's to remove.
  */
 bool nbd_open_node (unsigned n, char *path, size_t size, int *fd);
 
@@ -83,13 +83,14 @@ int nbd_in_use (unsigned n);
  */
 int nbd_detach (unsigned n);
 
-/* As nbd_detach (), for a device that this process has attached and nothing uses
- * yet: does not open it, which could hang, and waits for at most MS milliseconds.
+/* As nbd_detach (), for a device that this process has attached and nothing
+ * uses yet: does not open it, which could hang, and waits for at most MS
+ * milliseconds.
  */
 int nbd_disconnect (unsigned n, unsigned ms);
 
-/* Have requests wait for a new server when this one dies, up to SECONDS, and be
- * sent again soon after there is one: that takes a single connection, see
+/* Have requests wait for a new server when this one dies, up to SECONDS, and
+ * be sent again soon after there is one: that takes a single connection, see
  * nbd-device.c.  Returns 0, or -1 with a message.
  */
 int

@@ -61,8 +61,8 @@ end_nest (const struct message *m, struct nlattr *nest)
   nest->nla_len = (const char *) m + m->header.nlmsg_len - (const char *) nest;
 }
 
-/* Sends M and waits until it is answered; what comes before the acknowledgement
- * is left in *ANSWER when that is given.
+/* Sends M and waits until it is answered; what comes before the
+ * acknowledgement is left in *ANSWER when that is given.
  */
 static int
 ask (struct nbd_netlink *nl, struct message *m, struct message *answer)
@@ -255,7 +255,8 @@ nbd_netlink_disconnect (struct nbd_netlink *nl, unsigned index)
   return ask (nl, &m, NULL);
 }
 
-/* Whether what was told, N bytes, is that device INDEX has lost a connection. */
+/* Whether what was told, N bytes, is that device INDEX has lost a connection.
+ */
 static bool
 tells_of (const struct nbd_netlink *nl, const struct message *m, size_t n,
           uint32_t index)

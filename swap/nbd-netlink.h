@@ -26,15 +26,15 @@ struct nbd_netlink {
 int nbd_netlink_open (struct nbd_netlink *nl, bool listen);
 void nbd_netlink_close (struct nbd_netlink *nl);
 
-/* Whether the driver still has a client for /dev/nbdINDEX, which /sys shows for
- * as long as swap is on there.
+/* Whether the driver still has a client for /dev/nbdINDEX, which /sys shows
+ * for as long as swap is on there.
  */
 bool nbd_netlink_attached (struct nbd_netlink *nl, unsigned index);
 
 /* How long, in seconds, requests to /dev/nbdINDEX wait for a connection when
  * all are lost, instead of failing, and how long for an answer, before their
- * connection is taken for lost (0: for ever, with a single one).  Returns 0, or
- * -1 with errno set.
+ * connection is taken for lost (0: for ever, with a single one).  Returns 0,
+ * or -1 with errno set.
  */
 int nbd_netlink_set_limits (struct nbd_netlink *nl, unsigned index,
                             uint64_t patience, uint64_t timeout);

@@ -26,13 +26,13 @@ struct notice {
  */
 int notify_listen (const char *path);
 
-/* Takes the next message if there is one.  Returns 1 and N descriptors that are
- * the caller's, 0 when there is none.
+/* Takes the next message if there is one.  Returns 1 and N descriptors that
+ * are the caller's, 0 when there is none.
  */
 int notify_receive (int fd, struct notice *n);
 
-/* The value of NAME, up to the end of its line, into BUF; NULL when there is no
- * such line.
+/* The value of NAME, up to the end of its line, into BUF; NULL when there is
+ * no such line.
  */
 const char *notify_value (const struct notice *n, const char *name, char *buf,
                           size_t size);

@@ -1,8 +1,8 @@
 /* nbdkit-vram: asks NVIDIA's management library about a GPU
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Types and numbers are those of NVML's API reference, version 12.  The library
- * comes with the driver and is opened when it is needed.
+ * Types and numbers are those of NVML's API reference, version 12.  The
+ * library comes with the driver and is opened when it is needed.
  */
 
 #include <config.h>

@@ -29,8 +29,8 @@ struct options {
   char **argv;
 };
 
-/* The settings of FILE, or of the usual file when it is NULL.  Returns 0, or -1
- * with messages; the caller frees C either way.
+/* The settings of FILE, or of the usual file when it is NULL.  Returns 0, or
+ * -1 with messages; the caller frees C either way.
  */
 int options_load (struct conf *c, const char *file);
 

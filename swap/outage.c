@@ -74,7 +74,8 @@ outage_begin (struct daemon *d)
 void
 outage_connect (struct daemon *d)
 {
-  /* Without a server there is nothing to connect before the next one starts. */
+  /* Without a server there is nothing to connect before the next one starts.
+   */
   if (d->server_only || d->st.device < 0 || d->server.pid == 0)
     return;
   d->outage_why = link_connect (&d->link, &d->nl);

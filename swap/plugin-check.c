@@ -9,8 +9,9 @@
 #include "plugin-check.h"
 #include "server-command.h"
 
-/* No plugin has a parameter of this name.  nbdkit hands parameters over in their
- * order, so when this one is refused, those before it have been accepted.
+/* No plugin has a parameter of this name.  nbdkit hands parameters over in
+ * their order, so when this one is refused, those before it have been
+ * accepted.
  */
 #define NO_PARAMETER "vram-swap-check"
 

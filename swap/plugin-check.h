@@ -14,7 +14,8 @@
 /* Whether nbdkit loads the plugin.  R has its help, or the reasons why not. */
 bool plugin_loads (const struct conf *c, struct run *r);
 
-/* Whether that help, R, shows that this is another plugin of our plugin's name.
+/* Whether that help, R, shows that this is another plugin of our plugin's
+ * name.
  */
 bool plugin_is_another (const struct conf *c, const struct run *r);
 

@@ -54,10 +54,10 @@ driver_has (const char *text, const char *parameter)
   return at && strstr (at, ": 1") == at + strlen (parameter);
 }
 
-/* Whether the driver saves VRAM where neither RAM nor swap is needed for it, and
- * by itself.  NVIDIA's services save it while programs still run, by default to
- * /tmp, and need memory for that when /tmp is a tmpfs: memory that our swap may
- * have to provide.
+/* Whether the driver saves VRAM where neither RAM nor swap is needed for it,
+ * and by itself.  NVIDIA's services save it while programs still run, by
+ * default to /tmp, and need memory for that when /tmp is a tmpfs: memory that
+ * our swap may have to provide.
  */
 static bool
 preserves_safely (const char **why)

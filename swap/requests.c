@@ -460,7 +460,8 @@ requests_reload (struct daemon *d, struct client *client)
     finish_reload (client, EXIT_OK);
     return;
   }
-  /* A next server that cannot start would be the end of what is swapped out. */
+  /* A next server that cannot start would be the end of what is swapped out.
+   */
   d->replacing = true;
   d->order.disk_version = facts.version;
   daemon_run_job (d, job_check);

@@ -29,9 +29,9 @@ long read_text (const char *path, char *buf, size_t size);
 /* The same for a file that holds one decimal number. */
 bool read_number (const char *path, int64_t *value);
 
-/* A file of any length, line by line, in BUF of SIZE.  A line that does not fit
- * is cut.  lines_next returns NULL at the end and has closed the file then.
- * Neither allocates anything.
+/* A file of any length, line by line, in BUF of SIZE.  A line that does not
+ * fit is cut.  lines_next returns NULL at the end and has closed the file
+ * then. Neither allocates anything.
  */
 struct lines {
   int fd;
@@ -52,7 +52,8 @@ bool read_field (const char *path, const char *name, char *value, size_t size);
 /* The same for a number of KiB, in bytes. */
 bool read_field_kib (const char *path, const char *name, int64_t *bytes);
 
-/* Replaces PATH by TEXT at once or not at all.  Returns 0, or -1 with errno. */
+/* Replaces PATH by TEXT at once or not at all.  Returns 0, or -1 with errno.
+ */
 int write_text (const char *path, const char *text);
 
 bool file_exists (const char *path);

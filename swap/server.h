@@ -30,18 +30,18 @@ enum probe {
 /* Connects to SOCKET and shakes hands.  A server that has not finished its
  * start-up accepts nobody yet, so an answer means that VRAM is allocated.
  * ABSENT: nobody listens; SILENT: no answer within MS milliseconds;
- * BAD: hung up, or answered something that is not NBD; FORBIDDEN: it is not for this user
- * to ask.  Prints nothing.
+ * BAD: hung up, or answered something that is not NBD; FORBIDDEN: it is not
+ * for this user to ask.  Prints nothing.
  */
 enum probe server_probe (const char *socket, unsigned ms, struct server *s);
 
-/* Connects to SOCKET and shakes hands, up to where requests follow.  Returns the
- * connection, close-on-exec, or -1.  Prints nothing and allocates nothing.
+/* Connects to SOCKET and shakes hands, up to where requests follow.  Returns
+ * the connection, close-on-exec, or -1.  Prints nothing and allocates nothing.
  */
 int server_connect (const char *socket, unsigned ms, struct server *s);
 
-/* Reads the disk's first SIZE bytes over such a connection, on which nothing is
- * under way.  Returns 0, or -1 with errno set.  Allocates nothing.
+/* Reads the disk's first SIZE bytes over such a connection, on which nothing
+ * is under way.  Returns 0, or -1 with errno set.  Allocates nothing.
  */
 int server_read (int fd, void *buf, uint32_t size, unsigned ms);
 

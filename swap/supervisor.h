@@ -55,7 +55,8 @@ pid_t supervisor_find (const struct supervisor *s);
 /* Takes a server that an earlier daemon has started and that still runs. */
 int supervisor_take (struct supervisor *s, pid_t pid);
 
-/* Takes what the server says.  Returns whether it has said that it is ready. */
+/* Takes what the server says.  Returns whether it has said that it is ready.
+ */
 bool supervisor_listen (struct supervisor *s);
 
 /* Tells the server to overwrite its VRAM and to end.  The device is detached.
@@ -65,7 +66,8 @@ void supervisor_end (struct supervisor *s);
 /* Ends the server in the way that leaves its disk. */
 void supervisor_replace (struct supervisor *s);
 
-/* Its pidfd is readable.  Returns whether its disk is kept for the next one. */
+/* Its pidfd is readable.  Returns whether its disk is kept for the next one.
+ */
 bool supervisor_ended (struct supervisor *s);
 
 /* Gives up what is kept, here and in systemd, if anything is. */

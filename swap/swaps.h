@@ -32,14 +32,16 @@ int swaps_read (struct swaps *s);
 /* The swap on DEVICE ("/dev/nbd0"), or NULL. */
 const struct swap *swaps_find (const struct swaps *s, const char *device);
 
-/* Writes the swap signature with mkswap, and our label. Returns 0, or -1 with a message. */
+/* Writes the swap signature with mkswap, and our label. Returns 0, or -1 with
+ * a message. */
 int swap_format (const char *device);
 
 /* Whether DEVICE carries a swap signature with our label. */
 bool swap_has_label (const char *device);
 
-/* From the first SWAP_START bytes of a disk: whether swap_format was there, and
- * the swap's own UUID as SWAP_ID digits, by which it is told from any other.
+/* From the first SWAP_START bytes of a disk: whether swap_format was there,
+ * and the swap's own UUID as SWAP_ID digits, by which it is told from any
+ * other.
  */
 #define SWAP_START 2048
 #define SWAP_ID    32

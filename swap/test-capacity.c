@@ -115,8 +115,8 @@ test_in_one_go (void)
   CHECK (strcmp (name, "large (12)") == 0);
   CHECK (capacity_in_one_go (MIB, name) == MIB);
 
-  /* The rest is no process's: the kernel brings files in memory back first, and
-   * all of them.
+  /* The rest is no process's: the kernel brings files in memory back first,
+   * and all of them.
    */
   put_process ("12", "large", "VmSwap:\t 2048 kB\n");
   CHECK (capacity_in_one_go (2 * GIB, name) == GIB - 3 * MIB - 8192);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: tests vram-swap's command line, and that help, man page and completion agree about it
+# nbdkit-vram: tests vram-swap's command line, and that help, man page and
+# completion agree about it
 # SPDX-License-Identifier: BSD-3-Clause
 
 set -e -u -o pipefail
@@ -18,7 +19,8 @@ fail ()
   exit 1
 }
 
-# status STATUS WORDS COMMAND...: its exit status, and WORDS are in what it says.
+# status STATUS WORDS COMMAND...: its exit status, and WORDS are in what it
+# says.
 status ()
 {
   local wanted=$1 words=$2 got=0 out
@@ -41,8 +43,10 @@ status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
 status 2 "no-such-file" ./vram-swap --config no-such-file config
 status 2 "error: /: Is a directory" ./vram-swap --config / config
 
-# No init system is asked anything, and none is guessed from an answer: what is slow or missing changes nothing.
-if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$srcdir"/*.c; then
+# No init system is asked anything, and none is guessed from an answer: what is
+# slow or missing changes nothing.
+if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$srcdir"/*.c; \
+  then
   fail "a program of an init system is run"
 fi
 
@@ -53,14 +57,17 @@ if [[ $(id -u) == 0 ]]; then
 fi
 cp vram-swap "$root"
 for command in up down test reload sleep; do
-  status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" "$root/vram-swap" "$command"
+  status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" \
+    "$root/vram-swap" "$command"
 done
 rm "$root/vram-swap"
 
 # Where everybody looks for it, unless configure was told another place.
 conf=$(./vram-swap --help | sed -n 's/.*instead of //p')
-[[ $conf == /*/nbdkit-vram.conf ]] || fail "--help does not say where the configuration is: '$conf'"
-[[ $(../config.status --config) == *sysconfdir=* || $conf != @(/usr|/usr/local)/etc/* ]] ||
+[[ $conf == /*/nbdkit-vram.conf ]] ||
+  fail "--help does not say where the configuration is: '$conf'"
+[[ $(../config.status --config) == *sysconfdir=* ||
+  $conf != @(/usr|/usr/local)/etc/* ]] ||
   fail "the configuration is $conf"
 
 # A made-up machine, without the configuration file.
@@ -85,7 +92,8 @@ status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
 status 0 "$root/conf:1" "${swap[@]}" --config "$root/conf" config
 # Names come from others, in whatever encoding.
 printf 'device = GPU \xff\n' >"$root/conf"
-status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" config --json
+status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" \
+  config --json
 echo "prio = 1" >"$root/conf"
 # A typo keeps from work only what starts something.
 typo=("${swap[@]}" --config "$root/conf")
@@ -93,15 +101,19 @@ for command in daemon test; do
   status 2 "$root/conf:1: unknown key 'prio'" "${typo[@]}" "$command"
 done
 status 4 "$root/conf:1: unknown key 'prio'" "${typo[@]}" status
-status 5 "problem  configuration: $root/conf:1: unknown key 'prio'" "${typo[@]}" check
-status 5 "\"text\": \"$root/conf:1: unknown key 'prio'\"" "${typo[@]}" check --json
+status 5 "problem  configuration: $root/conf:1: unknown key 'prio'" \
+  "${typo[@]}" check
+status 5 "\"text\": \"$root/conf:1: unknown key 'prio'\"" "${typo[@]}" check \
+  --json
 status 0 "swap is not on" "${typo[@]}" down
-status 0 "sleep goes on with what is right in the configuration" "${typo[@]}" sleep pre
+status 0 "sleep goes on with what is right in the configuration" "${typo[@]}" \
+  sleep pre
 status 0 "unknown key" "${typo[@]}" sleep post
 status 0 "unknown key" "${typo[@]}" look
 status 1 "the daemon does not run" "${typo[@]}" up
 status 1 "the daemon does not run" "${typo[@]}" reload
-# What the file does not say is as it was when swap went on; what it says correctly counts.
+# What the file does not say is as it was when swap went on; what it says
+# correctly counts.
 mkdir "$root/run/vram-swap"
 printf 'idle-down = 77\npower-policy = down-on-battery\n' >"$root/run/vram-swap/settings"
 printf 'power-policy = keep\nidle-down = never\n' >"$root/conf"
@@ -110,13 +122,17 @@ status 4 '"power": "keep"' "${typo[@]}" status --json
 
 # Without a daemon, status says what the last one has left.
 printf 'state=ended\ncause=others\nreason=switched off by another program (swapoff)\n' >"$root/run/vram-swap/state"
-status 4 "VRAM swap: off: switched off by another program (swapoff)" "${swap[@]}" status
+status 4 "VRAM swap: off: switched off by another program (swapoff)" \
+  "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
 rm -r "$root/run/vram-swap"
 
-# A program runs whether or not VRAM is given back for it, with all of its words and its own exit status.
-status 3 "warning: no VRAM is given back: swap is off" "${swap[@]}" run sh -c 'exit 3'
-status 0 "--json --free=1G up" "${swap[@]}" run --free=2G echo --json --free=1G up
+# A program runs whether or not VRAM is given back for it, with all of its
+# words and its own exit status.
+status 3 "warning: no VRAM is given back: swap is off" "${swap[@]}" run sh \
+  -c 'exit 3'
+status 0 "--json --free=1G up" "${swap[@]}" run --free=2G echo --json \
+  --free=1G up
 status 0 "--json" "${swap[@]}" run -- echo --json
 status 137 "" "${swap[@]}" run sh -c 'kill -KILL $$'
 status 127 "no-such-program: No such file" "${swap[@]}" run no-such-program
@@ -124,21 +140,28 @@ status 126 "Permission denied" "${swap[@]}" run "$root/conf"
 status 2 "wanted: vram-swap run" "${swap[@]}" run
 status 1 "swap is off, or the daemon does not run" "${swap[@]}" limit 2G
 
-# A command fails when its output cannot be written, and ends when its reader has gone.
-for command in --help --version config "config --json" status "status --json" check down; do
+# A command fails when its output cannot be written, and ends when its reader
+# has gone.
+for command in --help --version config "config --json" status "status --json" \
+  check down; do
   # shellcheck disable=SC2086 # words
   got=0 said=$("${swap[@]}" $command 2>&1 >/dev/full) || got=$?
-  [[ $got == 1 && $said == *"standard output: No space left on device"* ]] || fail "$command >/dev/full: status $got: $said"
+  [[ $got == 1 && $said == *"standard output: No space left on device"* ]] ||
+    fail "$command >/dev/full: status $got: $said"
 done
-timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 && ends=("${PIPESTATUS[@]}") || ends=("${PIPESTATUS[@]}")
-[[ ${ends[0]} == 1 ]] || fail "status --watch goes on without a reader: status ${ends[0]}"
+timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 &&
+  ends=("${PIPESTATUS[@]}") || ends=("${PIPESTATUS[@]}")
+[[ ${ends[0]} == 1 ]] ||
+  fail "status --watch goes on without a reader: status ${ends[0]}"
 
-# check: a machine where all is well, and then one thing after the other that is not. Programs are made up as well.
-mkdir -p "$root"/{bin,dev,run/systemd/system} "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
+# check: a machine where all is well, and then one thing after the other that
+# is not. Programs are made up as well.
+mkdir -p "$root"/{bin,dev,run/systemd/system} \
+  "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
   "$root"/sys/{module/{nbd,nvidia,module/parameters,zswap/parameters},kernel/security,power,class/block/sda3} \
   "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/{system.slice,init.scope},firmware/efi/efivars}
-# nbdkit with a plugin that knows these parameters; asked by its help, by a parameter that no plugin has, and for
-# what --dump-plugin says.
+# nbdkit with a plugin that knows these parameters; asked by its help, by a
+# parameter that no plugin has, and for what --dump-plugin says.
 cat >"$root/bin/nbdkit" <<EOF
 #!/bin/sh
 case "\$*" in
@@ -174,14 +197,19 @@ for program in nbd-client mkswap modprobe nvidia-modprobe; do
 done
 chmod +x "$root"/bin/{modinfo,nbdkit}
 
-# Two GPUs, the second with more that is free. This is what nbdkit-vram-plugin says.
+# Two GPUs, the second with more that is free. This is what nbdkit-vram-plugin
+# says.
 well ()
 {
   printf '%s\n' "socket = $root/no.sock" "$@" >"$root/conf"
-  printf '%s\n' vram_driver_version=580.159.04 vram_cuda_version=13.0 vram_num_devices=2 vram_device_index=0 \
-    "vram_device_name=Small GPU" vram_device_pci=0000:01:00.0 vram_device_memory_total=4294967296 \
-    vram_device_memory_free=1073741824 vram_device_index=1 "vram_device_name=Large GPU" vram_device_pci=0000:02:00.0 \
-    vram_device_memory_total=8589934592 vram_device_memory_free=6442450944 >"$root/dump"
+  printf '%s\n' vram_driver_version=580.159.04 vram_cuda_version=13.0 \
+    vram_num_devices=2 vram_device_index=0 \
+    "vram_device_name=Small GPU" vram_device_pci=0000:01:00.0 \
+    vram_device_memory_total=4294967296 \
+    vram_device_memory_free=1073741824 vram_device_index=1 \
+    "vram_device_name=Large GPU" vram_device_pci=0000:02:00.0 \
+    vram_device_memory_total=8589934592 \
+    vram_device_memory_free=6442450944 >"$root/dump"
   mkdir -p "$root/usr/lib/systemd/system"
   : >"$root/usr/lib/systemd/system/vram-swap.service"
   printf 'Name:\tinit\nCapBnd:\t000001ffffffffff\n' >"$root/proc/1/status"
@@ -193,12 +221,16 @@ well ()
   echo 580.159.04 >"$root/sys/module/nvidia/version"
   echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
   echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
-  echo max | tee "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
+  echo max | tee \
+    "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
   touch "$root"/dev/nvidia{ctl,-uvm}
   mkdir -p "$root/sys/module/nbd"
-  echo 0x10de | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/vendor >/dev/null
-  echo 0x030000 | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/class >/dev/null
-  echo active | tee "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power/runtime_status >/dev/null
+  echo 0x10de | tee \
+    "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/vendor >/dev/null
+  echo 0x030000 | tee \
+    "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/class >/dev/null
+  echo active | tee \
+    "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power/runtime_status >/dev/null
   echo "freeze mem disk" >"$root/sys/power/state"
   echo 8:3 >"$root/sys/power/resume"
   echo 8:3 >"$root/sys/class/block/sda3/dev"
@@ -208,30 +240,39 @@ well ()
   echo 120 >"$root/proc/sys/kernel/hung_task_timeout_secs"
 }
 
-# expects FILE: all that check says, with @ROOT@ for where the made-up machine is.
+# expects FILE: all that check says, with @ROOT@ for where the made-up machine
+# is.
 expects ()
 {
-  { PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1 || :; } | sed "s,$root,@ROOT@,g" |
-    diff -u <(sed "s,@PLUGIN@,$name,g" "$srcdir/$1") - >&2 || fail "check: not what $1 expects"
+  { PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1 ||
+    :; } | sed "s,$root,@ROOT@,g" |
+    diff -u <(sed "s,@PLUGIN@,$name,g" "$srcdir/$1") - >&2 ||
+    fail "check: not what $1 expects"
 }
 
-# finds VERDICT LINE: check, with the made-up programs, has this line, and a fix just after it when it is not ok.
+# finds VERDICT LINE: check, with the made-up programs, has this line, and a
+# fix just after it when it is not ok.
 finds ()
 {
   local out lines got=0
-  out=$(PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1) || got=$?
+  out=$(PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1) ||
+    got=$?
   lines=$(printf '%-8s %s' "$1" "$2")
   [[ $'\n'$out == *$'\n'"$lines"* ]] || fail "check: '$lines' is not in: $out"
   case $1 in
     ok) ;;
-    *) grep -A 1 -F -e "$lines" <<<"$out" | grep -q '^         fix: ' || fail "check: no fix for '$lines'" ;;
+    *)
+      grep -A 1 -F -e "$lines" <<<"$out" | grep -q '^         fix: ' ||
+        fail "check: no fix for '$lines'" ;;
   esac
-  [[ $1 != problem || $got == 5 ]] || fail "check: status $got in spite of '$lines'"
+  [[ $1 != problem || $got == 5 ]] ||
+    fail "check: status $got in spite of '$lines'"
 }
 
 well
 expects check-well.expected
-[[ $(<"$root/asked") != *device=* ]] || fail "device = auto is handed on: $(<"$root/asked")"
+[[ $(<"$root/asked") != *device=* ]] ||
+  fail "device = auto is handed on: $(<"$root/asked")"
 # What the configuration names never runs as root.
 [[ $(<"$root/asked") != "0 "* ]] || fail "the plugin runs as root"
 
@@ -243,9 +284,11 @@ echo "nbdkit: error: no such plugin" >"$root/refusal"
 finds problem "plugin: nbdkit does not load '$name': error: no such plugin"
 rm "$root/nbdkit-fails"
 : >"$root/refusal"
-# Settings that the plugin does not take, and a plugin that takes others; 'config' says so, too.
+# Settings that the plugin does not take, and a plugin that takes others;
+# 'config' says so, too.
 well "plugin-args = lanes=2 foo=bar"
-finds problem "plugin: '$name' refuses the settings: error: vram: unknown parameter 'lanes'"
+finds problem \
+  "plugin: '$name' refuses the settings: error: vram: unknown parameter 'lanes'"
 config=(env "PATH=$root/bin:$PATH" "${swap[@]}" --config "$root/conf" config)
 status 2 "plugin-args = lanes=2 foo=bar" "${config[@]}"
 status 2 "error: '$name' refuses the settings: error: vram: unknown parameter 'lanes'" "${config[@]}"
@@ -254,7 +297,8 @@ status 0 "plugin = $name" "${config[@]}"
 touch "$root/another"
 finds problem "plugin: nbdkit's '$name' is another plugin of that name"
 status 2 "nbdkit's '$name' is another plugin of that name" "${config[@]}"
-# The name that the plugin has by default is another plugin's in newer versions of nbdkit.
+# The name that the plugin has by default is another plugin's in newer versions
+# of nbdkit.
 well "plugin = vram"
 finds problem "plugin: nbdkit's 'vram' is another plugin of that name"
 status 2 "nbdkit's 'vram' is another plugin of that name" "${config[@]}"
@@ -275,14 +319,17 @@ finds problem "libcuda: cannot load libcuda.so.1: no such file
 printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
   "vram_error=the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
   >"$root/dump"
-finds problem "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+finds problem \
+  "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
 
 # The configured GPU, not the first, nor the one that auto would take.
 well "device = Small GPU"
 sed -i '/_index=1/,$d' "$root/dump"
 finds problem "VRAM: 1.0 GiB are free on Small GPU: less than"
-[[ $(<"$root/asked") == *" device=Small GPU "* ]] || fail "device= is not handed on: $(<"$root/asked")"
-printf '%s\n' "nbdkit: error: device=7 is no GPU" vram_cuda_version=13.0 vram_num_devices=2 >"$root/dump"
+[[ $(<"$root/asked") == *" device=Small GPU "* ]] ||
+  fail "device= is not handed on: $(<"$root/asked")"
+printf '%s\n' "nbdkit: error: device=7 is no GPU" vram_cuda_version=13.0 \
+  vram_num_devices=2 >"$root/dump"
 finds problem "device: error: device=7 is no GPU"
 
 # No kernel module in sight: a driver that is missing, or not Linux's.
@@ -293,31 +340,38 @@ finds ok "NVIDIA driver: no kernel module here, but libcuda works"
 rm "$root/dev/nvidiactl"
 finds ok "NVIDIA driver: that of Windows (WSL2)"
 cp "$root/dump" "$root/dump-well"
-printf '%s\n' vram_driver_version= vram_num_devices=0 "vram_error=no driver" >"$root/dump"
-finds problem "NVIDIA driver: libcuda does not work with Windows' driver (WSL2)"
+printf '%s\n' vram_driver_version= vram_num_devices=0 \
+  "vram_error=no driver" >"$root/dump"
+finds problem \
+  "NVIDIA driver: libcuda does not work with Windows' driver (WSL2)"
 rm "$root/dev/dxg"
 finds problem "NVIDIA driver: its kernel module is not loaded"
 # Installed, but not signed by anyone that the firmware knows.
 echo "Some key" >"$root/modinfo-nvidia"
 echo "none [integrity] confidentiality" >"$root/sys/kernel/security/lockdown"
-finds warning "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and is signed by Some key"
+finds warning \
+  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and is signed by Some key"
 : >"$root/modinfo-nvidia"
-finds problem "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and not signed"
+finds problem \
+  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and not signed"
 rm "$root/sys/kernel/security/lockdown"
 finds ok "module signatures: not required"
 printf '\6\0\0\0\1' >"$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-finds problem "module signatures: Secure Boot: nvidia is not loaded, and not signed"
+finds problem \
+  "module signatures: Secure Boot: nvidia is not loaded, and not signed"
 rm "$root"/sys/firmware/efi/efivars/* "$root"/modinfo-nvidia
 echo Y >"$root/sys/module/module/parameters/sig_enforce"
 : >"$root/modinfo-nbd"
 rmdir "$root/sys/module/nbd"
-finds problem "module signatures: module.sig_enforce: nbd is not loaded, and not signed"
+finds problem \
+  "module signatures: module.sig_enforce: nbd is not loaded, and not signed"
 echo "Debian" >"$root/modinfo-nbd"
 finds ok "module signatures: module.sig_enforce"
 rm "$root/modinfo-nbd" "$root/sys/module/module/parameters/sig_enforce"
 mkdir "$root/sys/module/nvidia"
 
-# A GPU that is asleep stays asleep: nothing starts the driver. Checks that need no driver go on.
+# A GPU that is asleep stays asleep: nothing starts the driver. Checks that
+# need no driver go on.
 well
 rm "$root/asked"
 echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"
@@ -325,9 +379,12 @@ finds ok "GPU: 0000:02:00.0 is asleep and is left so"
 finds ok "plugin: nbdkit loads '$name', with these settings"
 [[ ! -e $root/asked ]] || fail "the driver was started: $(<"$root/asked")"
 echo "plugin-args = foo=bar" >>"$root/conf"
-finds problem "plugin: '$name' refuses the settings: error: vram: unknown parameter 'foo'"
-status 4 "GPU:       0000:02:00.0 is asleep" "${swap[@]}" --config "$root/conf" status
-status 4 '"power": "suspended"' "${swap[@]}" --config "$root/conf" status --json
+finds problem \
+  "plugin: '$name' refuses the settings: error: vram: unknown parameter 'foo'"
+status 4 "GPU:       0000:02:00.0 is asleep" "${swap[@]}" \
+  --config "$root/conf" status
+status 4 '"power": "suspended"' "${swap[@]}" --config "$root/conf" status \
+  --json
 : >"$root/asked"
 chmod 666 "$root/asked"
 
@@ -337,11 +394,14 @@ printf '#!/bin/sh\necho "$*" >"%s/made"\n' "$root" >"$root/bin/nvidia-modprobe"
 chmod +x "$root/bin/nvidia-modprobe"
 finds ok "/dev/nvidia-uvm: made by nvidia-modprobe when needed"
 # The plugin runs without the right to make it.
-[[ $(id -u) != 0 || $(<"$root/made") == "-c 0 -u" ]] || fail "the device nodes were not made for libcuda"
+[[ $(id -u) != 0 || $(<"$root/made") == "-c 0 -u" ]] ||
+  fail "the device nodes were not made for libcuda"
 touch "$root/.dockerenv"
 finds problem "/dev/nvidia-uvm: missing in this container"
 rm "$root/.dockerenv" "$root/bin/nvidia-modprobe"
-command -v nvidia-modprobe >/dev/null || finds problem "/dev/nvidia-uvm: missing, and nvidia-modprobe is not installed"
+command -v nvidia-modprobe >/dev/null ||
+  finds problem \
+  "/dev/nvidia-uvm: missing, and nvidia-modprobe is not installed"
 ln -s /bin/true "$root/bin/nvidia-modprobe"
 echo "0x0000000000000000 0x000000000fffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
 finds warning "Resizable BAR: only 256 MiB of 8.0 GiB"
@@ -353,19 +413,23 @@ printf 'Name:\tinit\nCapBnd:\t000001fffeffffff\n' >"$root/proc/1/status"
 finds problem "capabilities: the server cannot have CAP_SYS_RESOURCE here"
 well "resident = yes"
 printf 'Name:\tinit\nCapBnd:\t00000000a80425fb\n' >"$root/proc/1/status"
-finds warning "capabilities: the server cannot have CAP_IPC_LOCK and CAP_SYS_RESOURCE here"
+finds warning \
+  "capabilities: the server cannot have CAP_IPC_LOCK and CAP_SYS_RESOURCE here"
 
 well
 echo 536870912 >"$root/sys/fs/cgroup/system.slice/memory.high"
-finds problem "memory limit: /sys/fs/cgroup/system.slice/memory.high is 512 MiB"
+finds problem \
+  "memory limit: /sys/fs/cgroup/system.slice/memory.high is 512 MiB"
 well
 rm "$root/sys/fs/cgroup/init.scope/memory.swap.max"
-finds warning "process 1: cannot be kept out of swap: /sys/fs/cgroup/init.scope/memory.swap.max is missing"
+finds warning \
+  "process 1: cannot be kept out of swap: /sys/fs/cgroup/init.scope/memory.swap.max is missing"
 echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
 mkdir "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 finds ok "memory limit: none"
 echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap.service/memory.max"
-finds problem "memory limit: /sys/fs/cgroup/system.slice/vram-swap.service/memory.max is 100 MiB"
+finds problem \
+  "memory limit: /sys/fs/cgroup/system.slice/vram-swap.service/memory.max is 100 MiB"
 rm -r "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 
 # Its own swap is not another one; somebody else's NBD device is.
@@ -400,7 +464,8 @@ finds ok "init: not systemd"
 # Drivers that keep the clocks up, and a GPU that the desktop needs.
 well
 sed -i 's/580.159.04/580.95.05/' "$root/dump"
-finds warning "quiet: driver 580.95.05 keeps the clocks up while the server is idle"
+finds warning \
+  "quiet: driver 580.95.05 keeps the clocks up while the server is idle"
 sed -i 's/580.95.05/595.1/' "$root/dump"
 finds ok "quiet: driver 595.1 lets the clocks fall"
 card=$root/sys/bus/pci/devices/0000:02:00.0/drm/card1
@@ -409,7 +474,8 @@ echo disconnected >"$card/card1-DP-1/status"
 echo connected >"$card/card1-HDMI-A-1/status"
 finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
 well "headroom = 1G"
-finds warning "display: Large GPU drives card1-HDMI-A-1, and headroom is 1.0 GiB"
+finds warning \
+  "display: Large GPU drives card1-HDMI-A-1, and headroom is 1.0 GiB"
 well "headroom = 2G"
 finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
 
@@ -418,7 +484,8 @@ well
 echo 8:4 >"$root/sys/power/resume"
 finds warning "hibernation: resume= names the device 8:4, where no swap is on"
 echo 0:0 >"$root/sys/power/resume"
-finds warning "hibernation: systemd takes the swap with the highest priority: VRAM (1500) rather than /dev/sda3 (-2)"
+finds warning \
+  "hibernation: systemd takes the swap with the highest priority: VRAM (1500) rather than /dev/sda3 (-2)"
 sed -i 's/^\(.dev.sda3.*\) -2$/\1 2000/' "$root/proc/swaps"
 finds ok "hibernation: goes to /dev/sda3, by its priority"
 sed -i '/sda3/d' "$root/proc/swaps"
@@ -435,7 +502,8 @@ finds ok "hibernation: this kernel does not offer it"
 # Others that act when memory is short, or when programs wait.
 well
 echo 1 >"$root/proc/sys/kernel/hung_task_panic"
-finds warning "hung_task_panic: on: while there is no server programs may wait for outage-timeout (600 s), and the kernel panics after 120 s"
+finds warning \
+  "hung_task_panic: on: while there is no server programs may wait for outage-timeout (600 s), and the kernel panics after 120 s"
 echo 900 >"$root/proc/sys/kernel/hung_task_timeout_secs"
 finds ok "hung_task_panic: on, but later than outage-timeout"
 mkdir -p "$root"/proc/{70,71}
@@ -445,7 +513,8 @@ printf 'earlyoom\0-r\0003600\0' >"$root/proc/71/cmdline"
 finds ok "systemd-oomd: runs: VRAM counts as swap"
 finds ok "earlyoom: runs, and looks at how much swap there is each time"
 printf 'earlyoom\0-S\0400000\0' >"$root/proc/71/cmdline"
-finds warning "earlyoom: runs with -S, which it compares with the swap that was on when it started"
+finds warning \
+  "earlyoom: runs with -S, which it compares with the swap that was on when it started"
 
 # All of it at once.
 well "sleep-policy = keep"
@@ -467,13 +536,16 @@ expects check-ill.expected
 lines=$(./vram-swap --help | wc -l)
 ((lines <= 24)) || fail "--help is $lines lines, more than a screen"
 
-# Each command of --help is in the man page, in its synopsis, and completed; so is each option.
+# Each command of --help is in the man page, in its synopsis, and completed; so
+# is each option.
 commands=$(./vram-swap --help | sed -n 's/^  vram-swap \([a-z]*\).*/\1/p')
 [[ $(wc -w <<<"$commands") -ge 8 ]] || fail "too few commands: $commands"
 for command in $commands; do
   grep -q "^=item B<$command>" "$pod" || fail "$command is not in $pod"
-  grep -q "^ vram-swap $command" "$pod" || fail "$command is not in the synopsis of $pod"
-  grep -q "^  local commands=.*\b$command\b" "$srcdir/completion" || fail "$command is not completed"
+  grep -q "^ vram-swap $command" "$pod" ||
+    fail "$command is not in the synopsis of $pod"
+  grep -q "^  local commands=.*\b$command\b" "$srcdir/completion" ||
+    fail "$command is not completed"
 done
 for option in $(./vram-swap --help | grep -o -e '--[a-z]*' | sort -u); do
   grep -q -e "$option" "$pod" || fail "$option is not in $pod"
@@ -482,9 +554,12 @@ done
 
 # Each key of the configuration is in its man page, with its default.
 while read -r key value; do
-  line=$(grep -e "^=item B<$key> = " "$srcdir/../man/nbdkit-vram.conf.pod") || fail "$key is not in nbdkit-vram.conf(5)"
+  line=$(grep -e "^=item B<$key> = " "$srcdir/../man/nbdkit-vram.conf.pod") ||
+    fail "$key is not in nbdkit-vram.conf(5)"
   case $key in
     plugin | plugin-args) ;; # a name that configure knows; nothing
-    *) [[ $line == *"(default $value)" ]] || fail "$key: $line, but the default is $value" ;;
+    *)
+      [[ $line == *"(default $value)" ]] ||
+        fail "$key: $line, but the default is $value" ;;
   esac
 done < <("${swap[@]}" config | sed -n 's/^\([a-z-]*\) = \([^ ]*\).*/\1 \2/p')

@@ -44,8 +44,8 @@ test_strings (void)
   check_string ("a \"b\" \\ \n\x01",
                 "{\"s\":\"a \\\"b\\\" \\\\ \\n\\u0001\"}");
   check_string ("Größe €", "{\"s\":\"Größe €\"}");
-  /* Bytes of no character, a character cut short, a surrogate, a '/' that takes
-   * two bytes.
+  /* Bytes of no character, a character cut short, a surrogate, a '/' that
+   * takes two bytes.
    */
   check_string ("a\xff\xfe"
                 "b",
@@ -129,7 +129,8 @@ test_reading (void)
     CHECK (read_text (wrong[i]) == NULL);
 }
 
-/* As much as the longest answer of the daemon holds, and what stops growing. */
+/* As much as the longest answer of the daemon holds, and what stops growing.
+ */
 static long
 answer (unsigned swaps)
 {

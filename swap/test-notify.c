@@ -187,7 +187,8 @@ test_descriptors (const char *folder)
   CHECK (notify_send (address, &out) == -1 && errno == EBADF);
   CHECK (notify_receive (fd, &n) == 0);
 
-  /* More than there is room for: the rest is not ours to close, and not open. */
+  /* More than there is room for: the rest is not ours to close, and not open.
+   */
   for (unsigned count = NOTIFY_FDS_MAX + 1; count <= 100; count += 13) {
     send_raw (address, "FDSTORE=1", 9, zero, count);
     CHECK (notify_receive (fd, &n) == 1);

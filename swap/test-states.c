@@ -40,8 +40,8 @@ test_names (void)
   CHECK (!cause_find ("", &cause));
 }
 
-/* What the kernel may have on the device is only taken from it by draining, and
- * its server is only ended when that is through.
+/* What the kernel may have on the device is only taken from it by draining,
+ * and its server is only ended when that is through.
  */
 static void
 test_swap_is_drained (void)

@@ -25,8 +25,8 @@
 
 #define SHOW_MS 200
 
-/* O_DIRECT wants them aligned to the device's blocks.  They are not static: the
- * daemon would have them locked in RAM.
+/* O_DIRECT wants them aligned to the device's blocks.  They are not static:
+ * the daemon would have them locked in RAM.
  */
 static unsigned char *data, *before;
 

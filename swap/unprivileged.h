@@ -18,13 +18,13 @@ struct unprivileged {
   int n_groups;
 };
 
-/* Looks the user up, so that no file has to be opened for it later.  Returns 0,
- * or -1 with a message.
+/* Looks the user up, so that no file has to be opened for it later.  Returns
+ * 0, or -1 with a message.
  */
 int unprivileged_find (struct unprivileged *u, const char *user);
 
-/* In a child: becomes that user, with the capabilities to lock memory and to be
- * an I/O flusher and no others, now or after any execve.  Opens no file.
+/* In a child: becomes that user, with the capabilities to lock memory and to
+ * be an I/O flusher and no others, now or after any execve.  Opens no file.
  * Returns 0, or -1 with errno set.
  */
 int unprivileged_become (const struct unprivileged *u);

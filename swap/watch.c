@@ -61,8 +61,8 @@ watch_swaps (struct daemon *d)
   daemon_handle (d, EVENT_SWAP_GONE);
 }
 
-/* Whether the device is still attached.  The kernel shows its client for as long
- * as swap is on there, but takes no more settings for it.
+/* Whether the device is still attached.  The kernel shows its client for as
+ * long as swap is on there, but takes no more settings for it.
  */
 static bool
 is_attached (struct daemon *d)

@@ -81,8 +81,8 @@ gpu_check_now (struct gpu_check *check, int64_t now_ns)
   }
   else if (llabs (now_ns - atomic_load (&check->queried_ns)) >= QUERY_NS) {
     r = dma_query (check->queues);
-    /* Another program may have raised the nice value of a thread that has served
-     * requests for long.
+    /* Another program may have raised the nice value of a thread that has
+     * served requests for long.
      */
     memlock_check_thread ();
     atomic_store (&check->queried_ns, now_ns);
