@@ -115,7 +115,7 @@ work (void *opaque)
     worker->copies++;
   }
   worker->ns = after - start;
-  /* Nobody frees anything, which may block the device, while others copy. */
+  /* Freeing may block the device, so no thread frees while others copy. */
   pthread_barrier_wait (worker->barrier);
   kit_close (&kit);
   return NULL;

@@ -57,7 +57,7 @@ extern void
 paths_open (unsigned index, unsigned threads, const char *instructions);
 extern void paths_close (void);
 
-/* What there is, after paths_open. */
+/* The paths, after paths_open. */
 struct machine {
   char gpu[128];
   int cuda;                 /* version of the driver API, 12080 for 12.8 */

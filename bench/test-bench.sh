@@ -236,7 +236,7 @@ assert "\nwindow-boost     345.0      2619.0    70.5 " in text, text
 END
 must_fail "--modes: 'loud'" idle -m loud
 
-# Nobody is left behind.
+# No process is left behind.
 ! pgrep -f "$PWD/.libs/nbdkit-plain-plugin.so" >/dev/null ||
   fail "a server still runs"
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: who may connect
+/* nbdkit-vram: which users may connect
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -26,7 +26,7 @@ def writes ():
     return client
 
 
-# The VRAM of a server that was killed is held by the store, and nobody else
+# The VRAM of a server that was killed is held by the store alone, and no one
 # gets it.
 store.start ()
 store.wait_ready ()

@@ -16,7 +16,7 @@ import sys, threading, time
 PATIENCE = float (os.environ.get ("VRAM_PATIENCE", "60"))
 
 # What becomes the launcher, in a process of its own, which is given the
-# descriptors that are to be 3, 4 and so on.
+# descriptors that become 3, 4 and so on.
 LISTEN = """
 import os, sys
 fds = [int (fd) for fd in sys.argv[1].split (",") if fd]
@@ -124,7 +124,7 @@ class Store:
         name twice is another file's, too."""
         with self.lock:
             names = list (self.fds) + ([twice] if twice else [])
-            # Out of the way of where they are to be.
+            # Away from their final numbers.
             fds = [fcntl.fcntl (self.fds[name], fcntl.F_DUPFD_CLOEXEC, 500)
                    for name in self.fds]
             if twice:
@@ -201,7 +201,8 @@ class HungUp (Exception):
 
 
 class Client:
-    """One connection and one part of the disk, which nobody else writes to."""
+    """One connection and one part of the disk, which no other client writes
+    to."""
 
     def __init__ (self, path, first, blocks, depth, seed):
         self.path, self.first = path, first

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a disk that is left to later servers holds its VRAM until a
-# server is told to end, which scrubs and frees it
+# nbdkit-vram: the VRAM of a dead server stays allocated until a server is told
+# to end, which overwrites and frees it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: servers are killed at random instants under load; each next one
-# takes over the disk, nothing acknowledged is lost
+# nbdkit-vram: servers are killed at random instants under load, each next one
+# takes over the disk, and no acknowledged write is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbdkit-vram: a disk that does not match is not taken over, the reason is
-# said, and it can still be had later
+# logged, and a later server can still take it over
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: with allow=any every user is let in whom the socket lets in
+# nbdkit-vram: with allow=any every user that can open the socket is served
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

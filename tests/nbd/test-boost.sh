@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the driver is told not to raise an idle GPU's clocks, unless the
-# user wants that
+# nbdkit-vram: the driver is told not to raise an idle GPU's clocks, unless
+# boost=yes
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

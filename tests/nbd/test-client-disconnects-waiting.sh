@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a client that goes away while the GPU has its request leaves no
-# trace
+# nbdkit-vram: a client that disconnects while the GPU copies for it leaves
+# nothing behind
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

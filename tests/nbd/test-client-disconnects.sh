@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: clients that go away in the middle of requests leave a server
-# that serves the others
+# nbdkit-vram: clients that disconnect in the middle of requests do not disturb
+# other clients
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: requests under way when the context is lost all come to an end,
-# with EIO
+# nbdkit-vram: requests in flight when the context is lost all fail with EIO
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when the context is lost every later request is EIO at once, and
-# the log has one line for it
+# nbdkit-vram: after the context is lost every request fails with EIO at once,
+# and the log has one line for it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

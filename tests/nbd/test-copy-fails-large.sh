@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when one piece of a large copy fails, the request fails, and its
-# other pieces do not get into the next request
+# nbdkit-vram: when one piece of a large copy fails, its request fails, and no
+# other request is affected
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a copy that fails is EIO for its request; the rest goes on, and
-# the log has one line
+# nbdkit-vram: a copy that fails is EIO for its request only, and the log has
+# one line
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server that goes into the background serves, and ends by the
-# process in its pidfile
+# nbdkit-vram: a server in the background serves, and ends when the process in
+# its pidfile is signalled
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: reads and writes of every odd offset and length around blocks
+# nbdkit-vram: reads and writes of every odd offset and length around block
+# boundaries are right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

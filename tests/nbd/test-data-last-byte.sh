@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the disk's last byte is there, and the one behind it is not
+# nbdkit-vram: the disk's last byte can be used, and the one after it cannot
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a name that means two GPUs is refused, with a list of what there
-# is
+# nbdkit-vram: a device= that matches two GPUs is refused, with a list of the
+# GPUs
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

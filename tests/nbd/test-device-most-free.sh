@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: without device= it is the GPU with the most free VRAM
+# nbdkit-vram: without device= the server uses the GPU with the most free VRAM
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a driver that is still coming up is waited for
+# nbdkit-vram: the server waits for a driver that is still starting
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

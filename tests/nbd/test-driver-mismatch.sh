@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: libcuda and the kernel module of different versions: the
-# driver's words, and what to do
+# nbdkit-vram: when libcuda and the kernel module differ, the log has the
+# driver's words and the remedy
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

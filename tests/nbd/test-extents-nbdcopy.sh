@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: nbdcopy keeps holes: it reads only what was written, and makes
-# none of zeros
+# nbdkit-vram: nbdcopy keeps holes: it reads only blocks with data, and makes
+# no data of zeros
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a client that asks for one extent gets one, from anywhere
+# nbdkit-vram: a client that asks for one extent gets one, at any offset
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

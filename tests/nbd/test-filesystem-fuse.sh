@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a filesystem is made on the disk itself, through nbdfuse, and
-# checked there
+# nbdkit-vram: a file system is made on the disk through nbdfuse, and fsck
+# finds no error
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a filesystem copied onto the disk and back is whole
+# nbdkit-vram: a file system copied onto the disk and back is unchanged
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

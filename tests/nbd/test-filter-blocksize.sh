@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the blocksize filter's small and aligned requests come to the
-# same
+# nbdkit-vram: data is right through the blocksize filter's small, aligned
+# requests
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

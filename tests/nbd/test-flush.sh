@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a flush is answered, before and behind writes
+# nbdkit-vram: a flush is answered, before and after writes
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a call into the driver that does not return: every request fails
+# nbdkit-vram: when a call into the driver does not return, every request fails
 # after gpu-timeout, and the server ends
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -98,7 +98,7 @@ for cookie in cookies:
 wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 "$lost"
 
-# What has hung returns when nobody waits for it any more.
+# The call returns when no request waits for it any more.
 rm "$tmp/hang"
 end_server TERM
 [ "$status" -eq 0 ]

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the question whether the context still works may hang like any
-# other call: the GPU is lost then
+# nbdkit-vram: when the check of the context hangs, the GPU counts as lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

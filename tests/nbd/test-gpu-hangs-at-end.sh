@@ -32,7 +32,7 @@ expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 rm "$tmp/hang"
 
-# A copy does not return when VRAM is to be overwritten.
+# A copy does not return while VRAM is overwritten.
 start_vram size=16M window=no gpu-timeout=1
 hang cuMemsetD8Async 1
 end_server TERM

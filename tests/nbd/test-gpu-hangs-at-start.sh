@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs when the server starts is an error, and not a
-# server that hangs
+# nbdkit-vram: a GPU that hangs when the server starts makes the start fail
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs is given up after gpu-timeout: no request waits
-# for ever, and the rest is as when it is lost
+# nbdkit-vram: when the GPU hangs, every request fails after gpu-timeout, as
+# when it is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

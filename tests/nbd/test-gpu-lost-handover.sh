@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the superblock says when the GPU was lost, for the program that
-# keeps it; the next server begins anew
+# nbdkit-vram: the superblock tells when the GPU was lost, and the next server
+# starts with a new disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbdkit-vram: the GPU's device node is kept with the disk, so that the driver
-# does not shut the GPU down between servers
+# keeps the GPU running between servers
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

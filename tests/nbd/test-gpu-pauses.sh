@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that answers late, but within gpu-timeout, only makes
-# requests wait
+# nbdkit-vram: a GPU that answers late, but within gpu-timeout, only delays
+# requests
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

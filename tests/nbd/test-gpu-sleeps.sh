@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: after the machine has slept, no request is answered before it is
-# known that VRAM was preserved
+# nbdkit-vram: after the machine has slept, no request is answered before the
+# server knows that VRAM was preserved
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

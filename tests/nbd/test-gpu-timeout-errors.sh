@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a gpu-timeout that cannot be is refused
+# nbdkit-vram: an invalid gpu-timeout is refused
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

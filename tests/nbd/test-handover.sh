@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: handover=auto|yes|no with and without a service manager that
-# keeps descriptors
+# nbdkit-vram: handover=auto, yes and no do what they say, with and without a
+# service manager that keeps descriptors
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

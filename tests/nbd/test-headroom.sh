@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: headroom stays free for others
+# nbdkit-vram: the server leaves headroom free
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: lanes=N opens so many streams, and every number of them serves
+# nbdkit-vram: lanes=N opens N streams, and the server serves with each N
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

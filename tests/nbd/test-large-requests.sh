@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: requests of 32 MiB and more, up to the 64 MiB that nbdkit lets
-# through
+# nbdkit-vram: requests of 32 MiB and more, up to nbdkit's limit of 64 MiB, are
+# served
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a libcuda.so.1 that is no library is named, with what is wrong
-# with it
+# nbdkit-vram: a libcuda.so.1 that cannot be loaded is named, with the reason
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

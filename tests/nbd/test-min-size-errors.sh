@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a min-size that is none, or more than size, is refused
+# nbdkit-vram: an invalid min-size, or one above size, is refused
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

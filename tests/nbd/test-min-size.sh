@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a disk of less than min-size does not start
+# nbdkit-vram: the server does not start with less than min-size
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: what one connection has written, flushed or not, every other one
-# reads
+# nbdkit-vram: every connection reads what another one has written, flushed or
+# not
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: no GPU: the driver's words, and what to look at
+# nbdkit-vram: without a GPU the log has the driver's words and the remedy
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

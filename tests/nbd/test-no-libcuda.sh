@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: without the driver's library the server says which file it
-# wanted and which package has it
+# nbdkit-vram: without libcuda.so.1 the log names the file and the package that
+# has it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

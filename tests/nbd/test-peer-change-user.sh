@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: with nbdkit -u the user that it changed to is the server's own
+# nbdkit-vram: with nbdkit -u, the user that it changed to may connect
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the user that the server runs as is let in, and so is root
+# nbdkit-vram: the server's own user and root may connect
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,7 +9,7 @@ requires_nobody
 
 chown 65534 "$tmp"
 run_as=("${as_nobody[@]}")
-# An own file: nobody can open none of root's.
+# A file of its own: user nobody cannot open root's.
 start_vram size=16M
 chmod 755 "$tmp"
 "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: quickstart refuses wrong words before it changes anything, and
-# builds, installs and uninstalls for root and a user
+# nbdkit-vram: quickstart refuses wrong arguments before it changes anything,
+# and builds, installs and uninstalls for root and for a user
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -117,7 +117,7 @@ quickstart 1 "nothing of nbdkit-vram is installed as a package" uninstall
 [ ! -e "$tmp/packages" ]
 
 # Root installs from the user's tree, in which the user goes on building.
-# Nothing on this machine is to be reloaded.
+# This machine's units must not be reloaded.
 [ ! -e /usr/local/sbin/vram-swap ] || skip "'make install' was run here"
 if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
   skip "systemd or udev runs here"
@@ -162,7 +162,7 @@ rm "$built/is-on"
 quickstart 0 "^Uninstalled" uninstall
 [ "$(tail -n 2 "$built/told" | tr '\n' ' ')" = "off uninstall " ]
 
-# Where another plugin has the name, ours gets one that is free. An earlier one
+# If another plugin has the name, ours gets a free one. An earlier one
 # of ours is not another one.
 echo "somebody else's" >"$tmp/plugins/nbdkit-vram-plugin.so"
 quickstart 0 "This one is called gpuram" --no-install install

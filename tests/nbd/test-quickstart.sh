@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: quickstart serves what it is asked for, however little, and says
-# which of several GPUs serves it
+# nbdkit-vram: quickstart serves any size, and names the GPU that serves it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

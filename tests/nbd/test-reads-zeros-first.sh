@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a fresh disk reads as zeros although VRAM holds what others left
-# there
+# nbdkit-vram: a new disk reads as zeros although VRAM holds old data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a user who has CAP_IPC_LOCK and no more may lock the server
+# nbdkit-vram: a server with CAP_IPC_LOCK alone locks its memory
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

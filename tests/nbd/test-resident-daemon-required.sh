@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server in the background has all that resident=required asks
-# for
+# nbdkit-vram: a server in the background has every protection of
+# resident=required
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

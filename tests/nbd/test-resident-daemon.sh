@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server that goes into the background is locked in memory as
-# well
+# nbdkit-vram: a server in the background is locked in memory
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

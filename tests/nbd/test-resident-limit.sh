@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a user whose limit is high enough may lock the server without
-# any capability
+# nbdkit-vram: a server without capabilities locks its memory if its limit is
+# high enough
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

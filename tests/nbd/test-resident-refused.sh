@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: what a server may not have is one warning each with
-# resident=auto
+# nbdkit-vram: with resident=auto each refused protection is one warning
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: resident=required does not start without what it asks for,
+# nbdkit-vram: resident=required does not start without every protection, nor
 # resident=yes without locked memory
 # SPDX-License-Identifier: BSD-3-Clause
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server is locked in memory, exempt from the OOM killer and
-# marked as a flusher, in every thread
+# nbdkit-vram: every thread of the server is locked in memory, an I/O flusher,
+# and exempt from the OOM killer
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

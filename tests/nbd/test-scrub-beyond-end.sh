@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM that is allocated behind the disk's end is overwritten too
+# nbdkit-vram: VRAM behind the disk's end is overwritten, too
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM that was allocated is freed when the start fails behind
-# that
+# nbdkit-vram: VRAM is freed when the start fails after its allocation
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: with scrub=no VRAM is left as it is
+# nbdkit-vram: with scrub=no VRAM is not overwritten at the end
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

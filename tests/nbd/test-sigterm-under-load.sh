@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: SIGTERM under load: the server ends with 0, all of VRAM
-# overwritten
+# nbdkit-vram: on SIGTERM under load the server overwrites all of VRAM and
+# exits with 0
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

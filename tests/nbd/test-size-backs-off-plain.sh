@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the size is lowered as well on a driver that cannot allocate in
+# nbdkit-vram: the size is lowered also on a driver that cannot allocate in
 # chunks
 # SPDX-License-Identifier: BSD-3-Clause
 

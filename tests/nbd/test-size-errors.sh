@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a size that is none is refused, with the parameter's name and
-# the value
+# nbdkit-vram: an invalid size is refused, with the parameter's name and the
+# value
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

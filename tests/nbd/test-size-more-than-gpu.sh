@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a size that the GPU does not have is an error, and no disk of
-# what it has
+# nbdkit-vram: a size that is more than the GPU has is an error
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: size=N% is a share of what the GPU has
+# nbdkit-vram: size=N% is a share of the GPU's VRAM
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a size that is no multiple of 4 KiB is rounded down, never up
+# nbdkit-vram: a size is rounded down to a multiple of 4 KiB
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

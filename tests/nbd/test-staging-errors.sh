@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a staging size that cannot be is refused
+# nbdkit-vram: an invalid staging size is refused
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: staging=SIZE decides how large the pieces are that large
-# requests go in
+# nbdkit-vram: staging=SIZE determines the pieces of large requests
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status and check tell watts and clocks of a GPU that
-# is awake, and wake none
+# nbdkit-vram: vram-swap status and check print power and clocks of an active
+# GPU, and do not wake a sleeping one
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status shows what the daemon and the disk's superblock
-# say, and what it says without a daemon
+# nbdkit-vram: vram-swap status prints what the daemon and the superblock say,
+# and what is known without a daemon
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap daemon never gives up a disk by mistake, nor has two
-# servers for it
+# nbdkit-vram: vram-swap daemon never gives up a disk by mistake, and never has
+# two servers for it
 # SPDX-License-Identifier: BSD-3-Clause
 
 : "${VRAM_TEST_TIMEOUT:=300}"

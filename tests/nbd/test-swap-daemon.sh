@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap daemon replaces a server that dies, and the next one
-# goes on with it when it dies itself
+# nbdkit-vram: vram-swap daemon replaces a server that dies, and the next
+# daemon goes on with the server
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -18,7 +18,7 @@ expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: 3 descriptors"
 expect_log "the server of an earlier daemon, process"
 
-# What is not to be had now is tried again, and not given up; what is told to
+# What fails now is tried again, and not given up; what is told to
 # end then ends.
 clean=$(cat "$tmp"/report.* 2>/dev/null | sort -u)
 [ -n "$VRAM_REAL_GPU" ] || [ "$clean" = "dirty 0" ] ||

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a thread makes the CUDA context current at its first request,
-# whatever that is
+# nbdkit-vram: a thread's first request, of any kind, makes the CUDA context
+# current
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

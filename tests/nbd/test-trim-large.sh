@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: one trim of nearly 4 GiB
+# nbdkit-vram: one trim of nearly 4 GiB is served
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server serves, by window and DMA, and takes over, with no
-# more rights than unit and daemon leave it
+# nbdkit-vram: with the unit's permissions only, the server serves by window
+# and DMA, and takes over a disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a driver that refuses exportable VRAM, although its attributes
-# promise it, costs a warning and not the disk
+# nbdkit-vram: a driver that refuses exportable VRAM, although it promises it,
+# costs a warning only
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM that others take between the question and the allocation
-# makes the disk smaller
+# nbdkit-vram: the disk gets smaller when other programs take VRAM before the
+# allocation
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

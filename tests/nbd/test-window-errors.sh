@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: values of window= and window-read-max= that mean nothing are
-# refused
+# nbdkit-vram: invalid values of window= and window-read-max= are refused
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: data that looks like what a dead GPU answers, all ones, is read
-# by DMA and is right
+# nbdkit-vram: data that is all ones, as a dead GPU answers, is read by DMA and
+# is right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

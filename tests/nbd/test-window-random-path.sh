@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: each copy goes at random by the window or by a lane, on several
-# connections, and every byte is right
+# nbdkit-vram: with a random path for each copy, on several connections, every
+# byte is right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: each reason why the CPU does not map VRAM is told, leaves
+# nbdkit-vram: each reason why the CPU cannot map VRAM is logged, leaves
 # nothing behind, and is an error with window=yes
 # SPDX-License-Identifier: BSD-3-Clause
 

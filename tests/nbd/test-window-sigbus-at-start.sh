@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a mapping that cannot be touched is not used
+# nbdkit-vram: a mapping that fails at the start is not used
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the mapping is taken away under load: no request fails and no
-# byte is wrong
+# nbdkit-vram: when the mapping fails under load, no request fails and no byte
+# is wrong
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

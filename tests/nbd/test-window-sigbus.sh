@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when the kernel takes the mapping away, requests go on by DMA,
-# none fails, and the log has one line
+# nbdkit-vram: when the mapping fails, requests go on by DMA, none fails, and
+# the log has one line
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: where the CPU can map VRAM, copies go through its mapping, and
-# what was measured is in the log
+# nbdkit-vram: where the CPU can map VRAM, copies go through the mapping, and
+# the measured sizes are logged
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

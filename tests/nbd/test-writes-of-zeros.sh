@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a write of zeros makes a hole and moves nothing
+# nbdkit-vram: a write of zeros makes a hole and moves no data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

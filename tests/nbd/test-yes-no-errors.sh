@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: parameters of a few words take these words only
+# nbdkit-vram: parameters that take a few words refuse all others
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: zeroed bytes read as zeros, whole blocks and parts of blocks
+# nbdkit-vram: zeroed bytes read as zeros, in whole blocks and in parts of
+# blocks
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

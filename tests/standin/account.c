@@ -1,4 +1,4 @@
-/* nbdkit-vram: who holds how much of the stand-in's VRAM, over all processes
+/* nbdkit-vram: how much of the stand-in's VRAM each process holds
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -7,7 +7,7 @@
  * file description: it stays for as long as any descriptor duplicated from it,
  * sent through a socket or inherited, or any mapping made of it, exists
  * anywhere, which is how long a GPU keeps the memory.  A file that can be
- * locked is one that nobody holds any more.
+ * locked is one whose process has ended.
  */
 
 #include <dirent.h>

@@ -350,11 +350,11 @@ extern int physical_device (const struct physical *p);
 extern int physical_export (struct physical *p);
 extern bool physical_exportable (const struct physical *p);
 extern struct vram_file *physical_file (struct physical *p);
-/* Notes that somebody wrote to it, for REPORT. */
+/* Notes that it was written to, for REPORT. */
 extern void physical_written (struct physical *p);
 extern uint64_t physical_free_bytes (int dev);
 extern void physical_shrink (int dev);
-/* For REPORT: counts what stands in memory that nobody freed. */
+/* For REPORT: counts what is in memory that was not freed. */
 extern void physical_report_all (void);
 
 /* ---- account.c: who uses how much ---- */

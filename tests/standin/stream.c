@@ -203,7 +203,7 @@ run (void *arg)
     pop (s, r == CUDA_SUCCESS);
   }
   if (s->destroyed) {
-    /* Nobody joins this thread. */
+    /* No thread joins this one. */
     stream_unlink_and_free (s);
     pthread_cond_broadcast (&ctx->changed);
   }

@@ -346,7 +346,7 @@ test_late (void)
   CHECK (byte == 'c');
   OK (cu.cuMemcpyDtoH_v2 (&byte, p + 1, 1));
   CHECK (byte == 'd');
-  /* Who waits asks for all of it. */
+  /* A waiter asks for all of it. */
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 1, s));
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned + 1, 1, s));
   OK (cu.cuStreamSynchronize (s));

@@ -60,7 +60,7 @@ extern int vram_file_write (struct vram_file *f, const void *buf,
 extern int vram_file_set (struct vram_file *f, unsigned char value,
                           uint64_t size, uint64_t offset);
 
-/* For who is going to look at the data by other ways: makes what is garbage
+/* Before the data is read by other ways: makes what is garbage
  * within the first LIMIT bytes, and lets what was not touched behind them be
  * zeros.
  */
