@@ -18,15 +18,7 @@ git=(git -c safe.directory='*')
 cat >"$tmp/wide" <<'END'
 .ci/check
 configure.ac
-packaging/arch/PKGBUILD
-packaging/changelog
-packaging/debian/control
-packaging/debian/rules
-packaging/debian/vram-swap.postrm
-packaging/debian/vram-swap.prerm
-packaging/gentoo/README.md
 packaging/gentoo/nbdkit-vram.ebuild
-packaging/rpm/nbdkit-vram.spec
 plugin/disk/blockmap.c
 plugin/disk/blockmap.h
 plugin/disk/disk.c
@@ -42,6 +34,7 @@ plugin/handover/adopt.c
 plugin/handover/adopt.h
 plugin/handover/fdstore.h
 plugin/handover/gpu-node.h
+quickstart
 swap/Makefile.am
 swap/check-ill.expected
 swap/conf.c
@@ -54,7 +47,6 @@ tests/nbd/elastic.py
 tests/nbd/test-elastic-kills.sh
 tests/nbd/test-elastic.sh
 tests/nbd/test-quickstart-builds.sh
-tests/packages-inside.sh
 tests/unit/disk/test-elastic.c
 tests/unit/memory-provider.h
 tests/vm/check-vm.sh

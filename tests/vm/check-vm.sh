@@ -8,7 +8,8 @@
 # BUILDDIR is configured and built; machines run at once as long as they keep
 # no more than N CPUs busy together (1), unless one does by itself: emulated
 # CPUs that have to share one wait for each other, and take several times as
-# long. TEST is one of those below; by default all but deadlock and newcomer.
+# long. TEST is one of those below; by default all but deadlock, examples
+# and newcomer.
 # DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they
 # do, CONNECTIONS with which setting of that name deaths does it, BEFORE is a
 # folder in which upgrade finds an older version, MIX which of the ways in
@@ -146,7 +147,8 @@ deadlock ()
 cpus ()
 {
   case $1 in
-    life | pressure | mix | deaths | outages | deadlock | newcomer) echo 2 ;;
+    life | pressure | mix | deaths | outages | deadlock | newcomer | \
+      examples) echo 2 ;;
     *) echo 1 ;;
   esac
 }
@@ -180,6 +182,15 @@ run_one ()
     upgrade) options+=(-m 768M -t 600 -i systemd) ;;
     packages | reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
     shutdown | stranded) options+=(-m 768M -t 400 -i systemd) ;;
+    examples)
+      options+=(-m 1G -t 1800 -i systemd)
+      # Its own disk, with the programs of the man page's examples.
+      VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
+      export VM_CACHE=$VM_CACHE/examples
+      VM_PACKAGES="procps psmisc e2fsprogs nbdkit nbd-client libjansson4"
+      VM_PACKAGES+=" libnbd-bin cryptsetup-bin dmsetup lvm2 mdadm mount"
+      export VM_PACKAGES="$VM_PACKAGES openssl util-linux"
+      cp "$here/../../man/nbdkit-vram-plugin.pod" "$stage" ;;
     newcomer)
       options+=(-m 2G -t 3600 -i systemd -n)
       # Its own disk, with next to nothing on it.
