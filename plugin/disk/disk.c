@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "disk/blockmap.h"
 #include "disk/disk.h"
+#include "disk/spread.h"
 
 /* Blocks without data between blocks with data are copied along with these
  * when there are fewer of them in a row: one copy more costs about as much as
@@ -27,6 +28,7 @@
 struct disk {
   const struct slots *slots;
   struct blockmap *map;
+  struct spread spread;
 };
 
 static const char zeros[BLOCK_SIZE];
@@ -43,6 +45,8 @@ disk_create (const struct slots *slots, void *map_bits)
   disk->map = blockmap_create (slots->size / BLOCK_SIZE, map_bits);
   if (disk->map == NULL)
     goto err;
+  if (slots->elastic)
+    disk->spread = spread_of (slots->size);
   return disk;
 
 err:
@@ -259,14 +263,14 @@ split (uint32_t count, uint64_t offset)
   return parts;
 }
 
-int
-disk_write (struct disk *disk, const void *buf, uint32_t count,
-            uint64_t offset)
+static int
+write_places (struct disk *disk, const char *buf, uint32_t count,
+              uint64_t place)
 {
-  struct parts parts = split (count, offset);
-  const char *whole = (const char *) buf + parts.head;
+  struct parts parts = split (count, place);
+  const char *whole = buf + parts.head;
 
-  if (parts.head > 0 && write_part (disk, buf, parts.head, offset) == -1)
+  if (parts.head > 0 && write_part (disk, buf, parts.head, place) == -1)
     return -1;
   if (write_blocks (disk, whole, parts.first, parts.count) == -1)
     return -1;
@@ -276,12 +280,12 @@ disk_write (struct disk *disk, const void *buf, uint32_t count,
   return 0;
 }
 
-int
-disk_zero (struct disk *disk, uint32_t count, uint64_t offset)
+static int
+zero_places (struct disk *disk, uint32_t count, uint64_t place)
 {
-  struct parts parts = split (count, offset);
+  struct parts parts = split (count, place);
 
-  if (parts.head > 0 && write_part (disk, zeros, parts.head, offset) == -1)
+  if (parts.head > 0 && write_part (disk, zeros, parts.head, place) == -1)
     return -1;
   clear_blocks (disk, parts.first, parts.count);
   if (parts.tail > 0)
@@ -290,10 +294,10 @@ disk_zero (struct disk *disk, uint32_t count, uint64_t offset)
   return 0;
 }
 
-void
-disk_trim (struct disk *disk, uint32_t count, uint64_t offset)
+static void
+trim_places (struct disk *disk, uint32_t count, uint64_t place)
 {
-  struct parts parts = split (count, offset);
+  struct parts parts = split (count, place);
 
   clear_blocks (disk, parts.first, parts.count);
 }
@@ -328,18 +332,33 @@ read_span (struct disk *disk, struct span *span, char *buf, uint64_t offset)
   return 0;
 }
 
-int
-disk_read (struct disk *disk, void *buf, uint32_t count, uint64_t offset)
+/* As disk_extent, of places. */
+static uint64_t
+extent_of_places (const struct disk *disk, uint64_t place, uint64_t end,
+                  bool *hole)
 {
-  const uint64_t end = offset + count;
+  uint64_t first = place / BLOCK_SIZE;
+  uint64_t last = (end + BLOCK_SIZE - 1) / BLOCK_SIZE, run_end;
+  bool data;
+
+  run_end =
+      (first + blockmap_run (disk->map, first, last, &data)) * BLOCK_SIZE;
+  *hole = !data;
+  return (run_end < end ? run_end : end) - place;
+}
+
+static int
+read_places (struct disk *disk, char *buf, uint32_t count, uint64_t place)
+{
+  const uint64_t end = place + count;
   struct span span;
   uint64_t n;
   bool hole;
 
-  span.start = span.end = offset;
+  span.start = span.end = place;
   span.gaps = 0;
-  for (uint64_t at = offset; at < end; at += n) {
-    n = disk_extent (disk, at, end, &hole);
+  for (uint64_t at = place; at < end; at += n) {
+    n = extent_of_places (disk, at, end, &hole);
     if (!hole) {
       /* Joins the span over the gap between them, if there is one. */
       if (span.start == span.end)
@@ -354,25 +373,80 @@ disk_read (struct disk *disk, void *buf, uint32_t count, uint64_t offset)
       span.gaps++;
       continue;
     }
-    if (read_span (disk, &span, buf, offset) == -1)
+    if (read_span (disk, &span, buf, place) == -1)
       return -1;
-    memset ((char *) buf + (at - offset), 0, n);
+    memset (buf + (at - place), 0, n);
   }
-  return read_span (disk, &span, buf, offset);
+  return read_span (disk, &span, buf, place);
+}
+
+/*
+ * Requests, by the offsets that the client knows.
+ */
+
+int
+disk_read (struct disk *disk, void *buf, uint32_t count, uint64_t offset)
+{
+  char *to = buf;
+  uint32_t n;
+
+  for (; count > 0; count -= n, offset += n, to += n) {
+    n = (uint32_t) spread_run (disk->spread, offset, count);
+    if (read_places (disk, to, n, spread_place (disk->spread, offset)) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+disk_write (struct disk *disk, const void *buf, uint32_t count,
+            uint64_t offset)
+{
+  const char *from = buf;
+  uint32_t n;
+
+  for (; count > 0; count -= n, offset += n, from += n) {
+    n = (uint32_t) spread_run (disk->spread, offset, count);
+    if (write_places (disk, from, n, spread_place (disk->spread, offset)) ==
+        -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+disk_zero (struct disk *disk, uint32_t count, uint64_t offset)
+{
+  uint32_t n;
+
+  for (; count > 0; count -= n, offset += n) {
+    n = (uint32_t) spread_run (disk->spread, offset, count);
+    if (zero_places (disk, n, spread_place (disk->spread, offset)) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+void
+disk_trim (struct disk *disk, uint32_t count, uint64_t offset)
+{
+  uint32_t n;
+
+  for (; count > 0; count -= n, offset += n) {
+    n = (uint32_t) spread_run (disk->spread, offset, count);
+    trim_places (disk, n, spread_place (disk->spread, offset));
+  }
 }
 
 uint64_t
 disk_extent (const struct disk *disk, uint64_t offset, uint64_t end,
              bool *hole)
 {
-  uint64_t first = offset / BLOCK_SIZE;
-  uint64_t last = (end + BLOCK_SIZE - 1) / BLOCK_SIZE, run_end;
-  bool data;
+  const uint64_t place = spread_place (disk->spread, offset);
 
-  run_end =
-      (first + blockmap_run (disk->map, first, last, &data)) * BLOCK_SIZE;
-  *hole = !data;
-  return (run_end < end ? run_end : end) - offset;
+  return extent_of_places (
+      disk, place, place + spread_run (disk->spread, offset, end - offset),
+      hole);
 }
 
 uint64_t
@@ -421,7 +495,7 @@ static int
 try_requests (const struct slots *slots, char *buf, uint64_t first,
               uint64_t count)
 {
-  const uint64_t offset = first * BLOCK_SIZE;
+  const uint64_t place = first * BLOCK_SIZE;
   uint32_t bytes = (uint32_t) (count * BLOCK_SIZE);
   struct disk *disk = disk_create (slots, NULL);
   int r = -1;
@@ -430,13 +504,13 @@ try_requests (const struct slots *slots, char *buf, uint64_t first,
     return -1;
   memset (buf, 1, bytes);
   /* A part of a block without data, then with data, then whole blocks. */
-  if (disk_write (disk, buf, 512, offset + 512) == 0 &&
-      disk_write (disk, buf, 512, offset + 1024) == 0 &&
-      disk_write (disk, buf, bytes, offset) == 0 &&
-      disk_read (disk, buf, bytes, offset) == 0 &&
-      disk_zero (disk, 512, offset + 512) == 0)
+  if (write_places (disk, buf, 512, place + 512) == 0 &&
+      write_places (disk, buf, 512, place + 1024) == 0 &&
+      write_places (disk, buf, bytes, place) == 0 &&
+      read_places (disk, buf, bytes, place) == 0 &&
+      zero_places (disk, 512, place + 512) == 0)
     r = 0;
-  disk_trim (disk, bytes, offset);
+  trim_places (disk, bytes, place);
   disk_free (disk);
   return r;
 }
@@ -458,7 +532,7 @@ disk_warm_up (struct disk *disk)
   if (disk->slots->elastic && elastic_reserve (disk->slots->elastic) == 0)
     count = 0;
   r = count > 0 ? try_requests (disk->slots, buf, first, count)
-                : disk_read (disk, buf, BLOCK_SIZE, 0);
+                : read_places (disk, buf, BLOCK_SIZE, 0);
   free (buf);
   return r;
 }

@@ -60,7 +60,8 @@ serve size=16M window=$window
 serve size=16M window=$window window-read-max=64M \
   -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
-serve size=16M window=$window elastic=yes -D"$PLUGIN_NAME.random_path"=1
+# More than one row of disk/spread.h.
+serve size=132M window=$window elastic=yes -D"$PLUGIN_NAME.random_path"=1
 # Slots move at random, by all ways that copies can go.
 for parameters in window=no "window=$window -D$PLUGIN_NAME.random_path=1"; do
   # shellcheck disable=SC2086 # words
