@@ -8,8 +8,8 @@
 # BUILDDIR is configured and built; machines run at once as long as they keep
 # no more than N CPUs busy together (1), unless one does by itself: emulated
 # CPUs that have to share one wait for each other, and take several times as
-# long. TEST is one of those below; by default all but deadlock, examples
-# and newcomer.
+# long. TEST is one of those below; by default all but deadlock, elastic,
+# examples and newcomer.
 # DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they
 # do, CONNECTIONS with which setting of that name deaths does it, BEFORE is a
 # folder in which upgrade finds an older version, MIX which of the ways in
@@ -147,8 +147,8 @@ deadlock ()
 cpus ()
 {
   case $1 in
-    life | pressure | mix | deaths | outages | deadlock | newcomer | \
-      examples) echo 2 ;;
+    life | pressure | elastic | mix | deaths | outages | deadlock | \
+      newcomer | examples) echo 2 ;;
     *) echo 1 ;;
   esac
 }
@@ -158,7 +158,7 @@ cpus ()
 load ()
 {
   case $1 in
-    deaths | mix | pressure | deadlock) echo 160 ;;
+    deaths | mix | pressure | elastic | deadlock) echo 160 ;;
     outages | stranded) echo 60 ;;
     *) echo 100 ;;
   esac
@@ -171,7 +171,7 @@ run_one ()
   # Memory, what runs as pid 1, and a limit in seconds.
   case $test in
     life) options+=(-m 768M -t 1800) ;;
-    pressure) options+=(-m 768M -t 1800) ;;
+    pressure | elastic) options+=(-m 768M -t 1800) ;;
     mix) options+=(-m 1G -t 1200) ;;
     deaths) options+=(-m 768M -t 2400 -i systemd) ;;
     outages) options+=(-m 768M -t 1200) ;;
