@@ -152,6 +152,14 @@ leave_remnant (struct physical *p)
   vram_file_write (&p->file, remnant[p->dev], REMNANT, 0);
 }
 
+static int
+make_file (void)
+{
+  if (config.folder)
+    return open (config.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  return memfd_create ("stand-in VRAM", MFD_CLOEXEC);
+}
+
 CUresult
 physical_create (struct physical **result, int dev, uint64_t size,
                  bool exportable)
@@ -169,7 +177,7 @@ physical_create (struct physical **result, int dev, uint64_t size,
   else if (used[dev] + size > max)
     fd = -1;
   else
-    fd = memfd_create ("stand-in VRAM", MFD_CLOEXEC);
+    fd = make_file ();
   if (fd == -1)
     goto out;
   if (vram_file_format (&file, fd, size, config.uuids[dev].bytes,

@@ -38,6 +38,8 @@
  * USED=SIZE,...     VRAM that others hold, a LIST, default 0
  * USED_FILE=FILE    a file that holds such a SIZE, for all devices, added to
  *                   USED; may be rewritten at any time (write and rename)
+ * FOLDER=FOLDER     VRAM is in nameless files there rather than in memory, for
+ *                   a machine whose memory is short
  * CONTEXT=SIZE      VRAM that each active primary context costs, default 0
  * VERSION=N         answer of cuDriverGetVersion, default 12080
  * NO_VMM=1          attribute 102 is 0, cuMemCreate, cuMemAddressReserve and
@@ -167,6 +169,7 @@ struct config {
   uint64_t memory[MAX_DEVICES];
   uint64_t used[MAX_DEVICES];
   const char *used_file;
+  const char *folder;
   uint64_t context;
   int version;
   bool no_vmm, no_export, no_memops, devptr_differs, late;

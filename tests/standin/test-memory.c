@@ -156,6 +156,27 @@ test_accounting (void)
   CHECK (free_bytes == 24 * MIB);
 }
 
+/* VRAM in files of a folder holds what was written, and leaves no file. */
+static void
+test_folder (void)
+{
+  CUmemAllocationProp p = prop ();
+  CUmemGenericAllocationHandle h;
+  char name[64], target[512];
+  int fd;
+
+  env ("FOLDER", path ("."));
+  start ();
+  OK (cu.cuMemCreate (&h, 2 * MIB, &p, 0));
+  OK (cu.cuMemExportToShareableHandle (
+      &fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+  snprintf (name, sizeof name, "/proc/self/fd/%d", fd);
+  CHECK (readlink (name, target, sizeof target) > 0 &&
+         strstr (target, "memfd") == NULL);
+  close (fd);
+  OK (cu.cuMemRelease (h));
+}
+
 static void
 test_shrink (void)
 {
@@ -423,6 +444,7 @@ const struct test memory_tests[] = {
   { "unmap_in_flight", test_unmap_in_flight, use_hang_file },
   { "device_address_faults", test_device_address_faults, NULL },
   { "accounting", test_accounting, NULL },
+  { "folder", test_folder, NULL },
   { "shrink", test_shrink, NULL },
   { "survives_sigkill", test_survives_sigkill, NULL },
   { "counts_over_processes", test_counts_over_processes, NULL },

@@ -12,8 +12,9 @@ mkdir $cgroup
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 echo 0 >$cgroup/memory.swap.max
 
+# VRAM takes no memory there: it lies in files, which the kernel writes back.
 # The other programs of the GPU hold so many MiB.
-export STANDIN_CUDA_MEMORY=512M STANDIN_CUDA_USED_FILE=/run/tenants
+export STANDIN_CUDA_MEMORY=512M STANDIN_CUDA_USED_FILE=/run/tenants STANDIN_CUDA_FOLDER=/var/tmp
 tenants ()
 {
   echo $(($1 << 20)) >/run/tenants.new
@@ -44,7 +45,7 @@ begin ()
   settings 'size = 384M' 'min-size = 64M' 'headroom = 16M' 'elastic = yes' "$@"
   (
     echo $BASHPID >$cgroup/cgroup.procs
-    exec vram-swap daemon >>/run/daemon.log 2>&1
+    exec vram-swap daemon 2>&1 | tee -a /dev/console >>/run/daemon.log
   ) &
   daemon=$!
   state_becomes on || cat /run/daemon.log
