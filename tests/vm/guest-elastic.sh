@@ -42,7 +42,7 @@ holds_at_least ()
 # shellcheck disable=SC2120 # settings are for later ways
 begin ()
 {
-  settings 'size = 384M' 'min-size = 64M' 'headroom = 16M' 'elastic = yes' "$@"
+  settings 'size = 384M' 'min-size = 64M' 'headroom = 16M' 'elastic = yes' 'gpu-timeout = 10min' "$@"
   (
     echo $BASHPID >$cgroup/cgroup.procs
     exec vram-swap daemon 2>&1 | tee -a /dev/console >>/run/daemon.log
