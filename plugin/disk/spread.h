@@ -10,11 +10,11 @@
 #include "common/units.h"
 
 /* Linux fills a swap area of a device without seeks in clusters of 2 MiB, and
- * takes them 64 MiB apart: first each 32nd of them from the start of the area to
- * its end, then their neighbours, and so on (mm/swapfile.c, SWAP_CLUSTER_COLS,
- * since Linux 4.12).  A few pages of swap would touch each slot of an elastic
- * disk.  So such a disk numbers the 2 MiB units in that order: what is swapped
- * out one after the other shares slots.
+ * takes them 64 MiB apart: first each 32nd of them from the start of the area
+ * to its end, then their neighbours, and so on (mm/swapfile.c,
+ * SWAP_CLUSTER_COLS, since Linux 4.12).  A few pages of swap would touch each
+ * slot of an elastic disk.  So such a disk numbers the 2 MiB units in that
+ * order: what is swapped out one after the other shares slots.
  *
  * The next server must find the same places.  They depend on the disk's size
  * alone, and belong to the layout SUPERBLOCK_VERSION_ELASTIC.

@@ -14,7 +14,8 @@ echo 0 >$cgroup/memory.swap.max
 
 # VRAM takes no memory there: it lies in files, which the kernel writes back.
 # The other programs of the GPU hold so many MiB.
-export STANDIN_CUDA_MEMORY=512M STANDIN_CUDA_USED_FILE=/run/tenants STANDIN_CUDA_FOLDER=/var/tmp
+export STANDIN_CUDA_MEMORY=512M STANDIN_CUDA_USED_FILE=/run/tenants
+export STANDIN_CUDA_FOLDER=/var/tmp
 tenants ()
 {
   echo $(($1 << 20)) >/run/tenants.new
@@ -42,7 +43,8 @@ holds_at_least ()
 # shellcheck disable=SC2120 # settings are for later ways
 begin ()
 {
-  settings 'size = 384M' 'min-size = 64M' 'headroom = 16M' 'elastic = yes' 'gpu-timeout = 10min' "$@"
+  settings 'size = 384M' 'min-size = 64M' 'headroom = 16M' \
+    'elastic = yes' 'gpu-timeout = 10min' "$@"
   (
     echo $BASHPID >$cgroup/cgroup.procs
     exec vram-swap daemon 2>&1 | tee -a /dev/console >>/run/daemon.log
