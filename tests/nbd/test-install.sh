@@ -38,7 +38,7 @@ esac
 if type -P nm; then
   nm -D --defined-only "$so" | awk '{ print $NF }' | sort >"$tmp/symbols"
   printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" \
-    "${PLUGIN_NAME}_debug_random_path" \
+    "${PLUGIN_NAME}_debug_random_path" "${PLUGIN_NAME}_debug_restless" \
     "${PLUGIN_NAME}_debug_window_write_max" | sort | diff - "$tmp/symbols"
 fi
 
