@@ -36,7 +36,7 @@ struct parameters {
 };
 extern struct parameters parameters;
 
-#define STAGING_DEFAULT  (512 * KiB)
+#define STAGING_DEFAULT  (2 * MiB)
 #define MIN_SIZE_DEFAULT (512 * MiB)
 
 /* One line for each parameter, for nbdkit --help. */

@@ -18,6 +18,8 @@
  */
 #define SERVER_NAME "@nbdkit"
 
+#define STAGING "staging="
+
 static const char *words[SERVER_WORDS_MAX + 1];
 static size_t n_words;
 static char text[8192];
@@ -115,6 +117,9 @@ server_command (const struct conf *c)
     add ("%s=%lld", conf_name (CONF_GPU_TIMEOUT),
          (long long) conf_number (c, CONF_GPU_TIMEOUT));
   }
+  /* Requests for swap are small, and locked RAM is what they are to save. */
+  if (server_is_ours (c) && !strstr (conf_text (c, CONF_PLUGIN_ARGS), STAGING))
+    add (STAGING "512K");
   /* Split at blanks; the values of a plugin's parameters rarely hold any. */
   for (p = conf_text (c, CONF_PLUGIN_ARGS); *p; p += strcspn (p, " \t")) {
     p += strspn (p, " \t");

@@ -173,7 +173,7 @@ esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | elastic=* | limit=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
+    min-size=* | headroom=* | elastic=* | limit=* | staging=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
