@@ -29,15 +29,15 @@ plugin/disk/provider.h
 plugin/handover/gpu-node.h
 quickstart
 swap/Makefile.am
-swap/check-ill.expected
 swap/conf.c
-swap/test-command.sh
 swap/units/vram-swap-sleep@.service.in
 swap/units/vram-swap.service.in
 tests/nbd/test-elastic-kills.sh
 tests/nbd/test-quickstart-builds.sh
 tests/unit/memory-provider.h
 tests/unit/plugin/test-model.sh
+tests/unit/swap/check-ill.expected
+tests/unit/swap/test-command.sh
 tests/vm/check-vm.sh
 tests/vm/guest-deadlock.sh
 tests/vm/guest-deaths.sh

@@ -7,11 +7,13 @@ set -e -u -o pipefail
 
 srcdir=${srcdir:-.}
 name=$(sed -n 's/^PLUGIN_NAME = //p' Makefile)
-pod=$srcdir/../man/vram-swap.pod
+top=$srcdir/../../..
+tool=../../../swap/vram-swap
+pod=$top/man/vram-swap.pod
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root" # another user looks at it as well
-swap=(./vram-swap --root "$root")
+swap=("$tool" --root "$root")
 
 fail ()
 {
@@ -30,22 +32,22 @@ status ()
   [[ $out == *"$words"* ]] || fail "$*: '$words' is not in: $out"
 }
 
-status 0 "vram-swap up" ./vram-swap --help
-status 0 "vram-swap " ./vram-swap --version
-status 2 "vram-swap up" ./vram-swap
-status 2 "unknown command 'uo'" ./vram-swap uo
-status 2 "unrecognized option" ./vram-swap up --frobnicate
-status 2 "up does not take that option" ./vram-swap up --json
-status 2 "up takes no further words" ./vram-swap up now
-status 2 "--free=much: wanted a size" ./vram-swap run --free=much true
-status 2 "up does not take that option" ./vram-swap up --free=1G
-status 2 "--wait=soon: wanted a time" ./vram-swap down --wait=soon
-status 2 "no-such-file" ./vram-swap --config no-such-file config
-status 2 "error: /: Is a directory" ./vram-swap --config / config
+status 0 "vram-swap up" "$tool" --help
+status 0 "vram-swap " "$tool" --version
+status 2 "vram-swap up" "$tool"
+status 2 "unknown command 'uo'" "$tool" uo
+status 2 "unrecognized option" "$tool" up --frobnicate
+status 2 "up does not take that option" "$tool" up --json
+status 2 "up takes no further words" "$tool" up now
+status 2 "--free=much: wanted a size" "$tool" run --free=much true
+status 2 "up does not take that option" "$tool" up --free=1G
+status 2 "--wait=soon: wanted a time" "$tool" down --wait=soon
+status 2 "no-such-file" "$tool" --config no-such-file config
+status 2 "error: /: Is a directory" "$tool" --config / config
 
 # No init system is asked anything, and none is guessed from an answer: what is
 # slow or missing changes nothing.
-if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$srcdir"/*.c; \
+if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$top"/swap/{,*/}*.c; \
   then
   fail "a program of an init system is run"
 fi
@@ -55,7 +57,7 @@ user=()
 if [[ $(id -u) == 0 ]]; then
   user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 fi
-cp vram-swap "$root"
+cp "$tool" "$root"
 for command in up down test reload sleep; do
   status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" \
     "$root/vram-swap" "$command"
@@ -63,10 +65,10 @@ done
 rm "$root/vram-swap"
 
 # Where everybody looks for it, unless configure was told another place.
-conf=$(./vram-swap --help | sed -n 's/.*instead of //p')
+conf=$("$tool" --help | sed -n 's/.*instead of //p')
 [[ $conf == /*/nbdkit-vram.conf ]] ||
   fail "--help does not say where the configuration is: '$conf'"
-[[ $(../config.status --config) == *sysconfdir=* ||
+[[ $(../../../config.status --config) == *sysconfdir=* ||
   $conf != @(/usr|/usr/local)/etc/* ]] ||
   fail "the configuration is $conf"
 
@@ -533,28 +535,28 @@ echo 0:0 >"$root/sys/power/resume"
 echo 1 >"$root/proc/sys/kernel/hung_task_panic"
 expects check-ill.expected
 
-lines=$(./vram-swap --help | wc -l)
+lines=$("$tool" --help | wc -l)
 ((lines <= 24)) || fail "--help is $lines lines, more than a screen"
 
 # Each command of --help is in the man page, in its synopsis, and completed; so
 # is each option.
-commands=$(./vram-swap --help | sed -n 's/^  vram-swap \([a-z]*\).*/\1/p')
+commands=$("$tool" --help | sed -n 's/^  vram-swap \([a-z]*\).*/\1/p')
 [[ $(wc -w <<<"$commands") -ge 8 ]] || fail "too few commands: $commands"
 for command in $commands; do
   grep -q "^=item B<$command>" "$pod" || fail "$command is not in $pod"
   grep -q "^ vram-swap $command" "$pod" ||
     fail "$command is not in the synopsis of $pod"
-  grep -q "^  local commands=.*\b$command\b" "$srcdir/completion" ||
+  grep -q "^  local commands=.*\b$command\b" "$top/swap/completion" ||
     fail "$command is not completed"
 done
-for option in $(./vram-swap --help | grep -o -e '--[a-z]*' | sort -u); do
+for option in $("$tool" --help | grep -o -e '--[a-z]*' | sort -u); do
   grep -q -e "$option" "$pod" || fail "$option is not in $pod"
-  grep -q -e "$option" "$srcdir/completion" || fail "$option is not completed"
+  grep -q -e "$option" "$top/swap/completion" || fail "$option is not completed"
 done
 
 # Each key of the configuration is in its man page, with its default.
 while read -r key value; do
-  line=$(grep -e "^=item B<$key> = " "$srcdir/../man/nbdkit-vram.conf.pod") ||
+  line=$(grep -e "^=item B<$key> = " "$top/man/nbdkit-vram.conf.pod") ||
     fail "$key is not in nbdkit-vram.conf(5)"
   case $key in
     plugin | plugin-args) ;; # a name that configure knows; nothing

@@ -253,7 +253,7 @@ test_trust (const char *folder)
 }
 
 /* As the Makefile makes it, beside the test. */
-#define INSTALLED_CONF "nbdkit-vram.conf"
+#define INSTALLED_CONF "../../../swap/nbdkit-vram.conf"
 
 /* The file that is installed: each key once, with its default, commented. */
 static void
