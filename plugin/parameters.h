@@ -17,22 +17,22 @@
 /* What the command line asks for.  Written before nbdkit forks, read later. */
 struct parameters {
   struct size size;
-  bool min_size_set;  /* else MIN_SIZE_DEFAULT, or the size if that is less */
   uint64_t min_size;  /* bytes */
   uint64_t headroom;  /* bytes to leave to other programs */
   const char *device; /* as for devices_find; NULL: the one with most free */
-  bool elastic;       /* hold only the VRAM that is used */
   const char *spill;  /* folder for slots that give way, or "none" */
-  bool limit_set;
-  uint64_t limit;          /* bytes of VRAM to hold at most, if limit_set */
-  bool scrub;              /* overwrite VRAM when it is given back */
+  uint64_t limit;     /* bytes of VRAM to hold at most, if limit_set */
+  struct provider_options copies;
+  struct adopt adopt;
   unsigned init_wait_ms;   /* how long the driver may take to come up */
   unsigned gpu_timeout_ms; /* for watchdog_start */
-  struct provider_options copies;
   enum memlock resident;
   enum handover handover;
+  bool min_size_set; /* else MIN_SIZE_DEFAULT, or the size if that is less */
+  bool limit_set;
+  bool elastic;   /* hold only the VRAM that is used */
+  bool scrub;     /* overwrite VRAM when it is given back */
   bool allow_any; /* allow=any: serve clients of any user and any address */
-  struct adopt adopt;
 };
 extern struct parameters parameters;
 

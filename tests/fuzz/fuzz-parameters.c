@@ -89,11 +89,13 @@ find_gpu (const char *spec)
 static void
 forget_parameters (void)
 {
-  parameters = (struct parameters){
-    .gpu_timeout_ms = 20000,
-    .copies = { .staging = STAGING_DEFAULT },
-    .resident = MEMLOCK_AUTO,
-  };
+  static struct parameters defaults;
+  static bool known;
+
+  if (!known)
+    defaults = parameters;
+  known = true;
+  parameters = defaults;
   memset (given, 0, sizeof given);
 }
 
