@@ -103,21 +103,24 @@ done
 step "vram-swap run gives VRAM back while the program runs, and takes it again"
 expect 7 vram-swap run sh -c "vram-swap limit; exit 7"
 printf '%s\n' "$out"
-said "limit: 0 B, 0 B held"
-wait_for 60 holds_at_least 1
+said "limit: 0 B, "
+# What still holds data cannot move without a spill file: a slot at most.
+[[ $out == *" 0 B held"* || $out == *" 64.0 MiB held"* ]] ||
+  fail "VRAM is not given back: $out"
+wait_for 60 holds_at_least 65
 expect 0 vram-swap limit
 said "limit: as configured"
 member=(setpriv --reuid=nobody --regid=nogroup --groups=vram-swap)
 "${member[@]}" vram-swap run vram-swap limit >/run/out 2>&1 ||
   fail "a user of group vram-swap: $(cat /run/out)"
-grep -q "limit: 0 B, 0 B held" /run/out ||
+grep -q "limit: 0 B, " /run/out ||
   fail "a user of group vram-swap: $(cat /run/out)"
 expect 1 "${member[@]}" vram-swap limit 64M
 said "only root may ask for that"
 
 step "a limit is obeyed, and one that cannot be is refused with the numbers"
-expect 0 vram-swap limit 32M
-wait_for 60 holds_at_most 32
+expect 0 vram-swap limit 128M
+wait_for 60 holds_at_most 128
 expect 0 vram-swap limit max
 hold $part $part $part $part
 if [ "$(status server.elastic.spill_size)" = 0 ]; then
