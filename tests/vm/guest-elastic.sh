@@ -47,7 +47,7 @@ begin ()
     'elastic = yes' 'gpu-timeout = 10min' "$@"
   (
     echo $BASHPID >$cgroup/cgroup.procs
-    exec vram-swap daemon 2>&1 | tee -a /dev/console >>/run/daemon.log
+    exec vram-swap daemon >>/run/daemon.log 2>&1
   ) &
   daemon=$!
   state_becomes on || cat /run/daemon.log
