@@ -78,8 +78,9 @@ begin (struct json *j, int64_t size, bool hold)
   json_add_bool (j, "hold", hold);
 }
 
-/* Wait until the server holds no more than it may.  Returns false when MS are
- * over (-1: never), when it cannot be, or when a signal came.
+/* Wait until the server holds no more than it may, or than it must.  Returns
+ * false when it must hold more than it may, when MS are over (-1: never), or
+ * when a signal came.
  */
 static bool
 wait_obeyed (struct held *h, long long ms)
@@ -87,7 +88,7 @@ wait_obeyed (struct held *h, long long ms)
   const long long end = now_ms () + ms;
 
   while (ask_held (h) && h->elastic && !h->obeyed) {
-    if (h->limit >= 0 && h->least > h->limit)
+    if (h->limit >= 0 && h->least > h->limit && h->held <= h->least)
       return false;
     if ((ms >= 0 && now_ms () > end) || !pause_ms (LOOK_MS))
       return false;

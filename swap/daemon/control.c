@@ -62,16 +62,18 @@ control_accept (struct control *c)
 {
   struct ucred peer;
   socklen_t n = sizeof peer;
+  bool root = false;
   int fd = accept4 (c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
   if (fd == -1)
     return NULL;
-  for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-    if (c->client[i].fd == -1 &&
-        getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0) {
+  if (getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
+    root = peer.uid == 0 || peer.uid == geteuid ();
+  for (unsigned i = root ? 0 : CONTROL_ROOT; i < CONTROL_CLIENTS; i++)
+    if (c->client[i].fd == -1) {
       memset (&c->client[i], 0, sizeof c->client[i]);
       c->client[i].fd = fd;
-      c->client[i].root = peer.uid == 0 || peer.uid == geteuid ();
+      c->client[i].root = root;
       return &c->client[i];
     }
   close (fd);

@@ -14,8 +14,10 @@
 #include "json.h"
 #include "runstate.h"
 
-#define CONTROL_SOCKET   RUN_FOLDER "/control"
-#define CONTROL_CLIENTS  16
+#define CONTROL_SOCKET  RUN_FOLDER "/control"
+#define CONTROL_CLIENTS 16
+/* How many of them are root's alone: others may stay connected for hours. */
+#define CONTROL_ROOT     4
 #define CONTROL_LINE_MAX 4096
 
 struct client {

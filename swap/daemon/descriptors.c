@@ -225,13 +225,33 @@ count_bits (const unsigned char *bits, uint64_t n)
   return count;
 }
 
+/* How much VRAM the slots have that hold data, in slots, on a disk of BLOCKS
+ * with PER_SLOT of them each.  The server itself looks only now and then.
+ */
+static int64_t
+count_used_slots (const char *page, uint64_t blocks, uint64_t per_slot)
+{
+  const _Atomic uint64_t *slots = (const void *) (page + SUPERBLOCK_SLOTS_AT);
+  const unsigned char *bits = (const void *) (page + SUPERBLOCK_BITS_AT);
+  int64_t used = 0;
+
+  for (uint64_t i = 0; i < CHUNKS_MAX && i * per_slot < blocks; i++) {
+    const uint64_t first = i * per_slot, left = blocks - first;
+
+    used +=
+        SLOT_STATE (atomic_load (&slots[i])) == SLOT_VRAM &&
+        count_bits (bits + first / 8, left < per_slot ? left : per_slot) > 0;
+  }
+  return used;
+}
+
 bool
 descriptors_facts (const struct descriptors *d, struct disk_facts *facts)
 {
   struct superblock_shared *shared = find_words (d);
   const struct superblock_header *header;
   const char *page;
-  uint64_t blocks;
+  uint64_t blocks, block_size;
 
   if (!shared)
     return false;
@@ -263,14 +283,20 @@ descriptors_facts (const struct descriptors *d, struct disk_facts *facts)
   };
   for (unsigned i = 0; i < 3; i++)
     facts->given_back[i] = atomic_load (&shared->given_back[i]);
-  blocks = header->block_size ? header->disk_size / header->block_size : 0;
+  block_size = header->block_size ? header->block_size : 1;
+  blocks = facts->size / block_size;
   for (size_t i = 0; i < d->n; i++)
     if (d->one[i].locked == page &&
-        d->one[i].size >= SUPERBLOCK_BITS_AT + (blocks + 7) / 8)
+        d->one[i].size >= SUPERBLOCK_BITS_AT + (blocks + 7) / 8) {
       facts->used =
           count_bits ((const unsigned char *) page + SUPERBLOCK_BITS_AT,
                       blocks) *
-          header->block_size;
+          block_size;
+      if (facts->elastic == ELASTIC_YES && facts->spill_size == 0)
+        facts->vram_least =
+            count_used_slots (page, blocks, header->chunk_size / block_size) *
+            header->chunk_size;
+    }
   return true;
 }
 

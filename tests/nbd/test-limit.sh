@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# nbdkit-vram: vram-swap limit and run have the server give VRAM back, and no
+# client of the daemon keeps root from it
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_root
+requires_nbdsh
+requires_program python3
+swap_launcher "$tmp/conf" "size = 512M" "min-size = 64M" "elastic = yes" \
+  "window = no"
+"${launch[@]}" daemon --server-only --user root >"$log" 2>&1 &
+server=$!
+cleanup_fn kill_server "$server"
+wait_until_served
+
+# swap_says STATUS COMMAND...: its exit status; what it says is in $said.
+swap_says ()
+{
+  local wanted=$1 got=0
+  shift
+  said=$(timeout "$patience" "${launch[@]}" "$@" 2>&1) || got=$?
+  [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
+}
+
+# limit_is WORDS: what "limit" begins with, from a daemon that answers.
+limit_is ()
+{
+  said=$(timeout "$patience" "${launch[@]}" limit 2>&1) || return 1
+  [[ $said == "limit: $1"* ]]
+}
+
+# The disk has 8 slots of 64 MiB, of which one holds data.
+nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0)'
+wait_for "$patience" limit_is "as configured, 192 MiB held"
+
+swap_says 0 limit 128M
+limit_is "128 MiB, 128 MiB held" || fail "$said"
+swap_says 3 limit 1M
+[[ $said == *"64.0 MiB of VRAM hold swapped data, which is more than 1.0 MiB, \
+and cannot be moved: there is no spill file"* ]] || fail "$said"
+limit_is "128 MiB" || fail "$said"
+swap_says 0 limit 25%
+limit_is "128 MiB" || fail "$said"
+swap_says 2 limit much
+swap_says 0 limit max
+limit_is "none" || fail "$said"
+swap_says 0 limit config
+wait_for "$patience" limit_is "as configured, 192 MiB held"
+
+# A program runs with all VRAM given back that holds nothing.
+swap_says 7 run sh -c '"$@"; exit 7' sh "${launch[@]}" limit
+[[ $said == *"64.0 MiB of VRAM are still held: 64.0 MiB hold swapped data"* &&
+  $said == *"limit: 0 B, 64.0 MiB held"* ]] || fail "$said"
+limit_is "as configured" || fail "$said"
+
+# It goes on so when the daemon becomes another build, and ends with the
+# program that asked, however that ends.
+"${launch[@]}" run sleep 1000 >"$tmp/run" 2>&1 &
+run=$!
+wait_for "$patience" limit_is "0 B"
+swap_says 0 reload
+wait_for "$patience" limit_is "0 B"
+sleeper=$(pgrep -P "$run" -x sleep)
+kill -KILL "$run"
+wait_for "$patience" limit_is "as configured"
+kill "$sleeper"
+
+# Those of the group who ask for all that there is leave root its share.
+chmod 711 "$tmp"
+mkfifo "$tmp/end"
+python3 - "$swap_root/run/vram-swap/control" "$tmp/end" <<'END' &
+import os, socket, sys
+end = os.open (sys.argv[2], os.O_RDWR)
+os.setgroups ([])
+os.setgid (0)
+os.setuid (65534)
+connections = []
+for _ in range (40):
+    connections.append (socket.socket (socket.AF_UNIX))
+    connections[-1].connect (sys.argv[1])
+    connections[-1].send (b'{"request":"limit","size":0,"hold":true}\n')
+answered = 0
+for c in connections:
+    try:
+        answered += b'"ok"' in c.recv (1000)
+    except ConnectionError:
+        pass
+print ("answered: %d of %d" % (answered, len (connections)))
+assert 0 < answered < len (connections)
+os.read (end, 1)
+END
+crowd=$!
+wait_for "$patience" limit_is "0 B"
+swap_says 4 status --json
+[[ $said == *'"daemon": true'* ]] || fail "root has no answer: $said"
+echo >"$tmp/end"
+wait "$crowd"
+end_server TERM
+[ "$status" -eq 0 ] || fail "vram-swap daemon's exit status is $status"
