@@ -181,9 +181,7 @@ check_discard (const char *text)
 static const char *
 check_path (const char *text)
 {
-  /* A Unix socket's address holds 107 bytes and a NUL, and 'serve' has a
-   * socket of its own beside this one, SOCKET.keeper.
-   */
+  /* A Unix socket's address holds 107 bytes and a NUL. */
   return text[0] == '/' && strlen (text) <= 100
              ? NULL
              : "wanted an absolute path of at most 100 bytes";

@@ -77,7 +77,8 @@ int daemon_remember (const struct daemon *d);
 /* transitions.c: what an event does.  Returns the action that it led to. */
 enum action daemon_handle (struct daemon *d, enum event event);
 void daemon_run_job (struct daemon *d, int (*work) (const void *order));
-void daemon_finish (struct daemon *d, int status); /* answer who waits */
+void daemon_finish (struct daemon *d,
+                    int status); /* answer the clients that wait */
 
 /* takeover.c: what an earlier daemon has left.  Returns an exit status. */
 int daemon_take_over (struct daemon *d);

@@ -39,7 +39,7 @@ static int to_daemon = -1;
 static void
 tell (const struct job_packet *packet, size_t size)
 {
-  /* If the daemon has died, there is nobody to tell. */
+  /* If the daemon has died, no process reads this. */
   if (to_daemon != -1)
     while (send (to_daemon, packet, size, MSG_NOSIGNAL) == -1 &&
            errno == EINTR)

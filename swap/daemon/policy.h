@@ -10,7 +10,7 @@
 #include "conf.h"
 #include "power.h"
 
-/* What the power policy wants; PAUSED: it is off already for want of power. */
+/* What the power policy wants; PAUSED: it is off already by this policy. */
 bool
 policy_power_low (const struct conf *c, const struct power *p, bool paused);
 

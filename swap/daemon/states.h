@@ -19,11 +19,11 @@ enum state {
   STATES
 };
 
-/* Why swap is not to be on.  A later cause takes an earlier one's place, never
+/* Why swap is off.  A later cause takes an earlier one's place, never
  * the other way round: what was switched off by hand stays off after a sleep.
  */
 enum cause {
-  CAUSE_NONE, /* it is to be on */
+  CAUSE_NONE, /* it should be on */
   CAUSE_IDLE,
   CAUSE_POWER,
   CAUSE_SLEEP,
@@ -80,7 +80,7 @@ enum action {
   ACTION_RECOVER, /* start the next server, which takes the disk over */
   ACTION_RECOVERED,
   ACTION_GIVE_UP, /* say that what is swapped out is lost */
-  ACTION_WAKE,    /* on again, or paused for want of power */
+  ACTION_WAKE,    /* on again, or paused on battery */
   ACTION_EXIT,
 };
 

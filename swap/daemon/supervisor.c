@@ -15,7 +15,7 @@
  * - The server is told to end by us: it gives the disk up first.
  * - Another process tells the server to end: the usual signals for that are
  *   blocked in it, as nbdkit would fail requests then.  By any other it leaves
- *   its disk (enum state_keeper), and the next one takes it over.
+ *   its disk (enum superblock_supervisor), and the next one takes it over.
  * - This process dies: the server goes on.  The next daemon finds it, and gets
  *   the descriptors from systemd.
  */

@@ -19,7 +19,7 @@ print ("kept: %d descriptors" % len (kept))
 
 
 def server (load):
-    """Who has answered all clients since the last death: its process, as a
+    """The server that has answered all clients since the last death, as a
     descriptor."""
     pids = {c.server for c in load.clients}
     if len (pids) != 1:

@@ -596,7 +596,7 @@ test_spill (void)
   CHECK_EQ (atomic_load (&shared->spill_size), SIZE);
   check_content (disk);
 
-  /* Requests of all kinds to what is there; and new slots go there. */
+  /* Requests of all kinds to spilled slots, and new slots that spill. */
   fill (9, SLOT + 100, 200);
   fill (9, 2 * SLOT - 10, 20);
   fill (0, 3 * SLOT, SLOT);
@@ -769,7 +769,7 @@ check_part (struct owner *owner, unsigned block)
                   block, i, buf[i], part->byte);
 }
 
-/* Whether what is to be met has happened. */
+/* Whether each case has happened. */
 static bool
 has_seen_all (void)
 {
