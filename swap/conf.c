@@ -681,7 +681,7 @@ conf_connections (const struct conf *c)
   if (!conf_is (c, CONF_CONNECTIONS, "auto"))
     return conf_number (c, CONF_CONNECTIONS);
   /* Each is a queue and a sending thread of the kernel's and a thread of the
-   * server's; nbdkit-vram.conf(5) says why not more than four.
+   * server's; HACKING.md says why not more than four.
    */
   cpus = sysconf (_SC_NPROCESSORS_CONF);
   return cpus < 1 ? 1 : cpus > 4 ? 4 : cpus;

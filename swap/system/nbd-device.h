@@ -58,7 +58,7 @@ nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size);
 
 /* Reads a block from every CPU, so over every connection, since each serves
  * some of the CPUs.  The kernel may have left a connection without a receiver
- * (vram-swap(8) tells how); what is sent there is never answered.  Returns 0,
+ * (HACKING.md tells how); what is sent there is never answered.  Returns 0,
  * or -1 when a read did not come back within MS milliseconds, or failed.
  * Prints nothing; detaching ends reads that hang.
  */
