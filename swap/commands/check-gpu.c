@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "capacity.h"
-#include "check.h"
+#include "findings.h"
 #include "gpu.h"
 #include "nvml.h"
 #include "plugin-check.h"

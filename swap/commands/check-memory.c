@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "capacity.h"
-#include "check.h"
+#include "findings.h"
 #include "pid1.h"
 #include "root.h"
 #include "run.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "check.h"
+#include "findings.h"
 #include "gpu.h"
 #include "root.h"
 #include "runstate.h"

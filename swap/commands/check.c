@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "check.h"
+#include "findings.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "options.h"

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "control.h"
+#include "control-socket.h"
 #include "msg.h"
 #include "progress.h"
 

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "control.h"
+#include "control-socket.h"
 #include "jobs.h"
 #include "link.h"
 #include "msg.h"

@@ -5,8 +5,8 @@
  * them.
  */
 
-#ifndef VRAM_SWAP_CONTROL_H
-#define VRAM_SWAP_CONTROL_H
+#ifndef VRAM_SWAP_CONTROL_SOCKET_H
+#define VRAM_SWAP_CONTROL_SOCKET_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control.h"
+#include "control-socket.h"
 #include "msg.h"
 #include "root.h"
 

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-#ifndef VRAM_SWAP_CHECK_H
-#define VRAM_SWAP_CHECK_H
+#ifndef VRAM_SWAP_FINDINGS_H
+#define VRAM_SWAP_FINDINGS_H
 
 #include <stdbool.h>
 #include <sys/types.h>
