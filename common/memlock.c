@@ -1,4 +1,4 @@
-/* nbdkit-vram: keeps the server in RAM and alive when memory is short
+/* nbdkit-vram: keeps a process in RAM and alive when memory is short
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -57,9 +57,8 @@ refused (enum memlock mode, enum memlock limit, const char *what,
   return 0;
 }
 
-/* Only calls that are safe after vfork.  Returns 0, or -1 with errno. */
-static int
-write_oom_score (const char *score)
+int
+memlock_set_oom_score (const char *score)
 {
   int fd = open (OOM_SCORE_FILE, O_WRONLY | O_CLOEXEC), saved;
   ssize_t n;
@@ -84,7 +83,7 @@ set_oom_score (void)
   n = read (fd, oom_score_before, sizeof oom_score_before - 1);
   close (fd);
   oom_score_before[n > 0 ? n : 0] = '\0';
-  return write_oom_score ("-1000");
+  return memlock_set_oom_score ("-1000");
 }
 
 static int
@@ -103,7 +102,7 @@ memlock_undo (void)
   if (flusher_set && !flusher_before)
     prctl (PR_SET_IO_FLUSHER, 0, 0, 0, 0);
   if (oom_score_before[0])
-    write_oom_score (oom_score_before);
+    memlock_set_oom_score (oom_score_before);
 }
 
 /* Warn if the calling thread's nice value is above the highest one before. */
@@ -115,8 +114,8 @@ check_nice (const char *advice)
 
   while (nice > before)
     if (atomic_compare_exchange_weak (&highest, &before, nice)) {
-      log_warning ("this server runs with nice value %d, so that requests may "
-                   "wait for other programs: %s",
+      log_warning ("this process runs with nice value %d, so that requests "
+                   "may wait for other programs: %s",
                    nice, advice);
       return;
     }
@@ -137,7 +136,7 @@ int
 memlock_prepare (enum memlock mode)
 {
   static const char capability[] =
-      "give the server CAP_SYS_RESOURCE, or run it as root";
+      "run it as root, or give it CAP_SYS_RESOURCE";
 
   if (mode == MEMLOCK_NO)
     return 0;
@@ -145,13 +144,13 @@ memlock_prepare (enum memlock mode)
   share_heap ();
   if (set_flusher () == -1 &&
       refused (mode, MEMLOCK_REQUIRED,
-               "memory reclaim may wait for this server while the server "
-               "waits for it: PR_SET_IO_FLUSHER",
+               "memory reclaim may wait for this process while the process "
+               "waits for memory: PR_SET_IO_FLUSHER",
                capability) == -1)
     return -1;
   if (set_oom_score () == -1 &&
       refused (mode, MEMLOCK_REQUIRED,
-               "this server may be killed when memory is short: "
+               "this process may be killed when memory is short: "
                "oom_score_adj -1000",
                capability) == -1)
     return -1;
@@ -202,6 +201,17 @@ memlock_trim_heap (void)
   malloc_trim (HEAP_RESERVE);
 }
 
+static int
+lock_memory (enum memlock mode, int flags)
+{
+  if (mlockall (MCL_CURRENT | MCL_FUTURE | flags) == 0)
+    return 0;
+  return refused (mode, MEMLOCK_YES,
+                  "this process may be swapped out itself: mlockall",
+                  "raise its limit (ulimit -l, LimitMEMLOCK=infinity) or give "
+                  "it CAP_IPC_LOCK");
+}
+
 int
 memlock_all (enum memlock mode)
 {
@@ -211,12 +221,7 @@ memlock_all (enum memlock mode)
   /* Locked when touched: locking all at once would bring in every page that
    * the driver's libraries map and never use, more than 100 MiB.
    */
-  if (mlockall (MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == -1)
-    return refused (mode, MEMLOCK_YES,
-                    "this server may be swapped out itself: mlockall",
-                    "raise its limit (ulimit -l, LimitMEMLOCK=infinity) or "
-                    "give it CAP_IPC_LOCK");
-  return 0;
+  return lock_memory (mode, MCL_ONFAULT);
 }
 
 void
@@ -226,4 +231,12 @@ memlock_touch_stack (void)
 
   for (size_t i = 0; i < sizeof stack; i += 4096)
     stack[i] = 0;
+}
+
+void
+memlock_process (void)
+{
+  memlock_prepare (MEMLOCK_AUTO);
+  memlock_touch_stack ();
+  lock_memory (MEMLOCK_AUTO, 0);
 }

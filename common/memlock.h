@@ -1,11 +1,11 @@
-/* nbdkit-vram: keeps the server in RAM and alive when memory is short
+/* nbdkit-vram: keeps a process in RAM and alive when memory is short
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #ifndef VRAM_MEMLOCK_H
 #define VRAM_MEMLOCK_H
 
-/* A server that waits for memory, while memory waits for this server to take a
+/* A server that waits for memory, while memory waits for that server to take a
  * page, hangs the machine.
  */
 enum memlock {
@@ -27,6 +27,17 @@ extern int memlock_prepare (enum memlock mode);
  * log_error.
  */
 extern int memlock_all (enum memlock mode);
+
+/* For a process with one thread that swap depends on: memlock_prepare, and all
+ * that it has or comes to have is in RAM at once.  What is refused is a
+ * warning each.
+ */
+extern void memlock_process (void);
+
+/* Write SCORE to this process's oom_score_adj.  Returns 0, or -1 with errno.
+ * Only async-signal-safe calls.
+ */
+extern int memlock_set_oom_score (const char *score);
 
 /* In a child process before exec, so that it does not inherit what
  * memlock_prepare did to this process.  Locks on memory are not inherited.

@@ -618,7 +618,7 @@ conf_load (struct conf *c, const char *file, bool missing_ok)
   while (line) {
     const char *end = strchr (line, '\n');
 
-    error ("%.*s", (int) (end ? end - line : (long) strlen (line)), line);
+    log_error ("%.*s", (int) (end ? end - line : (long) strlen (line)), line);
     line = end ? end + 1 : NULL;
   }
   return ret;

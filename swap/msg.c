@@ -16,91 +16,40 @@
 #include "msg.h"
 
 bool quiet;
-void (*msg_sink) (enum severity severity, const char *line);
 
 static volatile sig_atomic_t caught;
 static bool undisturbed;
-
-/* A journal that does not read must not stop the daemon. */
-static void
-put_line (const char *line, size_t n)
-{
-  if (send (STDERR_FILENO, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 &&
-      errno == ENOTSOCK && write (STDERR_FILENO, line, n) == -1)
-    return;
-}
-
-static void
-say (enum severity severity, const char *fmt, va_list args)
-{
-  static const char *const words[] = {
-    [SEVERITY_ERROR] = "error: ",
-    [SEVERITY_WARNING] = "warning: ",
-    [SEVERITY_NOTE] = "",
-  };
-  char text[900], line[1024];
-  int n;
-
-  /* One write a line, so that lines of several processes stay whole. */
-  vsnprintf (text, sizeof text, fmt, args);
-  if (msg_sink) {
-    msg_sink (severity, text);
-    return;
-  }
-  fflush (stdout);
-  n = snprintf (line, sizeof line, "vram-swap: %s%s\n", words[severity], text);
-  put_line (line, n);
-}
-
-void
-msg_log (const char *fmt, ...)
-{
-  char text[900], line[1024];
-  va_list args;
-
-  va_start (args, fmt);
-  vsnprintf (text, sizeof text, fmt, args);
-  va_end (args);
-  put_line (line, snprintf (line, sizeof line, "vram-swap: %s\n", text));
-}
-
-void
-error (const char *fmt, ...)
-{
-  va_list args;
-
-  va_start (args, fmt);
-  say (SEVERITY_ERROR, fmt, args);
-  va_end (args);
-}
-
-void
-warning (const char *fmt, ...)
-{
-  va_list args;
-
-  va_start (args, fmt);
-  say (SEVERITY_WARNING, fmt, args);
-  va_end (args);
-}
-
-void
-note (const char *fmt, ...)
-{
-  va_list args;
-
-  va_start (args, fmt);
-  if (msg_sink)
-    say (SEVERITY_NOTE, fmt, args);
-  else if (!quiet) {
-    vprintf (fmt, args);
-    putchar ('\n');
-    output_flush ();
-  }
-  va_end (args);
-}
-
 static int output_error; /* the first errno */
+
+void
+msg_to_stderr (enum log_level level, const char *line)
+{
+  char text[1024];
+  /* One write a line, so that lines of several processes stay whole. */
+  const int n =
+      snprintf (text, sizeof text, "vram-swap: %s%s%s\n",
+                level == LOG_LEVEL_INFO ? "" : log_level_name (level),
+                level == LOG_LEVEL_INFO ? "" : ": ", line);
+
+  if (send (STDERR_FILENO, text, n, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 &&
+      errno == ENOTSOCK && write (STDERR_FILENO, text, n) == -1)
+    return;
+}
+
+void
+msg_to_user (enum log_level level, const char *format, va_list args)
+{
+  const int saved = errno;
+  char line[900];
+
+  vsnprintf (line, sizeof line, format, args);
+  if (level == LOG_LEVEL_INFO && !quiet)
+    puts (line);
+  output_flush ();
+  if (level < LOG_LEVEL_INFO)
+    msg_to_stderr (level, line);
+  errno = saved;
+}
 
 int
 output_flush (void)
@@ -121,10 +70,10 @@ check_output (void)
     output_error = errno;
   if (output_error == 0)
     return;
-  /* Who closes a pipe has read enough. */
+  /* A reader that closes the pipe has read enough. */
   if (output_error != EPIPE) {
     errno = output_error;
-    error ("standard output: %m");
+    log_error ("standard output: %m");
   }
   _exit (EXIT_FAILED);
 }
@@ -142,20 +91,14 @@ catch_one (int sig)
 }
 
 void
-catch_signal (int sig)
-{
-  /* No SA_RESTART: a wait must end when a signal comes. */
-  struct sigaction action = { .sa_handler = catch_one };
-
-  sigaction (sig, &action, NULL);
-}
-
-void
 catch_signals (void)
 {
-  catch_signal (SIGINT);
-  catch_signal (SIGTERM);
-  catch_signal (SIGHUP);
+  /* No SA_RESTART: a wait must end when a signal comes. */
+  const struct sigaction action = { .sa_handler = catch_one };
+
+  sigaction (SIGINT, &action, NULL);
+  sigaction (SIGTERM, &action, NULL);
+  sigaction (SIGHUP, &action, NULL);
   signal (SIGPIPE, SIG_IGN);
 }
 

@@ -87,11 +87,11 @@ print_message (const struct json_t *object)
   if (!severity || !text)
     return;
   if (strcmp (severity, "error") == 0)
-    error ("%s", text);
+    log_error ("%s", text);
   else if (strcmp (severity, "warning") == 0)
-    warning ("%s", text);
+    log_warning ("%s", text);
   else
-    note ("%s", text);
+    log_info ("%s", text);
 }
 
 static void
@@ -153,7 +153,7 @@ wait_answer (struct connection *c, bool *cancelled)
     else if (!event && json_get_number (object, "status", &status)) {
       why = json_get_string (object, "error");
       if (why)
-        error ("%s", why);
+        log_error ("%s", why);
     }
     json_free (object);
   }
@@ -175,7 +175,7 @@ client_ask (struct json *j)
     return EXIT_INTERRUPTED;
   if (status != -1)
     return status;
-  error ("the daemon has ended; its log says why");
+  log_error ("the daemon has ended; its log says why");
   return EXIT_FAILED;
 }
 

@@ -29,9 +29,9 @@ static int
 no_daemon (void)
 {
   if (errno == EACCES || errno == EPERM)
-    error ("only root may do that");
+    log_error ("only root may do that");
   else
-    error (
+    log_error (
         "the daemon does not run: 'systemctl start vram-swap', or 'vram-swap "
         "daemon' where there is no systemd, switches swap on");
   return EXIT_FAILED;
@@ -57,10 +57,10 @@ nothing_on (void)
 
   runstate_read (&st);
   if (runstate_device (&st) == -1 && !runstate_find_device (&st)) {
-    note ("swap is not on");
+    log_info ("swap is not on");
     return EXIT_OK;
   }
-  error (
+  log_error (
       "/dev/nbd%d is attached, and the daemon does not run: 'systemctl start "
       "vram-swap' takes over what is there, 'swapoff /dev/nbd%d' empties it",
       st.device, st.device);
@@ -109,7 +109,7 @@ cmd_test (struct options *o)
   if (status != -1)
     return status;
   if (geteuid () != 0) {
-    error ("only root may do that");
+    log_error ("only root may do that");
     return EXIT_FAILED;
   }
   o->test = true;
@@ -139,7 +139,7 @@ cmd_sleep (struct options *o)
   int status;
 
   if (!pre && (o->argc == 0 || strcmp (o->argv[0], "post") != 0)) {
-    error ("wanted: vram-swap sleep pre|post [ACTION]");
+    log_error ("wanted: vram-swap sleep pre|post [ACTION]");
     return EXIT_USAGE;
   }
   begin (&j, pre ? "sleep" : "wake");
@@ -152,13 +152,14 @@ cmd_sleep (struct options *o)
   if (status == EXIT_OK || !pre)
     return status;
   if (policy_hibernates (action)) {
-    error ("not hibernating, because the kernel could swap to VRAM then");
+    log_error ("not hibernating, because the kernel could swap to VRAM then");
     return status;
   }
   if (conf_is (&o->conf, CONF_SLEEP_WHEN_FULL, "keep")) {
-    warning ("sleeping with swap on, as sleep-when-full=keep says");
+    log_warning ("sleeping with swap on, as sleep-when-full=keep says");
     return EXIT_OK;
   }
-  error ("not sleeping, because VRAM may not survive it (sleep-when-full)");
+  log_error (
+      "not sleeping, because VRAM may not survive it (sleep-when-full)");
   return status;
 }

@@ -146,9 +146,9 @@ cmd_limit (struct options *o)
 
   if (!ask_held (&h)) {
     if (errno == EACCES || errno == EPERM)
-      error ("only root and group vram-swap may ask for that");
+      log_error ("only root and group vram-swap may ask for that");
     else
-      error ("swap is off, or the daemon does not run: vram-swap status");
+      log_error ("swap is off, or the daemon does not run: vram-swap status");
     return EXIT_FAILED;
   }
   if (o->argc == 0) {
@@ -156,15 +156,16 @@ cmd_limit (struct options *o)
     return EXIT_OK;
   }
   if (!parse_limit (o->argv[0], h.size, &limit)) {
-    error ("limit %s: wanted a size such as 2G, a share of the disk such as "
-           "50%%, max, or config",
-           o->argv[0]);
+    log_error (
+        "limit %s: wanted a size such as 2G, a share of the disk such as "
+        "50%%, max, or config",
+        o->argv[0]);
     return EXIT_USAGE;
   }
   begin (&j, limit, false);
   status = client_ask (&j);
   if (status == -1) {
-    error ("the daemon does not answer");
+    log_error ("the daemon does not answer");
     return EXIT_FAILED;
   }
   if (status != EXIT_OK)
@@ -172,11 +173,12 @@ cmd_limit (struct options *o)
   if (!wait_obeyed (&h, -1)) {
     if (was_interrupted ())
       return EXIT_INTERRUPTED;
-    error ("%s are still held: %s hold swapped data that cannot be moved%s%s",
-           human (h.held), human (h.least), h.reason[0] ? ": " : "", h.reason);
+    log_error (
+        "%s are still held: %s hold swapped data that cannot be moved%s%s",
+        human (h.held), human (h.least), h.reason[0] ? ": " : "", h.reason);
     return EXIT_FAILED;
   }
-  note ("%s of VRAM held", human (h.held));
+  log_info ("%s of VRAM held", human (h.held));
   return EXIT_OK;
 }
 
@@ -222,27 +224,29 @@ make_free (const struct options *o, int64_t *limit)
   *limit = 0;
   if (!ask_held (&h)) {
     if (errno == EACCES || errno == EPERM)
-      warning ("no VRAM is given back: only root and group vram-swap may ask "
-               "for that");
+      log_warning (
+          "no VRAM is given back: only root and group vram-swap may ask "
+          "for that");
     else
-      warning ("no VRAM is given back: swap is off");
+      log_warning ("no VRAM is given back: swap is off");
     return -1;
   }
   if (!h.elastic) {
-    warning ("no VRAM is given back: the server holds all of its VRAM from "
-             "its start to its end%s%s",
-             h.reason[0] ? ": " : "", h.reason);
+    log_warning (
+        "no VRAM is given back: the server holds all of its VRAM from "
+        "its start to its end%s%s",
+        h.reason[0] ? ": " : "", h.reason);
     return -1;
   }
   if (o->has_free)
     *limit = leave_free (&h, o->free_bytes);
   fd = hold (*limit);
   if (fd == -1)
-    warning ("no VRAM is given back: the daemon does not answer");
+    log_warning ("no VRAM is given back: the daemon does not answer");
   else if (!wait_obeyed (&h, RUN_LIMIT_MS) && !was_interrupted ())
-    warning ("%s of VRAM are still held: %s hold swapped data%s%s",
-             human (h.held), human (h.least), h.reason[0] ? ": " : "",
-             h.reason);
+    log_warning ("%s of VRAM are still held: %s hold swapped data%s%s",
+                 human (h.held), human (h.least), h.reason[0] ? ": " : "",
+                 h.reason);
   return fd;
 }
 
@@ -257,7 +261,7 @@ become_program (char **argv, const sigset_t *mask)
   sigprocmask (SIG_SETMASK, mask, NULL);
   execvp (argv[0], argv);
   status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-  error ("%s: %m", argv[0]);
+  log_error ("%s: %m", argv[0]);
   _exit (status);
 }
 
@@ -302,7 +306,7 @@ cmd_run (struct options *o)
   pid_t pid;
 
   if (o->argc == 0) {
-    error ("wanted: vram-swap run [--free=SIZE] PROGRAM [ARGUMENT...]");
+    log_error ("wanted: vram-swap run [--free=SIZE] PROGRAM [ARGUMENT...]");
     return EXIT_USAGE;
   }
   fd = make_free (o, &limit);
@@ -319,7 +323,7 @@ cmd_run (struct options *o)
   signals = signalfd (-1, &set, SFD_CLOEXEC);
   pid = signals == -1 ? -1 : fork ();
   if (pid == -1) {
-    error ("%s: %m", o->argv[0]);
+    log_error ("%s: %m", o->argv[0]);
     return EXIT_CANNOT_RUN;
   }
   if (pid == 0) {

@@ -116,13 +116,14 @@ settings_work (const struct conf *c)
   if (!plugin_loads (c, &r))
     return true;
   if (plugin_is_another (c, &r))
-    error ("nbdkit's '%s' is another plugin of that name; set plugin= to the "
-           "file of nbdkit-vram's",
-           plugin);
+    log_error (
+        "nbdkit's '%s' is another plugin of that name; set plugin= to the "
+        "file of nbdkit-vram's",
+        plugin);
   else if (plugin_takes_settings (c, &r))
     return true;
   else
-    error ("'%s' refuses the settings: %s", plugin, run_reason (&r));
+    log_error ("'%s' refuses the settings: %s", plugin, run_reason (&r));
   return false;
 }
 
@@ -197,8 +198,8 @@ load_settings (struct options *o, const struct command *command,
         }
     conf_free (&old);
   }
-  warning ("%s goes on with what is right in the configuration",
-           command->name);
+  log_warning ("%s goes on with what is right in the configuration",
+               command->name);
   return true;
 }
 
@@ -232,10 +233,11 @@ main (int argc, char **argv)
   int64_t seconds;
   int opt, status;
 
+  log_to = msg_to_user;
   output_check_at_exit ();
   words = calloc (argc + 1, sizeof *words);
   if (!words) {
-    error ("%m");
+    log_error ("%m");
     return EXIT_FAILED;
   }
   /* In order, because what follows the program of 'run' is the program's. */
@@ -264,8 +266,8 @@ main (int argc, char **argv)
       o.wait = true;
       if (optarg) {
         if (!conf_parse_seconds (optarg, &seconds)) {
-          error ("--wait=%s: wanted a time such as 60, 90s, 10min or 1h",
-                 optarg);
+          log_error ("--wait=%s: wanted a time such as 60, 90s, 10min or 1h",
+                     optarg);
           return wrong_usage ();
         }
         o.wait_ms = seconds * 1000;
@@ -289,7 +291,7 @@ main (int argc, char **argv)
     case FREE:
       o.has_free = conf_parse_bytes (optarg, &o.free_bytes);
       if (!o.has_free) {
-        error ("--free=%s: wanted a size such as 2G", optarg);
+        log_error ("--free=%s: wanted a size such as 2G", optarg);
         return wrong_usage ();
       }
       break;
@@ -313,22 +315,22 @@ main (int argc, char **argv)
   }
   command = find_command (words[0]);
   if (!command) {
-    error ("unknown command '%s'", words[0]);
+    log_error ("unknown command '%s'", words[0]);
     return wrong_usage ();
   }
   o.argc = n - 1;
   o.argv = words + 1;
   if (given & ~command->takes ||
       (command->args >= 0 && o.argc > command->args)) {
-    error (given & ~command->takes ? "%s does not take that option"
-                                   : "%s takes no further words",
-           command->name);
+    log_error (given & ~command->takes ? "%s does not take that option"
+                                       : "%s takes no further words",
+               command->name);
     return wrong_usage ();
   }
 
   /* A made-up machine is the user's own. */
   if (command->by == ROOT && geteuid () != 0 && root_prefix[0] == '\0') {
-    error ("only root can do that; run: sudo vram-swap %s", command->name);
+    log_error ("only root can do that; run: sudo vram-swap %s", command->name);
     return EXIT_FAILED;
   }
   status = EXIT_USAGE;

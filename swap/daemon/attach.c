@@ -36,7 +36,7 @@ remember (pid_t pid, void *opaque)
   a->attach_pid = pid;
   if (job_tell_attachment (a))
     return 0;
-  error ("not attached: the device cannot be remembered");
+  log_error ("not attached: the device cannot be remembered");
   return -1;
 }
 
@@ -70,21 +70,21 @@ wait_for_server (const struct conf *c, pid_t pid, struct server *s)
     if (interrupted ())
       return -1;
     if (process_started (pid) == -1) {
-      error ("the server ended before it was ready; its log says why");
+      log_error ("the server ended before it was ready; its log says why");
       return -1;
     }
     /* One that ends hangs up, too; give it the time to be gone. */
     if (p == PROBE_BAD && ++bad > BAD_TRIES) {
-      error ("%s: what answers there is not an NBD server with a disk",
-             socket);
+      log_error ("%s: what answers there is not an NBD server with a disk",
+                 socket);
       return -1;
     }
     if (now_ms () >= deadline) {
-      error (p == PROBE_ABSENT
-                 ? "no server on %s after %lld s (start-timeout)"
-                 : "the server on %s did not answer within %lld s "
-                   "(start-timeout): it may still be waiting for the GPU",
-             socket, (long long) limit);
+      log_error (p == PROBE_ABSENT
+                     ? "no server on %s after %lld s (start-timeout)"
+                     : "the server on %s did not answer within %lld s "
+                       "(start-timeout): it may still be waiting for the GPU",
+                 socket, (long long) limit);
       return -1;
     }
     pause_ms (LOOK_MS);
@@ -120,22 +120,23 @@ attach_some (const struct conf *c, struct attachment *a, int first)
     if (any)
       n = nbd_find_free (n);
     if (n == -1 && !nbd_exists (0)) {
-      error (
+      log_error (
           "the nbd driver has no devices (nbds_max=0): modprobe -r nbd, and "
           "modprobe nbd nbds_max=16");
       return -1;
     }
     if (n == -1) {
-      error ("every nbd device is taken; more of them: modprobe -r nbd, and "
-             "modprobe nbd nbds_max=N");
+      log_error (
+          "every nbd device is taken; more of them: modprobe -r nbd, and "
+          "modprobe nbd nbds_max=N");
       return -1;
     }
     if (!nbd_exists (n)) {
-      error ("there is no /dev/nbd%d", n);
+      log_error ("there is no /dev/nbd%d", n);
       return -1;
     }
     if (!any && nbd_attached (n)) {
-      error ("/dev/nbd%d is in use by another client", n);
+      log_error ("/dev/nbd%d is in use by another client", n);
       return -1;
     }
     if (attach_one (c, a, n, why, sizeof why) == 0)
@@ -145,7 +146,7 @@ attach_some (const struct conf *c, struct attachment *a, int first)
     /* Another program was faster? */
     if (any && nbd_attached_by (n, &pid) && pid != a->attach_pid)
       continue;
-    error ("cannot attach /dev/nbd%d: %s", n, why);
+    log_error ("cannot attach /dev/nbd%d: %s", n, why);
     break;
   }
   detach (a);
@@ -174,10 +175,10 @@ attach_sound (const struct conf *c, struct attachment *a)
     if (interrupted ())
       goto err;
     if (tries > SOUND_TRIES) {
-      error ("/dev/nbd%d is attached, but cannot be read", a->device);
+      log_error ("/dev/nbd%d is attached, but cannot be read", a->device);
       goto err;
     }
-    warning (
+    log_warning (
         "/dev/nbd%d has a connection that does not answer; attaching anew",
         a->device);
     /* What hangs in it may keep it for ever: then it is left alone. */
@@ -209,18 +210,18 @@ attach_device (const struct job_order *order, struct attachment *a)
 
   *a = (struct attachment){ .device = -1 };
   if (!run_find ("nbd-client", path, sizeof path)) {
-    error ("nbd-client is not installed");
+    log_error ("nbd-client is not installed");
     return -1;
   }
   if (nbd_load () == -1 || wait_for_server (c, order->server, &s) == -1)
     return -1;
-  note ("server: %s%s%s", human (s.size), s.description[0] ? ", " : "",
-        s.description);
+  log_info ("server: %s%s%s", human (s.size), s.description[0] ? ", " : "",
+            s.description);
   a->connections = conf_connections (c);
   a->timeout = conf_timeout (c);
   if (a->connections > 1 && !s.multi_conn) {
-    warning ("the server takes one connection at a time: not %u",
-             a->connections);
+    log_warning ("the server takes one connection at a time: not %u",
+                 a->connections);
     a->connections = 1;
     a->timeout = conf_is (c, CONF_TIMEOUT, "auto") ? 0 : a->timeout;
   }
@@ -228,12 +229,12 @@ attach_device (const struct job_order *order, struct attachment *a)
     return -1;
   a->size = s.size;
   if (!job_tell_attachment (a)) {
-    error ("detached again: the device cannot be remembered");
+    log_error ("detached again: the device cannot be remembered");
     detach (a);
     return -1;
   }
-  note ("attached: /dev/nbd%d, %u connection%s", a->device, a->connections,
-        a->connections == 1 ? "" : "s");
+  log_info ("attached: /dev/nbd%d, %u connection%s", a->device, a->connections,
+            a->connections == 1 ? "" : "s");
   return 0;
 }
 
@@ -254,6 +255,7 @@ job_up (const void *arg)
     detach (&a);
     return was_interrupted () ? EXIT_INTERRUPTED : EXIT_FAILED;
   }
-  note ("swap is on: %s, %s, priority %d", device, human (a.size), priority);
+  log_info ("swap is on: %s, %s, priority %d", device, human (a.size),
+            priority);
   return EXIT_OK;
 }

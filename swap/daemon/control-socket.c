@@ -51,7 +51,7 @@ control_open (struct control *c, gid_t group)
       r = chown (a.sun_path, 0, group);
   }
   if (r == -1 || listen (c->fd, CONTROL_CLIENTS) == -1) {
-    error ("%s: %m", root_path (CONTROL_SOCKET));
+    log_error ("%s: %m", root_path (CONTROL_SOCKET));
     return -1;
   }
   return 0;

@@ -24,10 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/memlock.h"
 #include "daemon.h"
 #include "descriptors.h"
 #include "limit.h"
-#include "memlock.h"
 #include "msg.h"
 #include "root.h"
 #include "run.h"
@@ -50,7 +50,7 @@ daemon_watch (struct daemon *d, int fd, unsigned events)
    */
   if (fd != -1 && epoll_ctl (d->epoll, EPOLL_CTL_ADD, fd, &e) == -1 &&
       errno != EPERM)
-    warning ("epoll: %m");
+    log_warning ("epoll: %m");
 }
 
 int
@@ -59,19 +59,24 @@ daemon_remember (const struct daemon *d)
   return runstate_write (&d->st);
 }
 
-/* Messages go to the log and to those that listen. */
+/* Messages go to the log and to the clients that listen. */
 static void
-tell_message (enum severity severity, const char *line)
+tell_message (enum log_level level, const char *line)
 {
-  static const char *const words[] = {
-    [SEVERITY_ERROR] = "error: ",
-    [SEVERITY_WARNING] = "warning: ",
-    [SEVERITY_NOTE] = "",
-  };
+  if (level != LOG_LEVEL_INFO || !quiet)
+    msg_to_stderr (level, line);
+  requests_tell_message (&the_daemon, level, line);
+}
 
-  if (severity != SEVERITY_NOTE || !quiet)
-    msg_log ("%s%s", words[severity], line);
-  requests_tell_message (&the_daemon, severity, line);
+static void
+tell_own_message (enum log_level level, const char *format, va_list args)
+{
+  const int saved = errno;
+  char line[900];
+
+  vsnprintf (line, sizeof line, format, args);
+  tell_message (level, line);
+  errno = saved;
 }
 
 /* --- Events --- */
@@ -100,14 +105,8 @@ take_packets (struct daemon *d)
 
   while (d->job.socket != -1 && job_receive (&d->job, &packet))
     switch (packet.type) {
-    case JOB_ERROR:
-      tell_message (SEVERITY_ERROR, packet.u.text);
-      break;
-    case JOB_WARNING:
-      tell_message (SEVERITY_WARNING, packet.u.text);
-      break;
-    case JOB_NOTE:
-      tell_message (SEVERITY_NOTE, packet.u.text);
+    case JOB_MESSAGE:
+      tell_message (packet.level, packet.u.text);
       break;
     case JOB_PROGRESS:
       requests_tell_progress (d, &packet);
@@ -127,7 +126,7 @@ job_has_ended (struct daemon *d, int status)
   d->job_status = WIFEXITED (status) ? WEXITSTATUS (status) : EXIT_FAILED;
   if (d->work == job_check) {
     if (d->job_status == EXIT_OK) {
-      note ("the next server takes the disk over");
+      log_info ("the next server takes the disk over");
       supervisor_replace (&d->server);
       return;
     }
@@ -197,7 +196,7 @@ server_has_ended (struct daemon *d)
   const bool kept = supervisor_ended (&d->server);
 
   if (!ending && d->st.state == STATE_STARTING)
-    error ("the server ended before swap was on; its log says why");
+    log_error ("the server ended before swap was on; its log says why");
   if (ending)
     daemon_handle (d, EVENT_SERVER_ENDED);
   else
@@ -266,7 +265,7 @@ renew (struct daemon *d)
       (now.st_ino == mine.st_ino && now.st_dev == mine.st_dev) ||
       access (path, X_OK) == -1)
     return;
-  note ("becoming the vram-swap that is installed now");
+  log_info ("becoming the vram-swap that is installed now");
   daemon_remember (d);
   /* As systemd passes them; those that are in the way are moved out of it. */
   for (size_t i = 0; i < d->server.kept.n; i++) {
@@ -291,7 +290,8 @@ renew (struct daemon *d)
   closefrom (3 + d->server.kept.n);
   execv (path, the_argv);
   /* Nothing is left that could go on: the next daemon does. */
-  msg_log ("error: %s: %m", path);
+  log_to = msg_to_user;
+  log_error ("%s: %m", path);
   _exit (EXIT_FAILED + 1);
 }
 
@@ -303,9 +303,10 @@ job_hangs (struct daemon *d)
 {
   if (d->job.pid == 0)
     return;
-  warning ("process %ld hangs in the kernel (modprobe, nbd-client, mkswap or "
-           "swapoff)",
-           (long) d->job.pid);
+  log_warning (
+      "process %ld hangs in the kernel (modprobe, nbd-client, mkswap or "
+      "swapoff)",
+      (long) d->job.pid);
   if (d->st.state != STATE_STARTING)
     return;
   /* Swap is not on: the device is left alone, and so is the process. */
@@ -319,7 +320,7 @@ server_does_not_end (struct daemon *d)
 {
   if (d->server.pid == 0 || !d->server.ending)
     return;
-  error (
+  log_error (
       "the server, process %ld, does not end: killed, and its memory is not "
       "overwritten",
       (long) d->server.pid);
@@ -409,7 +410,7 @@ loop (struct daemon *d)
     }
     n = epoll_wait (d->epoll, events, 16, next_timer (d));
     if (n == -1 && errno != EINTR) {
-      error ("epoll: %m");
+      log_error ("epoll: %m");
       return EXIT_FAILED;
     }
     for (int i = 0; i < n; i++)
@@ -443,11 +444,11 @@ make_socket_folder (const struct daemon *d)
   if (mkdir (folder, 0700) == -1) {
     if (errno == EEXIST)
       return 0;
-    error ("%s: %m", folder);
+    log_error ("%s: %m", folder);
     return -1;
   }
   if (!u->same && chown (folder, u->uid, u->gid) == -1) {
-    error ("%s: %m", folder);
+    log_error ("%s: %m", folder);
     return -1;
   }
   return 0;
@@ -463,9 +464,9 @@ lock (void)
   if (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == 0)
     return 0;
   if (fd != -1 && errno == EWOULDBLOCK)
-    error ("vram-swap daemon runs already");
+    log_error ("vram-swap daemon runs already");
   else
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
   return -1;
 }
 
@@ -504,11 +505,11 @@ prepare (struct daemon *d, struct options *o)
   if (!d->server.command)
     return -1;
   if (!d->server.program) {
-    error ("nbdkit is not installed");
+    log_error ("nbdkit is not installed");
     return -1;
   }
   if (mkdir (folder, 0755) == -1 && errno != EEXIST) {
-    error ("%s: %m", folder);
+    log_error ("%s: %m", folder);
     return -1;
   }
   if (unprivileged_find (&d->server.user, o->user ? o->user : SERVER_USER) ==
@@ -517,7 +518,7 @@ prepare (struct daemon *d, struct options *o)
     return -1;
   d->epoll = epoll_create1 (EPOLL_CLOEXEC);
   if (d->epoll == -1) {
-    error ("epoll: %m");
+    log_error ("epoll: %m");
     return -1;
   }
   json_use_arena ();
@@ -528,7 +529,7 @@ prepare (struct daemon *d, struct options *o)
     return -1;
   daemon_watch (d, d->server.listening, EPOLLIN);
   daemon_watch (d, d->control.fd, EPOLLIN);
-  msg_sink = tell_message;
+  log_to = tell_own_message;
   if (!d->server_only)
     watch_open (d);
   return 0;

@@ -106,7 +106,7 @@ void watch_pressure (struct daemon *d, bool on);
 void requests_answer (struct client *client, int status, const char *why);
 void requests_serve (struct daemon *d, struct client *client);
 void requests_tell_state (struct daemon *d);
-void requests_tell_message (struct daemon *d, enum severity severity,
+void requests_tell_message (struct daemon *d, enum log_level level,
                             const char *line);
 void requests_tell_progress (struct daemon *d, const struct job_packet *p);
 void requests_reload (struct daemon *d, struct client *client);

@@ -77,7 +77,8 @@ lock_state (struct descriptor *one)
   one->locked = p;
   one->size = st.st_size;
   if (mlock (p, one->size) == -1)
-    warning ("what is known of the disk may be swapped out to it: mlock: %m");
+    log_warning (
+        "what is known of the disk may be swapped out to it: mlock: %m");
 }
 
 static void
@@ -158,9 +159,10 @@ descriptors_take (struct descriptors *d)
     /* systemd may have the same one twice. */
     if (name && find (d, name)) {
       if (!same_file (find (d, name)->fd, FIRST_PASSED + i)) {
-        error ("there are two descriptors called %s: which one is the disk's "
-               "cannot be told, and none is given up",
-               name);
+        log_error (
+            "there are two descriptors called %s: which one is the disk's "
+            "cannot be told, and none is given up",
+            name);
         d->ambiguous = true;
         continue;
       }

@@ -14,9 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/memlock.h"
 #include "capacity.h"
 #include "jobs.h"
-#include "memlock.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "process.h"
@@ -46,7 +46,7 @@ say_capacity (const struct capacity *r, unsigned n)
 
   snprintf (device, sizeof device, "/dev/nbd%u", n);
   capacity_explain (r, device, text, sizeof text);
-  error ("%s", text);
+  log_error ("%s", text);
 }
 
 static bool
@@ -78,25 +78,28 @@ make_room (const struct job_order *o, const char *path, long long started)
     if (!told)
       say_capacity (&r, n);
     if (!o->wait && o->force && r.overcommit == 0) {
-      error ("refused, although forced: the kernel would bring back %s of %s "
-             "in one go, and programs would be killed",
-             human (in_one_go), name);
+      log_error (
+          "refused, although forced: the kernel would bring back %s of %s "
+          "in one go, and programs would be killed",
+          human (in_one_go), name);
       return EXIT_REFUSED;
     }
     if (!o->wait) {
-      error (r.overcommit > 0
-                 ? "refused; end programs, or set vm.overcommit_memory to 0"
-                 : "refused; close something, add swap, or say --wait or "
-                   "--force");
+      log_error (
+          r.overcommit > 0
+              ? "refused; end programs, or set vm.overcommit_memory to 0"
+              : "refused; close something, add swap, or say --wait or "
+                "--force");
       return EXIT_REFUSED;
     }
     if (!told && r.need > capacity_total (&r))
-      note ("waiting until %s more are free",
-            human (r.need - capacity_total (&r)));
+      log_info ("waiting until %s more are free",
+                human (r.need - capacity_total (&r)));
     told = true;
     if (!may_wait (o, started)) {
       say_capacity (&r, n);
-      error ("refused after waiting %lld s", (long long) o->wait_ms / 1000);
+      log_error ("refused after waiting %lld s",
+                 (long long) o->wait_ms / 1000);
       return EXIT_REFUSED;
     }
     if (!pause_ms (LOOK_MS))
@@ -116,12 +119,12 @@ start_swapoff (const char *node, int *result)
   pid_t pid;
 
   if (pipe2 (fds, O_CLOEXEC) == -1) {
-    error ("pipe: %m");
+    log_error ("pipe: %m");
     return -1;
   }
   pid = fork ();
   if (pid == -1) {
-    error ("fork: %m");
+    log_error ("fork: %m");
     close (fds[0]);
     close (fds[1]);
     return -1;
@@ -205,23 +208,24 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
   if (WIFEXITED (status) && WEXITSTATUS (status) == 0)
     return EXIT_OK;
   if (stop == INTERRUPTED) {
-    error ("interrupted: swap stays on with %s in it; run it again to go on",
-           human (used));
+    log_error (
+        "interrupted: swap stays on with %s in it; run it again to go on",
+        human (used));
     return EXIT_INTERRUPTED;
   }
   if (stop == FULL || WIFSIGNALED (status)) {
-    error ("stopped before memory runs out: swap stays on with %s in it",
-           human (used));
+    log_error ("stopped before memory runs out: swap stays on with %s in it",
+               human (used));
     return EXIT_REFUSED;
   }
   if (err == ENOMEM) {
-    error (
+    log_error (
         "swapoff /dev/nbd%u: the kernel refuses it for want of memory that "
         "it may promise (vm.overcommit_memory): swap stays on with %s in it",
         n, human (used));
     return EXIT_REFUSED;
   }
-  error ("swapoff /dev/nbd%u: %s", n, strerror (err));
+  log_error ("swapoff /dev/nbd%u: %s", n, strerror (err));
   return EXIT_FAILED;
 }
 
@@ -254,7 +258,7 @@ switch_off (const struct job_order *o)
         unlink (node);
     }
     if (status == EXIT_OK) {
-      note ("swap is off: /dev/nbd%u", n);
+      log_info ("swap is off: /dev/nbd%u", n);
       return EXIT_OK;
     }
     /* Room that was taken meanwhile is waited for. */
@@ -305,7 +309,7 @@ job_down (const void *arg)
   finish_undisturbed ();
   if (nbd_detach (n) == -1)
     return EXIT_FAILED;
-  note ("detached: /dev/nbd%d", n);
+  log_info ("detached: /dev/nbd%d", n);
   if (o->server == 0)
     end_old_version ();
   job_tell_attachment (&none);

@@ -22,7 +22,7 @@
 static int
 refuse (const char *why)
 {
-  error (
+  log_error (
       "the server is not replaced, because the next one would not start: %s; "
       "the old one goes on",
       why);

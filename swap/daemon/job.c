@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +21,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/memlock.h"
 #include "job.h"
 #include "msg.h"
 #include "root.h"
 #include "run.h"
 #include "runstate.h"
-
-#ifndef PR_SET_IO_FLUSHER
-#define PR_SET_IO_FLUSHER 57
-#endif
 
 #define JOB_FD   3
 #define JOB_LOCK RUN_FOLDER "/job.lock"
@@ -47,15 +45,14 @@ tell (const struct job_packet *packet, size_t size)
 }
 
 static void
-tell_message (enum severity severity, const char *line)
+tell_message (enum log_level level, const char *format, va_list args)
 {
-  struct job_packet packet = { .type = severity == SEVERITY_ERROR ? JOB_ERROR
-                                       : severity == SEVERITY_WARNING
-                                           ? JOB_WARNING
-                                           : JOB_NOTE };
+  const int saved = errno;
+  struct job_packet packet = { .type = JOB_MESSAGE, .level = level };
 
-  snprintf (packet.u.text, sizeof packet.u.text, "%s", line);
+  vsnprintf (packet.u.text, sizeof packet.u.text, format, args);
   tell (&packet, sizeof packet);
+  errno = saved;
 }
 
 static int
@@ -67,21 +64,18 @@ open_lock (void)
 static void __attribute__ ((noreturn))
 be_job (int fd, int (*work) (const void *arg), const void *arg)
 {
-  const char *path = root_path ("/proc/self/oom_score_adj");
-  int score = open (path, O_WRONLY | O_CLOEXEC);
   sigset_t none;
 
-  /* If that fails, it stays as the daemon's is. */
-  if (score != -1 && write (score, "0", 1) == 1)
-    close (score);
-  prctl (PR_SET_IO_FLUSHER, 0, 0, 0, 0);
+  memlock_undo ();
+  /* systemd has given the daemon its score.  If this fails, it stays so. */
+  memlock_set_oom_score ("0");
   setpgid (0, 0);
   if (dup2 (fd, JOB_FD) == -1)
     _exit (EXIT_FAILED);
   closefrom (JOB_FD + 1);
   fcntl (JOB_FD, F_SETFD, FD_CLOEXEC);
   to_daemon = JOB_FD;
-  msg_sink = tell_message;
+  log_to = tell_message;
   catch_signals ();
   /* What the daemon cannot hear of any more is undone. */
   prctl (PR_SET_PDEATHSIG, SIGTERM);
@@ -100,8 +94,9 @@ job_await_orphans (unsigned ms)
   while (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == -1 &&
          errno == EWOULDBLOCK) {
     if (now_ms () >= deadline) {
-      warning ("a process of an earlier daemon is still at work: it hangs in "
-               "the kernel");
+      log_warning (
+          "a process of an earlier daemon is still at work: it hangs in "
+          "the kernel");
       break;
     }
     pause_ms (20);
@@ -117,7 +112,7 @@ job_start (struct job *job, int (*work) (const void *arg), const void *arg)
 
   *job = (struct job) JOB_NONE;
   if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == -1) {
-    error ("socketpair: %m");
+    log_error ("socketpair: %m");
     return -1;
   }
   job->pid = fork ();
@@ -125,7 +120,7 @@ job_start (struct job *job, int (*work) (const void *arg), const void *arg)
     be_job (fds[1], work, arg);
   close (fds[1]);
   if (job->pid == -1) {
-    error ("fork: %m");
+    log_error ("fork: %m");
     close (fds[0]);
     job->pid = 0;
     return -1;

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/log.h"
+
 /* The device that a job attaches. */
 struct attachment {
   int device;       /* N of /dev/nbdN, -1 for none */
@@ -20,9 +22,10 @@ struct attachment {
 
 /* What a job tells, one packet each. */
 struct job_packet {
-  enum { JOB_ERROR, JOB_WARNING, JOB_NOTE, JOB_PROGRESS, JOB_ATTACHMENT } type;
+  enum { JOB_MESSAGE, JOB_PROGRESS, JOB_ATTACHMENT } type;
+  enum log_level level; /* of a message */
   union {
-    char text[1024];
+    char text[900];
     struct {
       char what[16], unit[16];
       int64_t unit_size, total, left;

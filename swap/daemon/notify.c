@@ -31,7 +31,7 @@ notify_listen (const char *path)
   int fd, r;
 
   if (length >= sizeof a.sun_path) {
-    error ("%s: the name is longer than a socket's may be", path);
+    log_error ("%s: the name is longer than a socket's may be", path);
     return -1;
   }
   memcpy (a.sun_path, path, length + 1);
@@ -44,7 +44,7 @@ notify_listen (const char *path)
   umask (mask);
   if (r == -1 ||
       setsockopt (fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == -1) {
-    error ("cannot listen to the server on %s: %m", path);
+    log_error ("cannot listen to the server on %s: %m", path);
     if (fd != -1)
       close (fd);
     return -1;

@@ -96,7 +96,7 @@ outage_connect (struct daemon *d)
   begin (d);
   if (d->outage_why == LINK_WRONG_SERVER && !d->wrong) {
     d->wrong = true;
-    error (
+    log_error (
         "the server on %s has another disk than /dev/nbd%d, without what is "
         "swapped out: it is not connected, and everything waits for the "
         "right one",
@@ -118,10 +118,12 @@ outage_complain (struct daemon *d)
   daemon_set_timer (d, TIMER_COMPLAIN, COMPLAIN_MS);
   errno = d->outage_errno;
   if (d->outage_why == LINK_REFUSED)
-    error ("/dev/nbd%d does not take the new connections: %m", d->st.device);
+    log_error ("/dev/nbd%d does not take the new connections: %m",
+               d->st.device);
   else if (d->outage_why == LINK_NO_SERVER)
-    error ("no server on %s for %lld s: everything that is swapped out waits",
-           d->link.socket, s);
+    log_error (
+        "no server on %s for %lld s: everything that is swapped out waits",
+        d->link.socket, s);
 }
 
 void
@@ -130,11 +132,12 @@ outage_is_over (struct daemon *d)
   if (!d->outage || d->server_only)
     return;
   d->over = true;
-  error ("no server for %lld s: the wait (outage-timeout) is over. The kernel "
-         "fails all that needs what is swapped out: such programs are killed. "
-         "A server that comes now is connected all the same, and what nobody "
-         "needed meanwhile is there",
-         (now_ms () - d->outage_began) / 1000);
+  log_error (
+      "no server for %lld s: the wait (outage-timeout) is over. The kernel "
+      "fails all that needs what is swapped out: such programs are killed. "
+      "A server that comes now is connected all the same, and what nobody "
+      "needed meanwhile is there",
+      (now_ms () - d->outage_began) / 1000);
   outage_fail (d);
 }
 
@@ -142,7 +145,7 @@ void
 outage_fail (struct daemon *d)
 {
   if (link_fail (&d->link, &d->nl) == -1)
-    error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
+    log_error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
   daemon_set_timer (d, TIMER_FAIL, FAIL_MS);
 }
 
@@ -168,8 +171,8 @@ outage_end (struct daemon *d)
   d->st.outage_at = now_ms ();
   if (took > d->st.outage_longest_ms)
     d->st.outage_longest_ms = took;
-  warning ("/dev/nbd%d had lost its server; new connections after %lld ms",
-           d->st.device, took);
+  log_warning ("/dev/nbd%d had lost its server; new connections after %lld ms",
+               d->st.device, took);
   daemon_remember (d);
   if (d->replacing) {
     d->replacing = false;

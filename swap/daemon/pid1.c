@@ -20,7 +20,7 @@ write_limit (const char *value)
   const ssize_t n = strlen (value);
 
   if (fd == -1 || write (fd, value, n) != n)
-    warning ("%s: %m", path);
+    log_warning ("%s: %m", path);
   if (fd != -1)
     close (fd);
 }

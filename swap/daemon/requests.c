@@ -161,19 +161,14 @@ requests_tell_state (struct daemon *d)
 }
 
 void
-requests_tell_message (struct daemon *d, enum severity severity,
+requests_tell_message (struct daemon *d, enum log_level level,
                        const char *line)
 {
-  static const char *const words[] = {
-    [SEVERITY_ERROR] = "error",
-    [SEVERITY_WARNING] = "warning",
-    [SEVERITY_NOTE] = "note",
-  };
   struct json j;
 
   json_begin (&j);
   json_add_string (&j, "event", "message");
-  json_add_string (&j, "severity", words[severity]);
+  json_add_string (&j, "severity", log_level_name (level));
   json_add_string (&j, "text", line);
   control_tell_all (&d->control, &j);
 }
@@ -243,11 +238,11 @@ request_sleep (struct daemon *d, struct client *client, struct json_t *request)
     action = "suspend";
   if (state_has_swap (d->st.state) && d->st.state != STATE_DRAINING &&
       !policy_sleep_drains (d->conf, action, &why)) {
-    note ("sleep: swap stays on: %s", why);
+    log_info ("sleep: swap stays on: %s", why);
     requests_answer (client, EXIT_OK, NULL);
     return;
   }
-  note ("sleep (%s): swap goes off%s%s", action, why[0] ? ": " : "", why);
+  log_info ("sleep (%s): swap goes off%s%s", action, why[0] ? ": " : "", why);
   d->order.force = d->order.wait = false;
   ask (d, client, EVENT_SLEEP);
 }
@@ -408,11 +403,11 @@ compare (const struct conf *old, const struct conf *new)
   for (unsigned k = 0; k < CONF_KEYS; k++)
     if (strcmp (conf_text (old, k), conf_text (new, k)) != 0) {
       changes++;
-      note ("%s: %s -> %s: %s", conf_name (k), conf_text (old, k),
-            conf_text (new, k), words[conf_when (k)]);
+      log_info ("%s: %s -> %s: %s", conf_name (k), conf_text (old, k),
+                conf_text (new, k), words[conf_when (k)]);
     }
   if (changes == 0)
-    note ("no setting has changed");
+    log_info ("no setting has changed");
 }
 
 static void
@@ -433,13 +428,13 @@ requests_reload (struct daemon *d, struct client *client)
   if (client)
     client->waits = true;
   if (d->job.pid != 0 || d->outage || d->replacing) {
-    error ("not reloaded: swap is %s", state_name (d->st.state));
+    log_error ("not reloaded: swap is %s", state_name (d->st.state));
     finish_reload (client, EXIT_FAILED);
     return;
   }
   if (options_load (&new, d->conf_file) == -1) {
     conf_free (&new);
-    error ("not reloaded: the settings stay as they are");
+    log_error ("not reloaded: the settings stay as they are");
     finish_reload (client, EXIT_USAGE);
     return;
   }
@@ -456,7 +451,7 @@ requests_reload (struct daemon *d, struct client *client)
     return;
   }
   if (!descriptors_facts (&d->server.kept, &facts)) {
-    note ("the server is not replaced: its disk would end with it");
+    log_info ("the server is not replaced: its disk would end with it");
     finish_reload (client, EXIT_OK);
     return;
   }

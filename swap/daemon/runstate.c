@@ -157,7 +157,7 @@ runstate_write (const struct runstate *st)
                       fields[i].name, n);
   }
   if (write_text (path, text) == -1) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     return -1;
   }
   return 0;

@@ -128,6 +128,6 @@ server_command (const struct conf *c)
   }
   if (!too_long)
     return words;
-  error ("the server's command line is too long");
+  log_error ("the server's command line is too long");
   return NULL;
 }

@@ -69,7 +69,7 @@ supervisor_open (struct supervisor *s)
   s->pidfd = s->unanswered = -1;
   s->lock = open (root_path (SERVER_LOCK), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (s->lock == -1) {
-    error ("%s: %m", root_path (SERVER_LOCK));
+    log_error ("%s: %m", root_path (SERVER_LOCK));
     return -1;
   }
   descriptors_take (&s->kept);
@@ -77,7 +77,7 @@ supervisor_open (struct supervisor *s)
   if (s->listening == -1)
     return -1;
   if (!s->user.same && chown (s->address, s->user.uid, s->user.gid) == -1) {
-    error ("%s: %m", s->address);
+    log_error ("%s: %m", s->address);
     return -1;
   }
   return 0;
@@ -113,13 +113,13 @@ be_server (const struct supervisor *s, const char *const *argv)
   const int null = open ("/dev/null", O_RDONLY);
   sigset_t mask = s->mask;
 
-  msg_sink = NULL;
+  log_to = msg_to_user;
   dup2 (null, STDIN_FILENO);
   setenv ("NOTIFY_SOCKET", s->address, 1);
   /* Or nbdkit 1.32 would ask for a signal when this process ends. */
   setenv ("VRAM_SWAP_SUPERVISED", "1", 1);
   if (fcntl (s->lock, F_SETLK, &lock) == -1) {
-    error ("the last server has not ended yet");
+    log_error ("the last server has not ended yet");
     _exit (EXIT_FAILED);
   }
   fcntl (s->lock, F_SETFD, 0);
@@ -135,11 +135,11 @@ be_server (const struct supervisor *s, const char *const *argv)
   signal (END_SIGNAL, SIG_DFL);
   signal (SIGPIPE, SIG_DFL);
   if (unprivileged_become (&s->user) == -1) {
-    error ("the server cannot give up the rights of root: %m");
+    log_error ("the server cannot give up the rights of root: %m");
     _exit (EXIT_FAILED);
   }
   execv (s->program, (char *const *) argv);
-  error ("%s: %m", s->program);
+  log_error ("%s: %m", s->program);
   _exit (EXIT_FAILED);
 }
 
@@ -182,7 +182,7 @@ supervisor_start (struct supervisor *s)
   if (s->pid == 0)
     be_server (s, argv);
   if (s->pid == -1) {
-    error ("cannot start the server: fork: %m");
+    log_error ("cannot start the server: fork: %m");
     s->pid = 0;
     return -1;
   }
@@ -199,7 +199,7 @@ supervisor_take (struct supervisor *s, pid_t pid)
 {
   s->pidfd = syscall (SYS_pidfd_open, pid, 0);
   if (s->pidfd == -1) {
-    error ("the server, process %ld: %m", (long) pid);
+    log_error ("the server, process %ld: %m", (long) pid);
     return -1;
   }
   s->pid = pid;
@@ -230,7 +230,7 @@ remove_upstream (const struct supervisor *s, const char *name)
   snprintf (text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
   if (s->upstream[0] &&
       sd_notify_send (s->upstream, text, NULL, 0, true) == -1)
-    warning ("systemd still keeps %s, and its memory: %m", name);
+    log_warning ("systemd still keeps %s, and its memory: %m", name);
 }
 
 /* What the server hands out, takes back or waits for goes on to systemd. */
@@ -241,7 +241,7 @@ pass_on (struct supervisor *s)
     return;
   if (sd_notify_send (s->upstream, notice.text, notice.fds, notice.n, true) ==
       -1) {
-    warning ("cannot tell systemd what the server says: %m");
+    log_warning ("cannot tell systemd what the server says: %m");
     s->unknown |= notice.n > 0;
   }
 }
@@ -337,7 +337,8 @@ supervisor_end (struct supervisor *s)
   descriptors_tell (&s->kept, true);
   if (s->pid > 0 &&
       syscall (SYS_pidfd_send_signal, s->pidfd, END_SIGNAL, NULL, 0) == -1)
-    warning ("cannot tell the server, process %ld, to end: %m", (long) s->pid);
+    log_warning ("cannot tell the server, process %ld, to end: %m",
+                 (long) s->pid);
 }
 
 void
@@ -361,13 +362,13 @@ static void
 say_end (const struct supervisor *s, int status, const char *what)
 {
   if (!s->child)
-    warning ("the server has ended; %s", what);
+    log_warning ("the server has ended; %s", what);
   else if (WIFSIGNALED (status))
-    warning ("the server was killed by %s; %s",
-             sigdescr_np (WTERMSIG (status)), what);
+    log_warning ("the server was killed by %s; %s",
+                 sigdescr_np (WTERMSIG (status)), what);
   else
-    warning ("the server ended with status %d; %s", WEXITSTATUS (status),
-             what);
+    log_warning ("the server ended with status %d; %s", WEXITSTATUS (status),
+                 what);
 }
 
 bool

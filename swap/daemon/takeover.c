@@ -49,7 +49,8 @@ take_server (struct daemon *d)
 
   if (pid == 0 || supervisor_take (&d->server, pid) == -1)
     return false;
-  note ("the server of an earlier daemon, process %ld, goes on", (long) pid);
+  log_info ("the server of an earlier daemon, process %ld, goes on",
+            (long) pid);
   daemon_watch (d, d->server.pidfd, EPOLLIN);
   return true;
 }
@@ -79,12 +80,12 @@ take_swap (struct daemon *d)
   d->st.reason[0] = '\0';
   d->st.state = STATE_ON;
   if (alive && !kept)
-    warning (
+    log_warning (
         "the disk's descriptors were not passed on: when the server dies, "
         "what is swapped out is lost; 'vram-swap down' and 'up' mend that");
   if (kept)
-    note ("the disk of an earlier server is there: %zu descriptors",
-          d->server.kept.n);
+    log_info ("the disk of an earlier server is there: %zu descriptors",
+              d->server.kept.n);
   if (!alive) {
     daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
     return;
@@ -99,7 +100,7 @@ take_swap (struct daemon *d)
 static void
 take_old_version (struct daemon *d)
 {
-  warning (
+  log_warning (
       "swap is on, on /dev/nbd%d, kept by an earlier version of vram-swap: "
       "it is emptied and switched off first",
       d->st.device);
@@ -145,8 +146,8 @@ daemon_take_over (struct daemon *d)
       d->st.state = STATE_ON;
       d->st.cause = CAUSE_NONE;
       if (descriptors_complete (&d->server.kept))
-        note ("the disk of an earlier server is there: %zu descriptors",
-              d->server.kept.n);
+        log_info ("the disk of an earlier server is there: %zu descriptors",
+                  d->server.kept.n);
       supervisor_notify (&d->server, "READY=1");
     }
     else if (d->server.kept.ambiguous) {
@@ -155,11 +156,12 @@ daemon_take_over (struct daemon *d)
     }
     else {
       if (descriptors_complete (&d->server.kept))
-        note ("the disk of an earlier server is there: %zu descriptors",
-              d->server.kept.n);
+        log_info ("the disk of an earlier server is there: %zu descriptors",
+                  d->server.kept.n);
       else if (d->server.kept.n > 0) {
-        warning ("only a part of an earlier server's disk is there, or it was "
-                 "given up: let go");
+        log_warning (
+            "only a part of an earlier server's disk is there, or it was "
+            "given up: let go");
         supervisor_discard (&d->server);
       }
       d->st.state = STATE_OFF;
@@ -184,12 +186,13 @@ daemon_take_over (struct daemon *d)
     d->st.cause = CAUSE_REQUEST;
     snprintf (d->st.reason, sizeof d->st.reason,
               "the kernel's command line says novramswap");
-    warning ("%s", d->st.reason);
+    log_warning ("%s", d->st.reason);
   }
   else {
     if (d->server.kept.n > 0) {
-      warning ("a disk of an earlier server is there, and nothing is swapped "
-               "out to it: given up");
+      log_warning (
+          "a disk of an earlier server is there, and nothing is swapped "
+          "out to it: given up");
       supervisor_discard (&d->server);
     }
     runstate_reset (&d->st);

@@ -63,8 +63,8 @@ transfer (int fd, unsigned char *buf, size_t n, int64_t offset, bool out)
     if (r == -1 && errno == EINTR)
       continue;
     if (r <= 0) {
-      error ("%s at %" PRId64 ": %s", out ? "writing" : "reading", offset,
-             r == 0 ? "end of the device" : strerror (errno));
+      log_error ("%s at %" PRId64 ": %s", out ? "writing" : "reading", offset,
+                 r == 0 ? "end of the device" : strerror (errno));
       return -1;
     }
     buf += r;
@@ -98,7 +98,7 @@ pass (int fd, int64_t length, uint64_t seed, bool out)
         uint64_t w = word_at (seed, at + i);
 
         if (memcmp (data + i, &w, 8) != 0) {
-          error ("wrong data at %" PRId64, at + (int64_t) i);
+          log_error ("wrong data at %" PRId64, at + (int64_t) i);
           return -1;
         }
       }
@@ -109,9 +109,9 @@ pass (int fd, int64_t length, uint64_t seed, bool out)
     }
   }
   ms = now_ms () - started;
-  note ("%s: %s in %lld ms%s%s%s", out ? "written" : "verified",
-        human (length), ms, ms > 0 ? ", " : "",
-        ms > 0 ? human (length * 1000 / ms) : "", ms > 0 ? "/s" : "");
+  log_info ("%s: %s in %lld ms%s%s%s", out ? "written" : "verified",
+            human (length), ms, ms > 0 ? ", " : "",
+            ms > 0 ? human (length * 1000 / ms) : "", ms > 0 ? "/s" : "");
   return 0;
 }
 
@@ -121,7 +121,7 @@ discard (int fd, uint64_t length)
   uint64_t range[2] = { 0, length };
 
   if (ioctl (fd, BLKDISCARD, range) == -1)
-    warning ("discarding the pattern: %m");
+    log_warning ("discarding the pattern: %m");
 }
 
 static int
@@ -134,11 +134,11 @@ test_device (const char *path, bool whole)
   data = aligned_alloc (4096, PIECE);
   before = aligned_alloc (4096, PIECE);
   if (fd == -1 || !data || !before) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     goto out;
   }
   if (whole && (length = lseek (fd, 0, SEEK_END)) == -1) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     goto out;
   }
   /* What was there comes back.  Nobody uses the rest of the device. */
@@ -159,7 +159,7 @@ out:
   free (data);
   free (before);
   if (fd != -1 && close (fd) == -1) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     ret = -1;
   }
   return ret;

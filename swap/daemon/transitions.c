@@ -42,7 +42,7 @@ keep_settings (const struct conf *c)
     used += snprintf (text + used, sizeof text - used, "%s = %s\n",
                       conf_name (k), conf_text (c, k));
   if (write_text (path, text) == -1)
-    warning ("%s: %m", path);
+    log_warning ("%s: %m", path);
 }
 
 /* The check before a server is replaced, which is not going to be. */
@@ -116,7 +116,7 @@ enter_on (struct daemon *d)
     if (link_identify (&d->link))
       memcpy (d->st.disk, d->link.disk, sizeof d->st.disk);
     else
-      warning (
+      log_warning (
           "the swap on /dev/nbd%d could not be read back: a next server's "
           "disk is told by its size alone",
           d->st.device);
@@ -167,7 +167,7 @@ stay_on (struct daemon *d)
   }
   daemon_finish (d, d->job_status);
   if (d->start_again) {
-    error (
+    log_error (
         "not started: an earlier version's swap is on; make room, and start "
         "again, or 'swapoff /dev/nbd%d'",
         d->st.device);
@@ -236,7 +236,7 @@ settle (struct daemon *d)
     d->exit_status = status;
   }
   if (d->st.cause == CAUSE_OTHERS)
-    error ("%s; the daemon ends", d->st.reason);
+    log_error ("%s; the daemon ends", d->st.reason);
   daemon_finish (d, status);
 }
 
@@ -254,9 +254,9 @@ give_up (struct daemon *d)
     return;
   }
   snprintf (d->st.reason, sizeof d->st.reason, "%s", lost);
-  error ("%s: the kernel ends the programs that need it; 'vram-swap down' "
-         "switches off what is left",
-         lost);
+  log_error ("%s: the kernel ends the programs that need it; 'vram-swap down' "
+             "switches off what is left",
+             lost);
   /* Whichever disk it is, it is there. */
   if (d->server.kept.ambiguous)
     return;
@@ -270,13 +270,15 @@ hurry (struct daemon *d)
 {
   if (d->server_only || d->st.device < 0)
     return;
-  note ("told to end while swap is still on: what is in it is given up when "
-        "the server is killed");
+  log_info (
+      "told to end while swap is still on: what is in it is given up when "
+      "the server is killed");
   outage_link (d);
   if (d->outage)
     outage_fail (d);
   else if (link_expect_end (&d->link, &d->nl) == -1)
-    warning ("/dev/nbd%d: requests would wait for a server: %m", d->st.device);
+    log_warning ("/dev/nbd%d: requests would wait for a server: %m",
+                 d->st.device);
 }
 
 static void

@@ -34,16 +34,17 @@ unprivileged_find (struct unprivileged *u, const char *user)
     return 0;
   entry = getpwnam (user);
   if (!entry) {
-    error ("there is no user '%s' for the server, which does not run as root; "
-           "systemd-sysusers makes one, or: useradd --system %s",
-           user, user);
+    log_error (
+        "there is no user '%s' for the server, which does not run as root; "
+        "systemd-sysusers makes one, or: useradd --system %s",
+        user, user);
     return -1;
   }
   u->uid = entry->pw_uid;
   u->gid = entry->pw_gid;
   u->n_groups = sizeof u->groups / sizeof u->groups[0];
   if (getgrouplist (user, u->gid, u->groups, &u->n_groups) == -1) {
-    error ("user '%s' is in too many groups", user);
+    log_error ("user '%s' is in too many groups", user);
     return -1;
   }
   return 0;

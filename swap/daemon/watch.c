@@ -44,7 +44,7 @@ watch_open (struct daemon *d)
                        NETLINK_KOBJECT_UEVENT);
   if (d->uevents == -1 || bind (d->uevents, (const struct sockaddr *) &kernel,
                                 sizeof kernel) == -1)
-    warning ("the kernel does not tell of power and devices: %m");
+    log_warning ("the kernel does not tell of power and devices: %m");
   else
     daemon_watch (d, d->uevents, EPOLLIN);
 }
@@ -80,7 +80,7 @@ watch_device (struct daemon *d)
   snprintf (d->st.reason, sizeof d->st.reason,
             "/dev/nbd%d was detached by another program, with swap on it",
             d->st.device);
-  error ("%s: what was swapped out is lost", d->st.reason);
+  log_error ("%s: what was swapped out is lost", d->st.reason);
   daemon_handle (d, EVENT_DEVICE_GONE);
 }
 

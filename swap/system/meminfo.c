@@ -38,7 +38,7 @@ meminfo_read (struct meminfo *m)
 
   *m = (struct meminfo){ .strict = false };
   if (!lines_open (&l, path, buf, sizeof buf)) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     return -1;
   }
   while ((line = lines_next (&l)) != NULL)
@@ -53,7 +53,7 @@ meminfo_read (struct meminfo *m)
     }
   for (size_t i = 0; i < n; i++)
     if (fields[i].required && !(found & 1u << i)) {
-      error ("%s: no %s in it", path, fields[i].name);
+      log_error ("%s: no %s in it", path, fields[i].name);
       return -1;
     }
   m->strict =

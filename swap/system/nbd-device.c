@@ -44,9 +44,9 @@ nbd_load (void)
   if (nbd_loaded ())
     return 0;
   if (run (&r, argv, NULL, NULL) == -1) {
-    error ("the kernel's nbd driver is not there and could not be loaded: "
-           "modprobe: %s",
-           run_reason (&r));
+    log_error ("the kernel's nbd driver is not there and could not be loaded: "
+               "modprobe: %s",
+               run_reason (&r));
     return -1;
   }
   return 0;
@@ -222,7 +222,7 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
   if (nbd_netlink_open (&nl, false) == -1)
     return -1;
   if (nbd_netlink_set_limits (&nl, n, seconds, timeout) == -1) {
-    error (
+    log_error (
         "/dev/nbd%u is not attached by netlink (%m), so that it could not be "
         "given the next server when this one dies; nbd-client of nbd 3.17 "
         "or newer does that when it is built with libnl",
@@ -241,7 +241,7 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
 
     if (fd == -1 ||
         write (fd, LOOK_AGAIN, strlen (LOOK_AGAIN)) != strlen (LOOK_AGAIN))
-      warning ("%s: %m", path);
+      log_warning ("%s: %m", path);
     if (fd != -1)
       close (fd);
   }
@@ -346,12 +346,12 @@ nbd_detach (unsigned n)
   busy = nbd_in_use (n);
   if (busy != 0) {
     if (busy == 1)
-      error (
+      log_error (
           "/dev/nbd%u is in use and stays attached; close what uses it, and "
           "say 'vram-swap down' again",
           n);
     else
-      error ("/dev/nbd%u cannot be opened and stays attached: %m", n);
+      log_error ("/dev/nbd%u cannot be opened and stays attached: %m", n);
     return -1;
   }
   return nbd_disconnect (n, DETACH_MS);
@@ -366,16 +366,17 @@ nbd_disconnect (unsigned n, unsigned ms)
   if (nbd_netlink_open (&nl, false) == -1)
     return -1;
   if (nbd_netlink_disconnect (&nl, n) == -1 && nbd_attached (n)) {
-    error ("cannot detach /dev/nbd%u: %m", n);
+    log_error ("cannot detach /dev/nbd%u: %m", n);
     nbd_netlink_close (&nl);
     return -1;
   }
   nbd_netlink_close (&nl);
   while (nbd_attached (n)) {
     if (now_ms () >= deadline) {
-      error ("cannot detach /dev/nbd%u: the kernel keeps it; the next start "
-             "takes another device",
-             n);
+      log_error (
+          "cannot detach /dev/nbd%u: the kernel keeps it; the next start "
+          "takes another device",
+          n);
       return -1;
     }
     usleep (20000);

@@ -184,7 +184,7 @@ nbd_netlink_open (struct nbd_netlink *nl, bool listen)
   return 0;
 
 err:
-  error ("cannot talk to the kernel's nbd driver by netlink: %m");
+  log_error ("cannot talk to the kernel's nbd driver by netlink: %m");
   nbd_netlink_close (nl);
   return -1;
 }

@@ -102,7 +102,7 @@ swaps_read (struct swaps *s)
 
   s->n = 0;
   if (!lines_open (&l, path, buf, sizeof buf)) {
-    error ("%s: %m", path);
+    log_error ("%s: %m", path);
     return -1;
   }
   while ((line = lines_next (&l)) != NULL && s->n < SWAPS_MAX) {
@@ -110,7 +110,7 @@ swaps_read (struct swaps *s)
     if (n++ == 0 || *line == '\0')
       continue;
     if (!parse_line (line, &s->swap[s->n])) {
-      error ("%s: cannot read line %u", path, n);
+      log_error ("%s: cannot read line %u", path, n);
       lines_close (&l);
       return -1;
     }
@@ -137,7 +137,7 @@ swap_format (const char *device)
   struct run r = { .limit = 60 };
 
   if (run (&r, argv, NULL, NULL) == -1) {
-    error ("mkswap %s: %s", device, run_reason (&r));
+    log_error ("mkswap %s: %s", device, run_reason (&r));
     return -1;
   }
   return 0;
@@ -188,7 +188,7 @@ swap_on (const char *device, int priority, const char *discard)
     flags |= SWAP_FLAG_DISCARD;
 
   if (swapon (device, flags) == -1) {
-    error ("swapon %s: %m", device);
+    log_error ("swapon %s: %m", device);
     return -1;
   }
   return 0;

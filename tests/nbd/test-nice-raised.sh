@@ -30,4 +30,4 @@ while not warned ():
 '
 stop_vram
 expect_log_times 1 \
-  "warning: this server runs with nice value [0-9]+, .*: another program"
+  "warning: this process runs with nice value [0-9]+, .*: another program"

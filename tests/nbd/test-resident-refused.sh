@@ -16,9 +16,9 @@ start_vram size=16M
 expect_log_times 1 \
   "warning: memory reclaim may wait .*: PR_SET_IO_FLUSHER: .*CAP_SYS_RESOURCE"
 expect_log_times 1 \
-  "warning: this server may be killed .*: oom_score_adj .*CAP_SYS_RESOURCE"
+  "warning: this process may be killed .*: oom_score_adj .*CAP_SYS_RESOURCE"
 expect_log_times 1 \
-  "warning: this server may be swapped out .*: mlockall: .*; .*CAP_IPC_LOCK"
+  "warning: this process may be swapped out .*: mlockall: .*; .*CAP_IPC_LOCK"
 [ "$(grep -c warning "$log")" -eq 3 ]
 nbdinfo "$uri"
 [ "$(grep -c warning "$log")" -eq 3 ]

@@ -20,6 +20,6 @@ expect_no_log warning
 [ ! -e "$tmp/trace" ] || [ "$(calls cuMemCreate)" -eq 0 ]
 
 run_as=(prlimit --memlock=65536:65536 "${as_nobody[@]}")
-refuses_to_start "error: this server may be swapped out itself: mlockall: " \
+refuses_to_start "error: this process may be swapped out itself: mlockall: " \
   size=16M resident=yes
 clean_report

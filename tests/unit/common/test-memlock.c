@@ -163,7 +163,7 @@ test_threads (void)
 
   serve (1, 5);
   CHECK_EQ (stub_errors_count (), 1);
-  CHECK_HOLDS (stub_errors (), "warning: this server runs with nice value 5");
+  CHECK_HOLDS (stub_errors (), "warning: this process runs with nice value 5");
   CHECK_HOLDS (stub_errors (), "another program");
   serve (1, 5);
   CHECK_EQ (stub_errors_count (), 0);
