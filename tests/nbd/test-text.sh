@@ -37,21 +37,6 @@ tests/unit/memory-provider.h
 tests/unit/plugin/test-model.sh
 tests/unit/swap/check-ill.expected
 tests/unit/swap/test-command.sh
-tests/vm/check-vm.sh
-tests/vm/guest-deadlock.sh
-tests/vm/guest-deaths.sh
-tests/vm/guest-faults.sh
-tests/vm/guest-life.sh
-tests/vm/guest-mix.sh
-tests/vm/guest-outages.sh
-tests/vm/guest-pressure.sh
-tests/vm/guest-service.sh
-tests/vm/guest-stops.sh
-tests/vm/guest-stranded.sh
-tests/vm/guest-upgrade.sh
-tests/vm/guest.sh
-tests/vm/vmbuild.sh
-tests/vm/vmrun.sh
 END
 
 python3 - "$tmp/files" "$tmp/wide" <<'END'

@@ -1,23 +1,27 @@
 #!/bin/bash
-# nbdkit-vram: installs the build for a virtual machine and runs the tests in
-# it
+# nbdkit-vram: installs the build into virtual machines and runs tests there
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   check-vm.sh [-j N] BUILDDIR [TEST...]
 #
-# BUILDDIR is configured and built; machines run at once as long as they keep
-# no more than N CPUs busy together (1), unless one does by itself: emulated
-# CPUs that have to share one wait for each other, and take several times as
-# long. TEST is one of those below; by default all but deadlock, elastic,
-# examples and newcomer.
-# DEATHS, STOPS and RUNS say how often deaths, stops and deadlock do what they
-# do, CONNECTIONS with which setting of that name deaths does it, BEFORE is a
-# folder in which upgrade finds an older version, MIX which of the ways in
-# guest-mix.sh are tried; BUSY=no leaves out the step of life that takes
-# longest.
+# BUILDDIR is configured and built. Machines run in parallel while together
+# they keep at most N CPUs busy (default 1); a machine that needs more runs
+# alone. Emulated CPUs that share a real one wait for each other and take
+# several times as long. The default is all tests but deadlock, elastic,
+# examples and newcomer. Environment variables:
+#
+#   DEATHS, DAEMON_DEATHS, BOTH_DEATHS
+#                how often deaths kills the server, the daemon, and both
+#   CONNECTIONS  the setting "connections" in deaths
+#   STOPS        how often stops stops the service
+#   RUNS         how often deadlock tries each set of protections
+#   BEFORE       the folder of an older version's make install, for upgrade
+#   MIX          which setups of guest-mix.sh to try
+#   BUSY=no      leaves out the longest step of life
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
+cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
 jobs=1
 if [[ ${1-} == -j ]]; then
   jobs=$2
@@ -25,13 +29,13 @@ if [[ ${1-} == -j ]]; then
 fi
 build=$(realpath "$1")
 shift
-# Those that keep several CPUs busy, then the longest first, so that none of
-# them is what all wait for in the end.
+# Tests that keep several CPUs busy come first, then the longest, so that no
+# long test runs alone at the end.
 (($#)) || set -- deaths mix pressure service life upgrade packages reboot \
   faults stranded stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
-  echo "SKIP: needs root on a Debian system, to make the virtual machine's disk"
+  echo "SKIP: making the virtual machine's disk needs root on a Debian system"
   exit 77
 fi
 
@@ -43,7 +47,7 @@ make -s -C "$build" install DESTDIR="$stage/dest" >"$stage/install.log" 2>&1 ||
   cat "$stage/install.log" >&2
   exit 1
 }
-# A library of a check_LTLIBRARIES is built by "make check" only.
+# Only "make check" builds what is in check_LTLIBRARIES.
 make -s -C "$build/tests/standin" libcuda.la >/dev/null
 mkdir "$stage/driver"
 cp -a "$build"/tests/standin/.libs/libcuda.so* "$stage/driver"
@@ -52,8 +56,8 @@ for program in lockvram memfill; do
   "${CC:-cc}" -O2 -static -o "$stage/$program" "$here/$program.c"
 done
 
-# Another build of the same sources, of another version and compiled in another
-# way, for upgrade.
+# For upgrade: another build of the same sources, with another version and
+# other compiler flags.
 build_next ()
 {
   local next=$build/vm-next name
@@ -71,7 +75,7 @@ build_next ()
     "$stage/next"
 }
 
-# The packages of this tree, and the same with a lower version number.
+# The packages of this tree, and the same packages with a lower version.
 build_packages ()
 {
   local deb
@@ -87,10 +91,10 @@ build_packages ()
   done
 }
 
-# The console of a machine that has shut itself down, test shutdown: swap was
-# off when the unit had stopped, and nothing met an error. Test stranded: the
-# unit never stopped, since what was there fitted nowhere else, for which no
-# program was killed, and the machine went off all the same.
+# shut_down_well TEST: checks the console of a machine that has shut down.
+# shutdown: swap was off when the unit had stopped, and there was no error.
+# stranded: the unit never stopped, because the swapped data fitted nowhere
+# else; no program was killed, and the machine still powered off.
 shut_down_well ()
 {
   local console=$build/vm-$1.console \
@@ -110,16 +114,16 @@ shut_down_well ()
     ! grep -a -E "$errors" "$console"
 }
 
-# machine NAME COMMAND: in a machine of its own, with $options; its output in
-# $build/vm-NAME.log.
+# machine NAME COMMAND: runs COMMAND in a new machine, with $options. The
+# output goes to $build/vm-NAME.log.
 machine ()
 {
   "$here/vmrun.sh" "${options[@]}" -l "$build/vm-$1.console" "$stage" \
     "$2" >"$build/vm-$1.log" 2>&1
 }
 
-# A machine without our protections stands still at some time; with them it
-# never does.
+# A machine without the server's protections hangs in at least one run; with
+# all of them it never hangs.
 deadlock ()
 {
   local guard run status hung=0 bad=0 line
@@ -142,8 +146,8 @@ deadlock ()
   ((bad == 0 && hung > 0))
 }
 
-# cpus TEST: how many its machine has; where it is not about several, they
-# would only slow each other down.
+# cpus TEST: how many CPUs its machine has. A second one slows a test down, so
+# only tests that need several have it.
 cpus ()
 {
   case $1 in
@@ -153,8 +157,8 @@ cpus ()
   esac
 }
 
-# load TEST: how many hundredths of a CPU it keeps busy here; some wait for
-# much of their time.
+# load TEST: how busy it keeps the host, in percent of one CPU. Some tests
+# spend much of their time waiting.
 load ()
 {
   case $1 in
@@ -166,9 +170,12 @@ load ()
 
 run_one ()
 {
-  local status=0 options=(-c "$(cpus "$test")") \
-    environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20} BOTH_DEATHS=${BOTH_DEATHS:-10} CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes} STOPS=${STOPS:-10} MIX='${MIX:-1 2 3 4}'"
-  # Memory, what runs as pid 1, and a limit in seconds.
+  local status=0 options=(-c "$(cpus "$test")") environment
+  environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20}"
+  environment+=" BOTH_DEATHS=${BOTH_DEATHS:-10} STOPS=${STOPS:-10}"
+  environment+=" CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes}"
+  environment+=" MIX='${MIX:-1 2 3 4}'"
+  # Memory, a limit in seconds, and what runs as PID 1.
   case $test in
     life) options+=(-m 768M -t 1800) ;;
     pressure | elastic) options+=(-m 768M -t 1800) ;;
@@ -184,17 +191,16 @@ run_one ()
     shutdown | stranded) options+=(-m 768M -t 400 -i systemd) ;;
     examples)
       options+=(-m 1G -t 1800 -i systemd)
-      # Its own disk, with the programs of the man page's examples.
-      VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
-      export VM_CACHE=$VM_CACHE/examples
+      # A disk of its own, with the programs of the man page's examples.
+      export VM_CACHE=$cache/examples
       VM_PACKAGES="procps psmisc e2fsprogs nbdkit nbd-client libjansson4"
       VM_PACKAGES+=" libnbd-bin cryptsetup-bin dmsetup lvm2 mdadm mount"
       export VM_PACKAGES="$VM_PACKAGES openssl util-linux"
       cp "$here/../../man/nbdkit-vram-plugin.pod" "$stage" ;;
     newcomer)
       options+=(-m 2G -t 3600 -i systemd -n)
-      # Its own disk, with next to nothing on it.
-      export VM_CACHE=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}/newcomer
+      # A disk of its own, nearly empty.
+      export VM_CACHE=$cache/newcomer
       export VM_PACKAGES="apt ca-certificates git mount procps" ;;
     trouble) options+=(-m 768M -t 300 -i systemd -a novramswap) ;;
     *) echo "unknown test '$test'" >&2; return 2 ;;
@@ -217,7 +223,7 @@ run_one ()
   fi
   machine "$test" "$environment bash guest-$test.sh" || status=$?
   if [[ $test == shutdown || $test == stranded ]]; then
-    # It ends without a word.
+    # The machine is off and has returned no status.
     [[ $status == 125 ]] && shut_down_well "$test" && return
     cat "$build/vm-$test.log"
     return 1
@@ -226,30 +232,33 @@ run_one ()
   return $status
 }
 
-# One test, with all that it says in one piece, in a subshell of its own.
+# Runs one test in a subshell of its own, and prints its output in one piece.
 run_and_tell ()
 {
-  local start=$SECONDS status=0 said spent
-  said=$(run_one 2>&1) || status=$?
-  # Its children's time in user and kernel mode; any other subshell has its
-  # own.
+  local start=$SECONDS status=0 output took
+  output=$(run_one 2>&1) || status=$?
+  # The second line has the children's time, in user and in kernel mode.
+  # A command substitution would have times of its own.
   times >"$stage/times.$test"
-  spent=$(awk \
-    'NR == 2 { split ($1 "m" $2, t, /[ms]/); printf "%d", t[1] * 60 + t[2] + t[4] * 60 + t[5] }' "$stage/times.$test")
+  took="$((SECONDS - start)) s, $(awk 'NR == 2 {
+      split ($1 "m" $2, t, /[ms]/)
+      printf "%d", t[1] * 60 + t[2] + t[4] * 60 + t[5]
+    }' "$stage/times.$test") s of CPU"
   {
     flock 9
     echo "== $test"
-    printf '%s\n' "$said"
+    printf '%s\n' "$output"
     if ((status == 0)); then
-      echo "PASS: $test ($((SECONDS - start)) s, $spent s of CPU)"
+      echo "PASS: $test ($took)"
     else
-      echo "FAIL: $test ($((SECONDS - start)) s, $spent s of CPU); the kernel's console is in $build/vm-$test.console"
+      echo "FAIL: $test ($took); the kernel's console is in" \
+        "$build/vm-$test.console"
     fi
   } 9>"$stage/.lock"
   return $status
 }
 
-# finish_one: waits until a machine has ended.
+# Waits until a machine has ended.
 declare -A load_of
 finish_one ()
 {
@@ -259,13 +268,13 @@ finish_one ()
   unset "load_of[$pid]"
 }
 
-# Once, and not by several at the same time.
+# Here, so that machines that start in parallel do not all build it.
 "$here/vmbuild.sh" >&2
 failed=0 busy=0
 pending=("$@")
 while ((${#pending[@]})); do
-  # The first for which there is room, a little more than there is, since none
-  # is busy all the time.
+  # The first test that fits. The sum may be a quarter of a CPU over, because
+  # no test is busy all the time.
   for i in "${!pending[@]}"; do
     test=${pending[i]}
     wanted=$(load "$test")

@@ -1,4 +1,4 @@
-# nbdkit-vram: each example of nbdkit-vram-plugin(1) works as it is written
+# nbdkit-vram: the examples of nbdkit-vram-plugin(1) work as they are written
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -9,8 +9,8 @@ use_stand_in STANDIN_CUDA_MEMORY=16G STANDIN_CUDA_GARBAGE=1M
 export STANDIN_CUDA_MEMORY=16G STANDIN_CUDA_GARBAGE=1M
 systemctl start systemd-udevd
 
-# block HEADING N: the commands of the Nth block below that heading, each on a
-# line of its own.
+# block HEADING N: prints the commands of the Nth block below HEADING, each on
+# one line.
 block ()
 {
   awk -v heading="=head2 $1" -v wanted="$2" '
@@ -20,8 +20,8 @@ block ()
     sed -e ':again' -e '/\\$/{' -e 'N;s/ *\\\n */ /;b again' -e '}'
 }
 
-# example HEADING N [LINES]: runs those commands, or the first of them. What
-# asks for a passphrase gets one.
+# example HEADING N [LINES]: runs those commands, or the first LINES of them,
+# with a passphrase on their standard input.
 example ()
 {
   local line
@@ -32,7 +32,7 @@ example ()
   done < <(block "$1" "$2" | head -n "${3:-99}")
 }
 
-# A disk holds what is written to it.
+# holds FOLDER: fails unless a file written there reads back the same.
 holds ()
 {
   dd if=/dev/urandom of=/run/data bs=1M count=4 status=none
@@ -64,7 +64,7 @@ holds /mnt/vram
 umount /mnt/vram
 cryptsetup close scratch
 
-step "and with LUKS"
+step "an encrypted disk, with LUKS"
 dd if=/dev/zero of=/dev/nbd0 bs=1M count=4 conv=fsync status=none
 example "An encrypted disk" 2
 cryptsetup isLuks /dev/nbd0 || fail "no LUKS header"
@@ -153,7 +153,7 @@ else
 fi
 swap_is_on
 
-step "what status shows"
+step "swap is on after all examples"
 swapon --show
 vram-swap status
 expect 0 systemctl disable --now vram-swap

@@ -1,12 +1,14 @@
-# nbdkit-vram: the daemon without systemd: up, down, and all that can be
-# missing or go wrong
+# nbdkit-vram: without systemd the daemon switches swap on and off, also when
+# programs are missing, fail or interfere
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2317 # called by within and expect
+# shellcheck source=tests/vm/guest.sh
+# Functions are called by within and expect:
+# shellcheck disable=SC2317
 . ./guest.sh
 install_project
 
-# swap_or_end: it is on, or the daemon has ended.
+# Swap is on, or the daemon has ended.
 swap_or_end ()
 {
   grep -q nbd /proc/swaps || ! kill -0 "$daemon" 2>/dev/null
@@ -14,8 +16,8 @@ swap_or_end ()
 
 attach_when_busy ()
 {
-  step "attached while the machine is too busy to make threads"
-  # The kernel's trouble that nbd_verify () is about; it does not come each
+  step "the device works after it was attached on a very busy machine"
+  # The kernel's fault that nbd_verify () is about. It does not occur each
   # time.
   settings 'connections = 4'
   nice -n -20 stress-ng --cpu 4 --timeout 100 >/dev/null 2>&1 &
@@ -35,15 +37,14 @@ attach_when_busy ()
   settings
 }
 
-# The kernel's own threads get next to nothing of the CPUs then, and it takes a
-# while.
+# This takes long, because the kernel's own threads get hardly any CPU time.
 if [ "$BUSY" = yes ]; then
   attach_when_busy
 else
-  echo "SKIP: life: attached while the machine is too busy to make threads: only with BUSY=yes"
+  echo "SKIP: life: attached on a very busy machine: only with BUSY=yes"
 fi
 
-step "a working life, each command twice"
+step "each command works, and may be given twice"
 expect 1 vram-swap up
 said "the daemon does not run"
 expect 0 vram-swap down
@@ -69,9 +70,9 @@ said "swap is on: /dev/nbd0"
 swap_is_on
 stop_daemon
 
-step "no process but the server is left, and nothing wakes the daemon up at rest"
+step "at rest the daemon has one child, the server, and does not wake up"
 daemon
-# switches: how often it has waited for something.
+# Prints how often the daemon has waited.
 switches ()
 {
   awk '/^voluntary_ctxt/ { print $2 }' "/proc/$daemon/status"
@@ -79,7 +80,8 @@ switches ()
 sleep 5
 before=$(switches)
 sleep 20
-echo "the daemon was woken up $(($(switches) - before)) times in 20 s; its children: $(pgrep -P $daemon -l | paste -sd ,)"
+echo "the daemon was woken up $(($(switches) - before)) times in 20 s;" \
+  "its children: $(pgrep -P $daemon -l | paste -sd ,)"
 [ "$(($(switches) - before))" = 0 ] || fail "the daemon does not rest"
 [ "$(pgrep -P $daemon | wc -l)" = 1 ] ||
   fail "its children: $(pgrep -P $daemon -l)"
@@ -93,12 +95,12 @@ grep -q '^CapBnd:.0000000001004000$' "/proc/$server/status" ||
   fail "the bounding set"
 for fd in "/proc/$server/fd"/*; do
   case $(readlink "$fd") in
-    */server.lock) ;; # by which the next daemon finds it
+    */server.lock) ;; # the next daemon finds the server by it
     *vram-swap/*) fail "the server has $fd: $(readlink "$fd")" ;;
   esac
 done
 
-step "status and test"
+step "status and test report what they find"
 expect 1 vram-swap test
 said "not now: swap is on"
 expect 0 vram-swap status
@@ -124,12 +126,12 @@ expect 0 vram-swap test --fill
 said "verified: 64.0 MiB"
 all_is_off
 stop_daemon
-# And without a daemon.
+# Without a daemon.
 expect 0 vram-swap test
 said "verified: 1.0 MiB"
 all_is_off
 
-step "who may ask: root and its group"
+step "only root and the group vram-swap may make requests"
 daemon
 useradd -M member
 useradd -M stranger
@@ -159,7 +161,7 @@ expect 0 ask root '{"request":"limit","size":1}'
 said 'set elastic = yes'
 swap_is_on
 
-step "another program switches it off: the daemon says why, and nothing is left"
+step "another program switches swap off: the daemon ends and says why"
 for how in "swapoff /dev/nbd0" "swapoff -a"; do
   $how
   status=0
@@ -171,7 +173,7 @@ for how in "swapoff /dev/nbd0" "swapoff -a"; do
   daemon
 done
 
-step "another program detaches the device under swap"
+step "another program detaches the device: the daemon ends and says why"
 nbd-client -d /dev/nbd0 >/dev/null
 status=0
 wait $daemon || status=$?
@@ -180,7 +182,7 @@ all_is_off
 expect 4 vram-swap status
 said "was detached by another program"
 
-step "the node is removed, and renamed"
+step "status and down work after the node was removed or renamed"
 daemon
 rm /dev/nbd0
 expect 0 vram-swap status
@@ -195,7 +197,7 @@ said "VRAM swap: on"
 stop_daemon
 mv /dev/nbd0-renamed /dev/nbd0
 
-step "a device in use stays attached, and the daemon says so"
+step "the same after down and up"
 daemon
 expect 0 vram-swap down
 expect 0 vram-swap up
@@ -204,8 +206,8 @@ wait $daemon
 [ "${swap_was_off-}" = yes ] || fail "swapoff"
 all_is_off
 
-step "/run is full: swap stays off, and what was on is switched off all the same"
-# In a file system of its own, so that the test's files have room.
+step "/run is full: swap is not switched on, and can be switched off"
+# A file system of its own, so that the test's files have room.
 mkdir -p /run/vram-swap
 mount -t tmpfs -o size=64k,mode=755 none /run/vram-swap
 dd if=/dev/zero of=/run/vram-swap/fill bs=4k 2>/dev/null
@@ -236,7 +238,7 @@ stop_daemon
 mv /root/nbd-client /usr/sbin
 umount /run/vram-swap
 
-# fails WORDS: the daemon does not start, and says so.
+# fails WORDS [SECONDS]: the daemon does not start, and says WORDS.
 fails ()
 {
   expect 1 timeout "${2-60}" vram-swap daemon
@@ -244,41 +246,41 @@ fails ()
   all_is_off
 }
 
-step "nbd-client is missing"
+step "the daemon says that nbd-client is missing"
 mv /usr/sbin/nbd-client /root
 fails "nbd-client is not installed"
 mv /root/nbd-client /usr/sbin
 
-step "nbdkit is missing"
+step "the daemon says that nbdkit is missing"
 mv /usr/bin/nbdkit /root
 fails "nbdkit is not installed"
 mv /root/nbdkit /usr/bin
 
-step "the server's user is missing"
+step "the daemon says that the server's user is missing"
 userdel vram-swap
 fails "there is no user 'vram-swap'"
 getent group vram-swap >/dev/null || groupadd --system vram-swap
 useradd --system -g vram-swap vram-swap
 
-step "the kernel's driver is missing"
+step "the daemon says that the kernel's nbd driver is missing"
 modprobe -r nbd
 mv /lib/modules /lib/modules.away
 fails "nbd driver is not there"
 mv /lib/modules.away /lib/modules
 
-step "the driver has no devices"
+step "the daemon says that the nbd driver has no devices"
 modprobe nbd nbds_max=0
 fails "nbds_max=0"
 modprobe -r nbd
 
-step "the server cannot allocate"
+step "the daemon says that there is less VRAM than min-size"
 settings 'size = 16G' 'min-size = 8G'
 fails "size"
-# The driver was being loaded meanwhile, which is done to the end.
+# The daemon loads the nbd driver meanwhile, and does not leave it half loaded.
 [ -e /sys/block/nbd15 ] || fail "the driver's devices: $(echo /sys/block/nbd*)"
 settings
 
-step "mkswap fails, swapon fails"
+step "the daemon passes on the errors of mkswap and swapon"
 fake ()
 {
   mkdir -p /run/fake
@@ -289,17 +291,17 @@ real_path=$PATH
 
 fake mkswap 'echo "mkswap: no" >&2; exit 1'
 PATH=/run/fake:$real_path fails "mkswap: no"
-fake mkswap 'exit 0' # writes no signature, so that swapon (2) refuses
+fake mkswap 'exit 0' # without a signature swapon (2) refuses
 PATH=/run/fake:$real_path fails "swapon /dev/nbd0: Invalid argument"
 rm /run/fake/mkswap
 
-step "nbd-client without netlink"
+step "the daemon refuses an nbd-client without netlink"
 # shellcheck disable=SC2016
 fake nbd-client 'exec /usr/sbin/nbd-client -nonetlink "$@"'
 PATH=/run/fake:$real_path fails "not attached by netlink"
 rm /run/fake/nbd-client
 
-step "the device is taken"
+step "a device in use is not taken"
 modprobe nbd
 nbdkit -U /run/other.sock -P /run/other.pid null 1M
 nbd-client -unix /run/other.sock /dev/nbd0 >/dev/null 2>&1
@@ -318,16 +320,16 @@ nbd-client -d /dev/nbd0 >/dev/null
 kill "$(cat /run/other.pid)"
 stop_daemon
 
-step "a server that never answers reads"
+step "the daemon gives up on a server that does not answer reads"
 # shellcheck disable=SC2016
-fake nbdkit \
-  'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay memory 64M rdelay=60'
+fake nbdkit 'exec /usr/bin/nbdkit "$1" "$2" "$3" "$4" "$5" --filter=delay \
+  memory 64M rdelay=60'
 PATH=/run/fake:$real_path fails "cannot be read" 100
 rm /run/fake/nbdkit
 
-step "interrupted in each step, then all is as before; killed, then the next daemon recovers"
+step "the daemon undoes an interrupted start, and recovers after a killed one"
 for signal in TERM KILL; do
-  # nbdkit: while it is waited for the server's VRAM.
+  # nbdkit: while the daemon waits until the server has its VRAM.
   for program in modprobe nbdkit nbd-client mkswap; do
     modprobe -r nbd
     where=$(command -v $program)
@@ -343,7 +345,7 @@ for signal in TERM KILL; do
     if [ $signal = TERM ]; then
       all_is_off || echo "after $signal in $program"
     else
-      sleep 3 # what it had started goes on
+      sleep 3 # the program that it had started goes on
     fi
     daemon
     swap_is_on
@@ -351,7 +353,7 @@ for signal in TERM KILL; do
   done
 done
 
-step "a command that is interrupted has it undone"
+step "a command that is interrupted is undone"
 daemon
 expect 0 vram-swap down
 where=$(command -v mkswap)
@@ -375,7 +377,7 @@ all_is_off
 rm /run/fake/mkswap
 stop_daemon
 
-step "the daemon is killed, and the server and its swap go on with the next one"
+step "the daemon is killed: the next one goes on with the server and its swap"
 daemon
 server=$(pgrep -x nbdkit)
 kill -KILL $daemon
@@ -388,7 +390,7 @@ expect 0 vram-swap status
 echo "$out" | head -n 3
 stop_daemon
 
-step "forgotten, but found again"
+step "the next daemon finds the swap without the state file"
 daemon
 kill -KILL $daemon
 wait $daemon 2>/dev/null
@@ -398,7 +400,7 @@ daemon=$!
 state_becomes on
 stop_daemon
 
-step "two at once"
+step "two commands at once switch on one swap"
 daemon
 expect 0 vram-swap down
 vram-swap up >/run/out1 2>&1 &
@@ -410,7 +412,7 @@ state_becomes on
 [ "$(grep -c nbd /proc/swaps)" = 1 ] || fail "two swaps: $(cat /proc/swaps)"
 stop_daemon
 
-step "CPUs that go and come back"
+step "swap can be switched on and off while CPUs go offline and return"
 if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   settings 'connections = auto'
   daemon
@@ -429,9 +431,9 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   settings
 fi
 
-step "a device that the kernel does not let go of is left alone"
-# Its number of queues changes while a CPU is away, after which the kernel
-# sleeps for ever in a request of that CPU's.
+step "a device that the kernel does not release is left alone"
+# Its number of queues changes while a CPU is offline. After that the kernel
+# waits for ever for a request of that CPU.
 if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   settings 'connections = 2'
   daemon
@@ -452,7 +454,7 @@ if [ -e /sys/devices/system/cpu/cpu1/online ]; then
   status=0
   wait $daemon || status=$?
   [ "$status" = 0 ] || fail "the daemon ended with $status"
-  # The machine's own end would wait for that device, too.
+  # The shutdown would wait for that device, too.
   (sleep 20; echo o >/proc/sysrq-trigger) >/dev/null 2>&1 &
 fi
 

@@ -1,14 +1,16 @@
-# nbdkit-vram: what the kernel is given new connections to, and when, one case
-# after the other, with nothing swapped out
+# nbdkit-vram: after a server's death the kernel gets new connections, to a
+# server with the same disk only
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
+# shellcheck source=tests/vm/guest.sh
+# Functions and expressions are evaluated by within and wait_for:
+# shellcheck disable=SC2016,SC2317
 . ./guest.sh
 install_project
 log=/run/daemon.log
 usual=('connections = 2' 'timeout = 60s' 'threads = 4')
 
-# logged WORDS [N]: N times, or more than none.
+# logged WORDS [N]: the log has them N times, or at least once.
 logged ()
 {
   local n
@@ -21,18 +23,11 @@ outages_are_just ()
   [ "$(remembered outages)" = "$1" ]
 }
 
-# The device is read, past the page cache, over whichever connection.
+# reads [SECONDS]: reads the device, past the page cache.
 reads ()
 {
   timeout "${1-20}" dd if=/dev/nbd0 of=/dev/null bs=4096 count=4 iflag=direct \
     2>/dev/null
-}
-
-# no_server: and none to come, until kill -CONT.
-no_server ()
-{
-  kill -STOP "$daemon"
-  kill -KILL "$(pgrep -x nbdkit)"
 }
 
 settings "${usual[@]}"
@@ -41,7 +36,7 @@ lock_vram "$daemon"
 [ -d /sys/block/nbd0/mq/1 ] || fail "not two queues: $(ls /sys/block/nbd0/mq)"
 [ -n "$(remembered disk)" ] || fail "the disk is not known"
 
-step "killed, and told to end by another process"
+step "a server that was killed is replaced, and one told to end goes on"
 kill -KILL "$(pgrep -x nbdkit)"
 wait_for 30 outages_are 1
 reads || fail "the device cannot be read"
@@ -52,15 +47,16 @@ reads || fail "the device cannot be read"
 [ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server has ended"
 outages_are_just 1 || fail "$(remembered outages) outages"
 
-step "another disk of the same size"
-# It answers, but nothing is on it.
+step "the kernel is not connected to another disk of the same size"
+# Such a disk would answer with zeros.
 expect 0 vram-swap down
 stop_daemon
 mkdir /run/fake
 cat >/run/fake/nbdkit <<'END'
 #!/bin/sh
-# Instead of the plugin, while there is this file.
-[ ! -e /run/other-disk ] || exec /usr/bin/nbdkit --foreground --unix "$3" memory 64M
+# While this file exists, serve another disk.
+[ ! -e /run/other-disk ] ||
+  exec /usr/bin/nbdkit --foreground --unix "$3" memory 64M
 exec /usr/bin/nbdkit "$@"
 END
 chmod +x /run/fake/nbdkit
@@ -80,7 +76,7 @@ kill -KILL "$(pgrep -x nbdkit)"
 wait_for 30 outages_are 1
 reads || fail "the device cannot be read"
 
-step "another nbd device has lost its server"
+step "the daemon ignores another nbd device that loses its server"
 nbdkit --foreground --unix /run/other.sock memory 16M &
 other=$!
 wait_for 20 test -S /run/other.sock
@@ -91,9 +87,9 @@ sleep 3
 outages_are_just 1 || fail "$(remembered outages) outages"
 nbd-client -d /dev/nbd5 >/dev/null
 
-step "the daemon dies, then the server, and there is no systemd that has the disk"
-# The next daemon goes on with the server, and says that its disk would end
-# with it.
+step "without systemd a disk outlives its daemon, but then not its server"
+# The next daemon goes on with the server, and says that the disk will be lost
+# with the server.
 kill -KILL $daemon
 wait $daemon 2>/dev/null
 daemon
@@ -109,7 +105,7 @@ all_is_off
 stop_daemon
 
 for connections in 1 2; do
-  step "the wait is over, with $connections connection(s)"
+  step "requests fail after outage-timeout, with $connections connection(s)"
   case $connections in
     1) settings 'connections = 1' 'outage-timeout = 5s' ;;
     2) settings "${usual[@]}" 'outage-timeout = 5s' ;;
@@ -117,8 +113,7 @@ for connections in 1 2; do
   rm -f "$log"
   PATH=/run/fake:$PATH daemon
   lock_vram "$daemon"
-  # One request that is under way when the server dies: it has been sent, and
-  # is not answered.
+  # A request has been sent, and not answered, when the server dies.
   server=$(pgrep -x nbdkit)
   kill -STOP "$server"
   reads 100 &
@@ -132,7 +127,7 @@ for connections in 1 2; do
   wait_for 60 logged "the wait (outage-timeout) is over" 1
   status=0
   within 60 eval "! kill -0 $reader 2>/dev/null" ||
-    fail "what was under way waits for ever"
+    fail "the request waits for ever"
   wait $reader && fail "it was read without a server"
   ! reads || fail "the device can be read without a server"
   sleep 12
@@ -143,13 +138,13 @@ for connections in 1 2; do
   wait_for 60 outages_are 1
   wait_for 30 reads
   swap_is_on
-  # And it waits again.
+  # Requests wait again at the next death.
   kill -KILL "$(pgrep -x nbdkit)"
-  reads 60 || fail "the device does not wait any more"
+  reads 60 || fail "requests do not wait any more"
   stop_daemon
 done
 
-step "a next server that would not start is not tried"
+step "reload keeps the server when the next one would not start"
 settings "${usual[@]}"
 PATH=/run/fake:$PATH daemon
 server=$(pgrep -x nbdkit)
@@ -175,7 +170,7 @@ expect 0 vram-swap reload
 reads || fail "the device cannot be read"
 stop_daemon
 
-step "a policy whose time comes while the server is replaced, and a stop meanwhile"
+step "down and the idle policy work while the server is replaced"
 printf '#!/bin/sh\nsleep 3\nexec /usr/bin/nbdkit "$@"\n' >/run/fake/nbdkit
 PATH=/run/fake:$PATH daemon
 vram-swap reload >/run/reload 2>&1 &
@@ -183,7 +178,7 @@ reload=$!
 sleep 1
 expect 0 vram-swap down
 wait $reload
-# What the check had started ends by itself.
+# The nbdkit that checked whether the next server would start ends by itself.
 wait_for 30 ended nbdkit
 all_is_off
 expect 0 vram-swap up
@@ -195,11 +190,11 @@ all_is_off
 settings "${usual[@]}"
 stop_daemon
 
-step "the driver is updated under the server"
+step "status says that the driver was updated, and only then"
 daemon
 expect 0 vram-swap status
 case $out in
-  *"was updated"*) fail "an update that there was not: $out" ;;
+  *"was updated"*) fail "the driver was not updated: $out" ;;
 esac
 library=$(realpath /opt/driver/libcuda.so.1)
 cp "$library" "$library.new"
@@ -208,9 +203,9 @@ expect 0 vram-swap status
 said "was updated since this server started"
 stop_daemon
 
-step "all processes are told to end, and killed, while swapoff waits for the server"
-# As at the end of a shutdown. With one connection the kernel would ask again
-# for ever.
+step "all processes can be killed while swapoff waits for the server"
+# As at the end of a shutdown. With one connection the kernel would repeat the
+# request for ever.
 settings 'connections = 1'
 rm -f "$log"
 PATH=/run/fake:$PATH daemon
@@ -236,7 +231,7 @@ wait_for 30 logged "what is in it is given up"
 kill -KILL $daemon "$server" $victim
 wait $daemon $victim 2>/dev/null
 wait_for 60 ended vram-swap
-# Whatever is left, the next one clears it away.
+# The next daemon clears away what is left.
 daemon_or_failed ()
 {
   state_is on || state_is failed

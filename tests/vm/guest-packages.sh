@@ -1,16 +1,13 @@
-# nbdkit-vram: as packages: installed, enabled, rebooted, upgraded under swap
-# in use, and removed only when swap can be switched off
+# nbdkit-vram: the Debian packages can be installed, enabled, upgraded while
+# swap is in use, and removed when swap can be switched off
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # called by within
+# shellcheck source=tests/vm/guest.sh
+# Functions are called by within, and a format contains variables of dpkg's:
+# shellcheck disable=SC2016,SC2317
 . ./guest.sh
 
-property ()
-{
-  systemctl show -P "$1" vram-swap.service
-}
-
-# The file that process PID runs, or has mapped, is the one that is installed.
+# runs PID FILE: the process has mapped the FILE that is installed now.
 runs ()
 {
   grep -q " $(stat -c %i "$2") .*$2\$" "/proc/$1/maps"
@@ -20,9 +17,9 @@ conf=/etc/nbdkit-vram.conf
 plugin=$(dpkg-deb -c debs/nbdkit-plugin-gpuram_*.deb |
   sed -n 's/.* \.\(.*plugin\.so\)$/\1/p')
 
-# Runs at each start of the machine; its disk outlives the reboot.
+# This script runs at each start of the machine. Its disk outlives the reboot.
 if [ ! -e /var/rebooted ]; then
-  step "install and enable"
+  step "the packages can be installed, and the service enabled"
   mkdir -p /opt/driver && cp -a driver/. /opt/driver
   expect 0 dpkg -i older/*.deb
   said "systemctl enable --now vram-swap"
@@ -40,7 +37,7 @@ if [ ! -e /var/rebooted ]; then
   exit 1
 fi
 
-step "after the reboot"
+step "swap is on after a reboot"
 cmp -s /var/rebooted /proc/sys/kernel/random/boot_id && fail "not rebooted"
 wait_for 60 grep -q nbd /proc/swaps
 state_becomes on
@@ -50,7 +47,7 @@ part=$(($(available) + 60))
 fill $part random
 echo "$part MiB filled, swapped: $(swapped) MiB"
 
-step "an upgrade with swap in use"
+step "an upgrade replaces server and daemon while swap is in use"
 daemon=$(property MainPID)
 kill -STOP $filler
 expect 0 timeout 400 dpkg -i --force-confold debs/*.deb
@@ -65,7 +62,7 @@ dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' vram-swap \
   nbdkit-plugin-gpuram
 kill -CONT $filler
 
-step "no removal while what is swapped would not fit"
+step "a removal fails while the swapped data fits nowhere else"
 for package in vram-swap nbdkit-plugin-gpuram; do
   expect 1 timeout 400 dpkg -r $package
 done
@@ -78,16 +75,16 @@ kill $filler
 wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
 cat "/run/memfill.$filler"
 dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" &&
-  fail "the kernel met errors"
+  fail "the kernel reports errors"
 
-step "remove"
+step "a removal stops the service and keeps the settings"
 expect 0 timeout 400 dpkg -r vram-swap nbdkit-plugin-gpuram
 all_is_off
 [ -z "$(find /etc/systemd/system -type l -name '*vram-swap*')" ] ||
   fail "links to the units are left"
 [ -e "$conf" ] || fail "the settings are gone"
 
-step "purge"
+step "a purge leaves nothing"
 rm -r /etc/systemd/system/vram-swap.service.d
 expect 0 dpkg -P vram-swap nbdkit-plugin-gpuram
 left=$(find / -xdev \( -name '*vram-swap*' -o -name '*nbdkit-vram*' \) \

@@ -1,5 +1,5 @@
-# nbdkit-vram: real swapping: every byte comes back, down refuses what does not
-# fit, and can be interrupted
+# nbdkit-vram: every swapped byte comes back, and down refuses what does not
+# fit, waits, and can be interrupted
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -14,7 +14,7 @@ swap_is_off ()
     fail "attached: $(echo /sys/block/nbd*/pid)"
 }
 
-# hold MIB [MIB...]: a verifying program for each, in the background.
+# hold MIB [MIB...]: starts memfill for each.
 hold ()
 {
   local size
@@ -25,7 +25,8 @@ hold ()
   done
 }
 
-# release [PID...]: ends them, or all; none may have read a wrong word.
+# release [PID...]: ends these programs, or all. None may have read a wrong
+# word.
 release ()
 {
   (($#)) || set -- "${fillers[@]}"
@@ -37,8 +38,7 @@ release ()
   done
 }
 
-# The stand-in's VRAM is the guest's own RAM, which must be there, and must not
-# be swapped itself, through a server that lives for as long as the test.
+# The stand-in's VRAM is the guest's own memory, and must not be swapped.
 export STANDIN_CUDA_MEMORY=300M
 daemon
 lock_vram $daemon
@@ -60,27 +60,28 @@ swap_is_on
 expect 0 vram-swap status
 said "would be refused"
 
-step "down --force refuses where it would have programs killed"
+step "down --force refuses where programs would be killed"
 expect 3 vram-swap down --force
 said "in one go"
 swap_is_on
 
-step "down --force does what it can, and has no program killed"
+step "down --force takes back what fits, and no program is killed"
 kill -STOP "${fillers[@]}"
 release "${fillers[@]:0:2}"
 fillers=("${fillers[@]:2}")
 before=$(swapped)
 status=0
 vram-swap down --force >/run/out 2>&1 || status=$?
-echo "$before MiB before, $(swapped) MiB after, status $status: $(tail -1 /run/out)"
-# How much there is room for is not in our hand.
+echo "$before MiB before, $(swapped) MiB after," \
+  "status $status: $(tail -1 /run/out)"
+# How much fits depends on the machine.
 [ $status = 3 ] || [ $status = 0 ] || fail "status $status: $(cat /run/out)"
 expect 0 vram-swap up
 lock_vram $daemon
 swap_is_on
 kill -CONT "${fillers[@]}"
 
-step "down --wait goes on when there is room, and the programs never noticed"
+step "down --wait waits for free memory, and no program notices"
 hold_more=("${fillers[@]}")
 hold $((part * 2))
 fillers+=("${hold_more[@]}")
@@ -94,7 +95,7 @@ wait $pid || fail "down --wait: $(cat /run/out)"
 cat /run/out
 swap_is_off
 
-step "interrupted while it is being emptied, swap stays on; run again, it goes on"
+step "down can be interrupted, which keeps swap on, and run again"
 dd if=/dev/zero of=/swapfile bs=1M count=500 status=none
 chmod 600 /swapfile
 mkswap /swapfile >/dev/null
@@ -103,7 +104,7 @@ lock_vram $daemon
 hold $part $part $part $part $part $part
 kill -STOP "${fillers[@]}"
 swapon -p 1 /swapfile
-# Before anything is said it may not even have begun.
+# Wait for its first message: before that it may not have begun.
 : >/run/out
 vram-swap down >/run/out 2>&1 &
 pid=$!
@@ -114,7 +115,7 @@ wait $pid || status=$?
 tail -1 /run/out
 case $status in
   6) swap_is_on ;;
-  0) echo "it was done before it could be interrupted" ;;
+  0) echo "down ended before it could be interrupted" ;;
   *) fail "status $status: $(cat /run/out)" ;;
 esac
 expect 0 vram-swap down
@@ -122,13 +123,14 @@ swap_is_off
 release
 swapoff /swapfile
 
-step "files in memory come back in one go, and count as that"
+step "down --force says that files in memory come back in one go"
 expect 0 vram-swap up
 lock_vram $daemon
 dd if=/dev/urandom of=/dev/shm/file bs=1M count=$((part * 2)) status=none
 sum=$(sha256sum </dev/shm/file)
 hold $part $part $part $part
-echo "$((part * 2)) MiB in /dev/shm, 4 x $part MiB filled, $(swapped) MiB swapped"
+echo "$((part * 2)) MiB in /dev/shm, 4 x $part MiB filled," \
+  "$(swapped) MiB swapped"
 expect 3 vram-swap down --force
 said "of files in memory (tmpfs) in one go"
 swap_is_on
@@ -137,10 +139,11 @@ release
   fail "the file in /dev/shm has changed"
 rm /dev/shm/file
 
-step "strict overcommit: down refuses what the kernel would refuse, and says why"
-# Enough for what runs, but not without these 256 MiB.
-committed=$(awk '$1 == "Committed_AS:" { print $2 }' /proc/meminfo)
-sysctl -q vm.overcommit_kbytes=$((committed > 100000 ? committed - 100000 : 1)) vm.overcommit_memory=2
+step "with strict overcommit down refuses what the kernel would refuse"
+# The limit is enough for the programs, but only with these 256 MiB of swap.
+committed=$(field Committed_AS /proc/meminfo)
+limit=$((committed > 100000 ? committed - 100000 : 1))
+sysctl -q vm.overcommit_kbytes=$limit vm.overcommit_memory=2
 expect 3 vram-swap down
 said "vm.overcommit_memory is 2, and programs have reserved"
 expect 3 vram-swap down --force

@@ -1,11 +1,10 @@
-# nbdkit-vram: enabled, the machine is rebooted with VRAM full, and swap is
-# there again
+# nbdkit-vram: swap that is enabled is on again after a reboot with VRAM full
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 
-# Runs at each start of the machine; its disk outlives the reboot.
+# This script runs at each start of the machine. Its disk outlives the reboot.
 if [ ! -e /var/rebooted ]; then
   install_project
   settings 'size = 256M' 'min-size = 256M'
@@ -22,9 +21,9 @@ if [ ! -e /var/rebooted ]; then
   exit 1
 fi
 
-step "after the reboot"
+step "swap is on after a reboot"
 [ "$(cat /var/rebooted)" != "$(cat /proc/sys/kernel/random/boot_id)" ] ||
-  fail "it was not rebooted"
+  fail "not rebooted"
 wait_for 60 grep -q nbd /proc/swaps
 swap_is_on
 expect 0 vram-swap status

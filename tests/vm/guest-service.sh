@@ -1,23 +1,20 @@
-# nbdkit-vram: the service under systemd: start, stop, reload, policies, sleep,
-# failure
+# nbdkit-vram: under systemd the service starts, stops, reloads, follows its
+# policies, survives sleep, and fails with a reason
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
+# shellcheck source=tests/vm/guest.sh
+# Functions and expressions are evaluated by within and wait_for:
+# shellcheck disable=SC2016,SC2317
 . ./guest.sh
 install_project
 use_stand_in STANDIN_CUDA_MEMORY=2G
-
-property ()
-{
-  systemctl show -P "$1" vram-swap.service
-}
 
 look ()
 {
   expect 0 vram-swap look
 }
 
-step "enable --now is all"
+step "systemctl enable --now switches swap on"
 expect 0 systemctl enable --now vram-swap.service || journal
 swap_is_on
 expect 0 vram-swap status
@@ -28,8 +25,7 @@ pid=$(pgrep -x nbdkit)
   fail "the server runs as $(stat -c %U "/proc/$pid")"
 [ "$(head -c 7 "/proc/$pid/cmdline")" = @nbdkit ] ||
   fail "its name does not begin with @"
-[ "$(awk '$1 == "VmLck:" { print $2 }' "/proc/$pid/status")" -gt 0 ] ||
-  fail "it has locked nothing"
+[ "$(field VmLck "/proc/$pid/status")" -gt 0 ] || fail "it has locked nothing"
 [ "$(stat -c '%a %U' /run/vram-swap/server)" = "700 vram-swap" ] ||
   fail "$(stat -c '%a %U' /run/vram-swap/server)"
 [ "$(stat -c '%a %U %G' /run/vram-swap/control)" = "660 root vram-swap" ] ||
@@ -38,13 +34,14 @@ grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$pid/status" |
   paste -sd ' '
 systemd-analyze --no-pager security vram-swap.service | tail -1
 for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
-  [ -L /etc/systemd/system/systemd-$sleep.service.requires/vram-swap-sleep@$sleep.service ] ||
+  requires=/etc/systemd/system/systemd-$sleep.service.requires
+  [ -L "$requires/vram-swap-sleep@$sleep.service" ] ||
     fail "not before $sleep: $(find /etc/systemd/system -name '*vram-swap*')"
 done
 [ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = 0 ] ||
   fail "PID 1 may be swapped out"
 
-step "reload says what counts when, and replaces the server"
+step "reload says when each setting counts, and replaces the server"
 settings 'priority = 7' 'power-policy = down-on-battery'
 expect 0 systemctl reload vram-swap.service
 out=$(journal)
@@ -53,7 +50,7 @@ said "power-policy: keep -> down-on-battery: counts from now on"
 [ "$(pgrep -x nbdkit)" != "$pid" ] || fail "the server is the old one"
 swap_is_on
 
-step "stop is stop, whatever became of the files it works with"
+step "stop works although nbd-client is missing"
 mv /usr/sbin/nbd-client /root
 expect 0 systemctl stop vram-swap.service
 mv /root/nbd-client /usr/sbin
@@ -63,12 +60,12 @@ all_is_off
 [ "$(cat /sys/fs/cgroup/init.scope/memory.swap.max)" = max ] ||
   fail "PID 1 is still kept out of swap"
 
-step "a new start takes the new settings"
+step "the next start uses the new settings"
 expect 0 systemctl start vram-swap.service
 [ "$(awk '$1 ~ "nbd" { print $5 }' /proc/swaps)" = 7 ] ||
   fail "$(cat /proc/swaps)"
 
-step "a typo in the configuration keeps nothing from stopping"
+step "a typo in the configuration prevents a start, but not a stop"
 echo "prio = 1" >>"$conf"
 expect 0 vram-swap status
 said "unknown key 'prio'"
@@ -80,8 +77,8 @@ settings
 expect 0 systemctl start vram-swap.service
 swap_is_on
 
-step "isolating a target leaves it alone"
-# The target that the machine has started into, with what this test is.
+step "systemctl isolate leaves swap on"
+# The target that the machine has started, and this test's own service.
 systemctl add-wants multi-user.target vm-agent.service
 expect 0 systemctl isolate multi-user.target
 sleep 2
@@ -89,7 +86,7 @@ swap_is_on
 [ "$(property ActiveState)" = active ] ||
   fail "the service is $(property ActiveState)"
 
-step "another program switches it off: the service ends, and status says why"
+step "another program switches swap off: the service ends and says why"
 expect 0 systemctl stop dev-nbd0.swap
 within 20 eval '[ "$(property ActiveState)" = inactive ]' ||
   fail "the service is $(property ActiveState)"
@@ -99,15 +96,15 @@ said "switched off by another program"
 expect 0 systemctl start vram-swap.service
 swap_is_on
 
-step "down and up again at once"
+step "up works at once after down"
 for _ in 1 2 3; do
   expect 0 bash -c "vram-swap down && vram-swap up"
   swap_is_on
 done
 
-step "a server that does not come up in time is ended, and so is one that is not wanted any more"
+step "a server that is late is ended, and a stop need not wait for it"
 expect 0 systemctl stop vram-swap.service
-# The GPU answers nothing while there is this file.
+# The GPU does not answer while this file exists.
 use_stand_in STANDIN_CUDA_MEMORY=2G STANDIN_CUDA_HANG_FILE=/run/hang
 settings 'gpu-timeout = 1s' 'start-timeout = 5s'
 touch /run/hang
@@ -127,7 +124,7 @@ systemctl reset-failed vram-swap.service
 expect 0 systemctl start vram-swap.service
 swap_is_on
 
-step "idle: down, server and all, and up again"
+step "the idle policy ends the server, and starts it again"
 settings 'idle-down = 1'
 expect 0 systemctl reload vram-swap.service
 state_becomes paused
@@ -142,7 +139,7 @@ look
 state_becomes on
 swap_is_on
 
-step "idle and paused, then stopped by hand"
+step "down during a pause keeps swap off when the pause ends"
 settings 'idle-down = 1'
 expect 0 systemctl reload vram-swap.service
 state_becomes paused
@@ -156,8 +153,8 @@ all_is_off
 expect 0 vram-swap up
 swap_is_on
 
-step "the cable is pulled, the battery runs down, the cable is back"
-# What the kernel would show of a laptop. The daemon has to see it, too.
+step "the power policy pauses on battery, and ends the pause on mains"
+# What the kernel shows of a laptop. It must be there when the daemon starts.
 expect 0 systemctl stop vram-swap.service
 mount -t tmpfs none /sys/class/power_supply
 supply ()
@@ -198,7 +195,7 @@ supply BAT0 19 capacity
 look
 state_becomes paused
 all_is_off
-step "stopped by hand meanwhile, it stays so when the cable is back"
+step "down during the pause keeps swap off when power is back"
 expect 0 vram-swap down
 supply AC 1 online
 supply BAT0 Charging status
@@ -208,12 +205,12 @@ all_is_off
 expect 0 vram-swap up
 swap_is_on
 
-step "the kernel's word about power is enough"
+step "the kernel's power events are enough, and only the kernel's count"
 settings 'power-policy = down-on-battery'
 expect 0 systemctl reload vram-swap.service
 supply AC 0 online
 supply BAT0 Discharging status
-# Words of others are not the kernel's.
+# An event that another program has sent.
 python3 - <<'END'
 import socket
 s = socket.socket (socket.AF_NETLINK, socket.SOCK_RAW, 15)
@@ -227,7 +224,7 @@ if modprobe test_power 2>/dev/null; then
   state_becomes paused
   all_is_off
 else
-  echo "SKIP: service: this kernel has no test_power, so that it has no news of power"
+  echo "SKIP: service: power events: this kernel has no test_power"
   look
   state_becomes paused
 fi
@@ -239,8 +236,15 @@ look
 state_becomes on
 umount /sys/class/power_supply
 
-step "sleep empties it, waking up brings it back"
-# In the place of the units that have the machine sleep.
+step "swap is off during sleep, and on again afterwards"
+# In the place of the units that let the machine sleep.
+cat >/run/asleep.sh <<'END'
+sleep 1
+grep nbd /proc/swaps >/run/while-asleep
+pgrep -x nbdkit >>/run/while-asleep
+vram-swap up >/run/up-while-asleep 2>&1
+exit 0
+END
 for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
   cat >/run/systemd/system/systemd-$sleep.service <<'END'
 [Unit]
@@ -249,7 +253,7 @@ Requires=sleep.target
 After=sleep.target
 [Service]
 Type=oneshot
-ExecStart=sh -c 'sleep 1; grep nbd /proc/swaps >/run/while-asleep; pgrep -x nbdkit >>/run/while-asleep; vram-swap up >/run/up-while-asleep 2>&1; true'
+ExecStart=sh /run/asleep.sh
 END
 done
 systemctl daemon-reload
@@ -260,7 +264,8 @@ sleep_is_over ()
     grep -qE '^(inactive|failed)$'
 }
 
-# nap STATUS [SLEEP]: the machine's sleep and waking up ends with this status.
+# nap STATUS [SLEEP]: lets the machine sleep and wake up, which must end with
+# this status.
 nap ()
 {
   rm -f /run/while-asleep
@@ -277,7 +282,7 @@ for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
   swap_is_on
 done
 
-step "memory that becomes short between the drain and the freeze switches nothing on"
+step "swap stays off when memory gets short just before the machine sleeps"
 settings 'idle-down = 1'
 expect 0 systemctl reload vram-swap.service
 state_becomes paused
@@ -291,7 +296,7 @@ all_is_off
 expect 0 vram-swap sleep post
 state_becomes on
 
-step "sleep-policy = keep leaves it on, but not for hibernation"
+step "sleep-policy = keep leaves swap on, but not during hibernation"
 settings 'sleep-policy = keep'
 expect 0 systemctl reload vram-swap.service
 nap 0
@@ -302,7 +307,7 @@ state_becomes on
 settings
 expect 0 systemctl reload vram-swap.service
 
-step "what cannot be switched on after sleep is switched on later"
+step "swap that could not be switched on after sleep is switched on later"
 expect 0 vram-swap sleep pre suspend
 mv /usr/sbin/nbd-client /root
 expect 0 vram-swap sleep post
@@ -313,10 +318,9 @@ mv /root/nbd-client /usr/sbin
 look
 state_becomes on
 
-step "what does not fit prevents the sleep"
+step "the machine does not sleep when the swapped data does not fit in RAM"
 lock_vram "$(pgrep -x nbdkit)"
-# Less is left than must stay free, but enough to run this; and some goes to
-# swap.
+# Leave less than must stay free, but enough for this test, and swap some.
 cp memfill /run/memfill
 amount=$(($(available) - 40))
 expect 0 systemd-run -q --unit=program \
@@ -335,7 +339,7 @@ systemctl stop program.service
 grep -q " 0 wrong words" /run/memfill.out ||
   fail "memfill: $(cat /run/memfill.out)"
 
-step "a server that cannot allocate fails the service, in bounded time, with the reason in the journal"
+step "a server without VRAM fails the service, with the reason in the journal"
 expect 0 systemctl stop vram-swap.service
 settings 'size = 16G' 'min-size = 8G'
 expect 1 timeout 60 systemctl start vram-swap.service
@@ -344,7 +348,7 @@ journal | grep -q "is more than the 2 GiB of VRAM" ||
   fail "no reason in: $(journal)"
 settings
 
-step "disabled"
+step "disable --now switches swap off and removes the links"
 systemctl reset-failed
 expect 0 systemctl start vram-swap.service
 expect 0 systemctl disable --now vram-swap.service

@@ -1,5 +1,5 @@
-# nbdkit-vram: the service is stopped again and again while programs use what
-# is swapped to it
+# nbdkit-vram: the service can be stopped while programs use their swapped
+# pages, and no program notices
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
@@ -9,7 +9,7 @@ use_stand_in STANDIN_CUDA_MEMORY=300M
 settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
 stops=${STOPS:-10}
 
-# Where it goes when VRAM is given back: last in order, as a disk is.
+# The data from VRAM goes there. Its priority is low, like a disk's.
 dd if=/dev/zero of=/swapfile bs=1M count=400 status=none
 chmod 600 /swapfile
 mkswap /swapfile >/dev/null
@@ -25,8 +25,8 @@ for ((n = 1; n <= stops; n++)); do
   fillers=()
   for order in random random onward; do
     fill $part $order
-    # Those that have theirs wait for the others, which makes it several times
-    # faster in a machine that is emulated.
+    # Programs that have filled their memory wait for the others. On emulated
+    # CPUs that is several times faster.
     kill -STOP "$filler"
     fillers+=("$filler")
   done
@@ -36,7 +36,7 @@ for ((n = 1; n <= stops; n++)); do
   step "$before MiB swapped"
   [ "$before" -ge 60 ] || fail "only $before MiB were swapped"
   began=$(date +%s%N)
-  # All three go on, and want their pages meanwhile.
+  # The three programs run on, and need their pages.
   expect 0 timeout 600 systemctl stop vram-swap.service
   times+=($((($(date +%s%N) - began) / 1000000)))
   all_is_off
@@ -47,11 +47,13 @@ for ((n = 1; n <= stops; n++)); do
   for pid in "${fillers[@]}"; do
     wait "$pid" || fail "memfill: $(cat /run/memfill.*)"
   done
-  echo "[$(cut -d . -f 1 /proc/uptime) s] stop $n: $before MiB taken back in ${times[-1]} ms, $(grep -h wrong /run/memfill.* | paste -sd ,)"
+  step "$before MiB taken back in ${times[-1]} ms," \
+    "$(grep -h wrong /run/memfill.* | paste -sd ,)"
   rm /run/memfill.*
 done
 swapoff /swapfile
-dmesg | grep -E \
-  "I/O error, dev nbd.*WRITE|Read-error|Write-error|Out of memory|blocked for more" && fail "the kernel complained"
+complaints="I/O error, dev nbd.*WRITE|Read-error|Write-error"
+dmesg | grep -E "$complaints|Out of memory|blocked for more" &&
+  fail "the kernel complained"
 [ "$failures" = 0 ] || journal
 finish

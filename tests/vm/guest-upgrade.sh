@@ -1,28 +1,25 @@
-# nbdkit-vram: under systemd: another build takes the place of this one while
-# swap is in use, and this one of an old one
+# nbdkit-vram: under systemd another build replaces this one while swap is in
+# use, and this one replaces the version with seven units
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# shellcheck source=tests/vm/guest.sh disable=SC2016,SC2317 # evaluated and called by within and wait_for
+# shellcheck source=tests/vm/guest.sh
+# Functions and expressions are evaluated by within and wait_for:
+# shellcheck disable=SC2016,SC2317
 . ./guest.sh
 install_project
 use_stand_in STANDIN_CUDA_MEMORY=300M
 settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
-
-property ()
-{
-  systemctl show -P "$1" vram-swap.service
-}
 
 property_is ()
 {
   [ "$(property "$1")" = "$2" ]
 }
 
-# replaced N: wait until the kernel was given new connections N times.
+# replaced N: waits until the kernel has been given new connections N times.
 replaced ()
 {
   within 60 outages_are "$1" ||
-    fail "the server was replaced $(remembered outages) times, not $1: $(journal)"
+    fail "replaced $(remembered outages) times, not $1: $(journal)"
 }
 
 expect 0 systemctl start vram-swap.service
@@ -36,10 +33,10 @@ part=$(($(available) + 60))
 fill $part random
 echo "$part MiB filled, swapped: $(swapped) MiB"
 
-step "another build"
+step "reload replaces server and daemon by another build"
 program=$(command -v vram-swap)
 old=$(vram-swap --version)
-# As a package manager does: the new file takes the old one's place.
+# replace NEW OLD: renames a copy of NEW to OLD, as a package manager does.
 replace ()
 {
   ! cmp -s "$1" "$2" || fail "$2: the same build"
@@ -54,11 +51,14 @@ daemon=$(property MainPID)
 expect 0 systemctl reload vram-swap.service
 replaced 1
 kill -CONT $filler
-grep -q "$(stat -c %i "$plugin") .*/${plugin##*/}\$" \
-  "/proc/$(pgrep -x nbdkit)/maps" ||
-  fail "the old build still runs: $(grep plugin.so "/proc/$(pgrep -x nbdkit)/maps" | head -n 1)"
-within 20 eval \
-  '[ "$(stat -Lc %i "/proc/$(property MainPID)/exe")" = "$(stat -c %i "$program")" ]' ||
+maps=/proc/$(pgrep -x nbdkit)/maps
+grep -q "$(stat -c %i "$plugin") .*/${plugin##*/}\$" "$maps" ||
+  fail "the old build still runs: $(grep -m 1 plugin.so "$maps")"
+new_daemon_runs ()
+{
+  [ "/proc/$(property MainPID)/exe" -ef "$program" ]
+}
+within 20 new_daemon_runs ||
   fail "the old daemon still runs: $(readlink "/proc/$(property MainPID)/exe")"
 [ "$(property MainPID)" = "$daemon" ] || fail "the daemon is another process"
 property_is NRestarts 0 || fail "systemd has restarted the daemon"
@@ -67,7 +67,7 @@ expect 0 systemctl is-active vram-swap.service
 expect 0 vram-swap status
 said "outages:   1 time"
 echo "$out"
-# Both go on to be what they were.
+# The new daemon replaces the new server after its death.
 kill -KILL "$(pgrep -x nbdkit)"
 replaced 2
 
@@ -77,17 +77,17 @@ kill $filler
 wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
 cat "/run/memfill.$filler"
 dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" &&
-  fail "the kernel met errors"
+  fail "the kernel reports errors"
 
-step "stop is the end"
+step "a stop leaves nothing behind"
 expect 0 systemctl stop vram-swap.service
 all_is_off
 within 5 property_is NFileDescriptorStore 0 ||
   fail "systemd still keeps $(property NFileDescriptorStore) descriptors"
 
-step "no other disk in the place of one that was given up under swap"
-# Nothing is swapped out. systemd's descriptors are dropped, and server and
-# daemon die.
+step "a disk that has ended is not replaced by another under swap"
+# Nothing is swapped out. The disk is marked as ended, and server and daemon
+# die.
 expect 0 systemctl start vram-swap.service
 swap_is_on
 python3 - <<'END'
@@ -113,7 +113,7 @@ expect 0 systemctl stop vram-swap.service
 all_is_off
 
 if [ -d before ]; then
-  step "from the version that had seven units"
+  step "this version replaces the one with seven units"
   systemctl daemon-reload
   rm -rf /run/vram-swap
   cp -a before/. /
@@ -131,16 +131,16 @@ if [ -d before ]; then
   fill $part random
   kill -STOP $filler
   echo "$part MiB filled, swapped: $(swapped) MiB"
-  # What a package manager does.
+  # Replace the files as a package manager does.
   cp -a --remove-destination dest/. /
-  rm -f /usr/local/lib/systemd/system/vram-swap-{server,policy,reconnect,sleep}.{service,timer}
+  units=/usr/local/lib/systemd/system
+  rm -f $units/vram-swap-{server,policy,reconnect,sleep}.{service,timer}
   systemctl daemon-reload
   settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4'
   swap_is_on
   expect 0 vram-swap status
   said "kept by an earlier version"
-  # It goes on as it was until it is told otherwise, and then refuses what
-  # would lose something.
+  # The old swap stays on until a restart, which refuses to lose data.
   expect 1 timeout 300 systemctl restart vram-swap.service
   journal | tail -n 12
   out=$(journal)
@@ -152,7 +152,7 @@ if [ -d before ]; then
   kill $filler
   wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
   cat "/run/memfill.$filler"
-  # With room it is emptied, and the new one takes its place.
+  # Now the data fits elsewhere, and the new version replaces the old one.
   expect 0 timeout 300 systemctl restart vram-swap.service
   swap_is_on
   [ "$(pgrep -x nbdkit | wc -l)" = 1 ] || fail "servers: $(pgrep -x nbdkit)"

@@ -1,16 +1,16 @@
-# nbdkit-vram: what the tests share that run inside the virtual machine
+# nbdkit-vram: what the tests inside the virtual machine share
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 #
 # Sourced as root in the guest, in the folder that check-vm.sh has made: dest/
-# holds what "make install DESTDIR=" installed, driver/ the stand-in for
-# NVIDIA's driver.
+# has what "make install DESTDIR=" installed, driver/ the stand-in for NVIDIA's
+# driver.
 
 set -u
 failures=0
 out=
 
-# Install the way "make install" would have, had it run here.
+# Installs as "make install" would.
 install_project ()
 {
   cp -a dest/. /
@@ -24,7 +24,7 @@ install_project ()
   settings ''
 }
 
-# use_stand_in VARIABLE=VALUE: have the server's unit use the stand-in.
+# use_stand_in VARIABLE=VALUE...: lets the server's unit use the stand-in.
 use_stand_in ()
 {
   mkdir -p /etc/systemd/system/vram-swap.service.d
@@ -35,9 +35,8 @@ EOF
   systemctl daemon-reload
 }
 
-# within SECONDS COMMAND...: until it succeeds; fails when it has not in that
-# time, or in four times as much, since the machine may share its CPUs with
-# others.
+# within SECONDS COMMAND...: repeats COMMAND until it succeeds. Fails after
+# four times as many seconds, because the host's CPUs may be busy.
 within ()
 {
   local end=$((SECONDS + 4 * $1 + 1))
@@ -48,7 +47,7 @@ within ()
   done
 }
 
-# wait_for SECONDS COMMAND...: as within, and it counts as a failure.
+# wait_for SECONDS COMMAND...: as within, and a timeout fails the test.
 wait_for ()
 {
   within "$@" || fail "not within $1 s: ${*:2}"
@@ -60,8 +59,7 @@ ended ()
   ! pgrep -x "$1" >/dev/null
 }
 
-# lock_vram PID: what the server PID has for VRAM is not swapped, see
-# lockvram.c.
+# lock_vram PID: keeps the VRAM of server PID from being swapped (lockvram.c).
 lock_vram ()
 {
   : >/run/lockvram.out
@@ -70,8 +68,8 @@ lock_vram ()
     fail "lockvram: $(cat /run/lockvram.out)"
 }
 
-# settings [LINE...]: the configuration, small enough for the guest, and LINEs
-# over it.
+# settings [LINE...]: writes a configuration of these lines, and defaults that
+# are small enough for the guest.
 # shellcheck disable=SC2120
 settings ()
 {
@@ -95,7 +93,8 @@ fail ()
   failures=$((failures + 1))
 }
 
-# expect STATUS COMMAND...: runs it and compares; its output is in $out.
+# expect STATUS COMMAND...: fails unless COMMAND exits with STATUS. Its output
+# is in $out.
 expect ()
 {
   local wanted=$1 status=0
@@ -108,7 +107,7 @@ expect ()
   fi
 }
 
-# said WORDS: $out contains them.
+# said WORDS: fails unless $out contains them.
 said ()
 {
   case $out in
@@ -117,7 +116,7 @@ said ()
   esac
 }
 
-# swap_is_on [N]: on /dev/nbdN, or nbd0.
+# swap_is_on [N]: fails unless swap is on /dev/nbdN (default nbd0).
 # shellcheck disable=SC2120
 swap_is_on ()
 {
@@ -125,7 +124,7 @@ swap_is_on ()
     fail "no swap on /dev/nbd${1:-0}: $(cat /proc/swaps)"
 }
 
-# Nothing is left of it: no swap, no attached device, no server, no socket.
+# Fails if there is swap in VRAM, an attached device, or a server.
 all_is_off ()
 {
   ! grep -q nbd /proc/swaps || fail "swap is on: $(cat /proc/swaps)"
@@ -135,14 +134,20 @@ all_is_off ()
   ! server=$(pgrep -ax nbdkit) || fail "a server runs: $server"
 }
 
-# What the service has said last.
+# property NAME: prints a property of the service.
+property ()
+{
+  systemctl show -P "$1" vram-swap.service
+}
+
+# Prints the service's newest messages.
 journal ()
 {
   journalctl -q --no-pager -o cat -u 'vram-swap*' | tail -n 40
 }
 
-# daemon: starts it in the background, as an init script would, and waits until
-# swap is on. Its process is $daemon, what it says is in /run/daemon.log.
+# daemon: starts the daemon in the background, as an init script would, and
+# waits until swap is on. Its PID is $daemon, its output in /run/daemon.log.
 daemon ()
 {
   vram-swap daemon >>/run/daemon.log 2>&1 &
@@ -150,18 +155,21 @@ daemon ()
   state_becomes on || cat /run/daemon.log
 }
 
-# state_becomes STATE [SECONDS]: wait until the daemon says so.
+# state_becomes STATE [SECONDS]: waits until status reports STATE.
 state_becomes ()
 {
   within "${2-60}" state_is "$1" || fail "the state is $(status state), not $1"
 }
 
-# status FIELD: of what vram-swap status --json says, such as server.pid.
+# status FIELD: prints a field of vram-swap status --json, such as server.pid.
 status ()
 {
   vram-swap status --json 2>/dev/null | python3 -c '
-import functools, json, sys
-print (functools.reduce (lambda o, k: o[k], sys.argv[1].split ("."), json.load (sys.stdin)))' "$1" 2>/dev/null
+import json, sys
+value = json.load (sys.stdin)
+for key in sys.argv[1].split ("."):
+    value = value[key]
+print (value)' "$1" 2>/dev/null
 }
 
 state_is ()
@@ -169,7 +177,8 @@ state_is ()
   [ "$(status state)" = "$1" ]
 }
 
-# remembered FIELD: of the state file, which costs less than asking.
+# remembered FIELD: prints a field of the state file, which is faster than
+# status.
 remembered ()
 {
   sed -n "s/^$1=//p" /run/vram-swap/state
@@ -180,19 +189,20 @@ outages_are ()
   [ "$(remembered outages)" -ge "$1" ]
 }
 
-# stop_daemon: as an init script would; nothing is left.
+# stop_daemon: ends the daemon as an init script would, and checks that nothing
+# is left.
 stop_daemon ()
 {
   local status=0
   kill -TERM "$daemon"
   wait "$daemon" || status=$?
-  [ "$status" = 0 ] || { fail "the daemon ended with $status"; tail -n 40 \
-    /run/daemon.log; }
+  [ "$status" = 0 ] ||
+    { fail "the daemon ended with $status"; tail -n 40 /run/daemon.log; }
   all_is_off
 }
 
-# fill MIB [ORDER]: a verifying program of that size, $filler, has all its
-# memory; its words are in /run/memfill.$filler.
+# fill MIB [ORDER]: starts memfill and waits until it has filled its memory.
+# Its PID is $filler, its output in /run/memfill.$filler.
 fill ()
 {
   local words
@@ -203,12 +213,20 @@ fill ()
   wait_for 180 grep -q filled "/run/memfill.$filler"
 }
 
-# In MiB: what programs can have without swap; what is swapped to VRAM.
-available ()
+# field NAME FILE: prints the number behind NAME, in a file such as
+# /proc/meminfo or /proc/PID/status.
+field ()
 {
-  awk '$1 == "MemAvailable:" { print int ($2 / 1024) }' /proc/meminfo
+  awk -v name="$1:" '$1 == name { print $2 }' "$2"
 }
 
+# Prints how many MiB programs can have without swap.
+available ()
+{
+  echo $(($(field MemAvailable /proc/meminfo) >> 10))
+}
+
+# Prints how many MiB are swapped to VRAM.
 swapped ()
 {
   awk '$1 ~ "/nbd" { print int ($4 / 1024) }' /proc/swaps
@@ -219,11 +237,11 @@ is_swapped ()
   [ "$(swapped)" -ge "$1" ]
 }
 
-# lock_vram_to_the_end: as lock_vram, of the service's server, and until the
+# lock_vram_to_the_end: as lock_vram, for the service's server and until the
 # machine ends.
 lock_vram_to_the_end ()
 {
-  # A program with memory of its own, not of the folder that the host has lent.
+  # A copy, because the host's folder goes away earlier.
   cp lockvram /run
   expect 0 systemd-run -q --unit=lockvram -p DefaultDependencies=no \
     -p StandardOutput=file:/run/lockvram.out \
@@ -232,8 +250,8 @@ lock_vram_to_the_end ()
     fail "lockvram: $(cat /run/lockvram.out)"
 }
 
-# in_use_to_the_end MIB: nearly as much of a unit's memory is swapped to the
-# service's VRAM when the machine ends. It is a unit as a user's programs are.
+# in_use_to_the_end MIB: starts a unit of which nearly MIB are swapped to VRAM
+# when the machine ends.
 in_use_to_the_end ()
 {
   lock_vram_to_the_end
@@ -244,14 +262,15 @@ in_use_to_the_end ()
     fail "only $(swapped) MiB are in use"
 }
 
-# What each unit finds when it has been stopped, on the console, for
-# check-vm.sh to read when the machine is off.
-tell_how_they_stop ()
+# Lets the service write on the console what it has left when it has stopped.
+# check-vm.sh reads that when the machine is off.
+tell_how_it_stops ()
 {
   mkdir -p /etc/systemd/system/vram-swap.service.d
   cat >/etc/systemd/system/vram-swap.service.d/console.conf <<'EOF'
 [Service]
-ExecStopPost=+/bin/sh -c 'echo "vram-swap has stopped, swaps: $$(grep -c nbd /proc/swaps), result: $$SERVICE_RESULT" >/dev/ttyS0'
+ExecStopPost=+/bin/sh -c 'echo "vram-swap has stopped, swaps:\
+$$(grep -c nbd /proc/swaps), result: $$SERVICE_RESULT" >/dev/ttyS0'
 EOF
   systemctl daemon-reload
 }

@@ -1,11 +1,11 @@
 /* nbdkit-vram: keeps the stand-in driver's VRAM from being swapped
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * lockvram PID [FOR]: the stand-in keeps VRAM in memory files, which the
- * kernel swaps like any other memory, and then to the very disk that is made
- * of it. No GPU does that. So this process maps and locks them, which
- * allocates them whole, writes "locked" and how many MiB, and stays for as
- * long as PID lives, or the process FOR.
+ * lockvram PID [FOR]: the stand-in of server PID keeps VRAM in memory files.
+ * The kernel would swap them to the very disk that is made of them, which
+ * cannot happen with a GPU's VRAM. This program maps and locks the files, so
+ * that they are allocated in full, writes "locked" and the number of MiB, and
+ * runs until process FOR (default: PID) ends.
  */
 
 #define _GNU_SOURCE

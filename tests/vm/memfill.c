@@ -1,12 +1,11 @@
 /* nbdkit-vram: fills memory with a pattern and verifies it until told to stop
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * memfill MIB [random|onward [repeating]]: fills, writes "filled" to stdout,
- * then reads all of it back over and over until SIGTERM, and exits with 0 when
- * no word was ever wrong.  With "random" it goes from page to page in no
- * order, and writes every eighth page anew, so that pages which had been
- * swapped out change.  With "repeating" pages compress, as zram needs them,
- * else they do not.
+ * memfill MIB [random|onward [repeating]]: fills its memory, writes "filled"
+ * to stdout, reads the memory again and again until SIGTERM, and exits with 0
+ * if no word was ever wrong.  With "random" it reads pages in random order,
+ * and writes every eighth one anew, so that swapped pages change.  With
+ * "repeating" the pages can be compressed, for zram.
  */
 
 #include <signal.h>
@@ -30,7 +29,7 @@ on_term (int sig)
 
 static uint64_t repeated_after = PAGE_WORDS;
 
-/* No two pages alike. */
+/* The word at index I. No two pages are the same. */
 static uint64_t
 word_at (uint64_t i)
 {
@@ -40,7 +39,7 @@ word_at (uint64_t i)
   return i ^ (i >> 27);
 }
 
-/* How many words of PAGE are not what WRITTEN has made of them. */
+/* Counts the wrong words of PAGE, which was written WRITTEN times again. */
 static size_t
 wrong_words (const uint64_t *page, size_t first, uint64_t written)
 {
@@ -63,7 +62,8 @@ main (int argc, char **argv)
   uint64_t dice = 0;
 
   if (words == NULL || written == NULL) {
-    fprintf (stderr, "memfill: wanted a number of MiB that fit\n");
+    fprintf (stderr, "memfill: cannot allocate '%s' MiB\n",
+             argc > 1 ? argv[1] : "");
     free (words);
     free (written);
     return 2;

@@ -1,12 +1,13 @@
 #!/bin/bash
-# nbdkit-vram: builds the guest image that the tests on a real kernel boot
+# nbdkit-vram: builds the guest image that vmrun.sh boots
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Build the guest image that vmrun.sh boots: vmbuild.sh [-f] [EXTRA_PACKAGE...]
-# Does nothing when it is there already, built by this same script with the
-# same packages; -f rebuilds. VM_PACKAGES, when it is set, is used instead of
-# the packages that the tests need. Root and Debian only. Leaves vmlinuz,
-# initrd and root.img in $VM_CACHE.
+#   vmbuild.sh [-f] [EXTRA_PACKAGE...]
+#
+# Writes vmlinuz, initrd and root.img to $VM_CACHE. Does nothing if this script
+# has already built them with the same packages; -f builds them again. The
+# packages are those that the tests need, or VM_PACKAGES. Needs root on a
+# Debian system.
 set -euo pipefail
 
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-vm}
@@ -22,7 +23,7 @@ fi
 packages+=("${wanted[@]}" "$@")
 stamp="$(sha256sum <"$0") ${packages[*]}"
 mkdir -p "$cache"
-# One at a time, and who had to wait finds it done.
+# Only one process builds; others wait and find the image.
 exec 8>"$cache/.lock"
 flock 8
 if ((!force)) && [[ "$(cat "$cache/stamp" 2>/dev/null)" == "$stamp" ]]; then
@@ -41,14 +42,13 @@ if ((${#need[@]})); then
 fi
 
 work=$(mktemp -d "$cache/build.XXXXXX")
-# mmdebstrap mounts /proc, /sys and /dev of this machine in there: in a
-# namespace of its own, so that a signal, or one to this script alone, leaves
-# nothing mounted, and what were mounted is not removed with the folder.
+# mmdebstrap mounts this machine's /proc, /sys and /dev in the folder. It runs
+# in a mount namespace of its own, so that a signal leaves nothing mounted, and
+# --one-file-system keeps rm from removing what is mounted.
 trap 'rm -rf --one-file-system "$work"' EXIT
 chmod 755 "$work"
 
-# Unpacked, not installed: installing the kernel would bring in
-# initramfs-tools.
+# The kernel is unpacked: installing it would bring in initramfs-tools.
 kernel=$(apt-cache depends linux-image-cloud-amd64 |
     awk '$1 == "Depends:" {print $2; exit}')
 (
@@ -77,8 +77,9 @@ initrd=$work/initrd
 mkdir -p "$initrd"/{bin,dev,proc,root,usr/lib}
 ln -s usr/lib "$initrd/lib"
 cp "$work/busybox/bin/busybox" "$initrd/bin"
-(cd "$root" && cp --parents \
-    -r "$modules"/{modules.dep,kernel/drivers/virtio,kernel/drivers/block/virtio_blk.ko} "$initrd")
+drivers=$modules/kernel/drivers
+(cd "$root" && cp --parents -r "$modules/modules.dep" "$drivers/virtio" \
+    "$drivers/block/virtio_blk.ko" "$initrd")
 cat >"$initrd/init" <<'EOF'
 #!/bin/busybox sh
 PATH=/bin
@@ -96,9 +97,9 @@ chmod +x "$initrd/init"
 (cd "$initrd" && find . | ./bin/busybox cpio -o -H newc |
     gzip -1) >"$work/initrd.gz"
 
-# The agent: pid 1 when init=plain, a service when init=systemd. Runs the
-# script vmrun.sh hands over through fw_cfg; its output goes to the first
-# virtio port, its exit status to the second.
+# The agent is PID 1 with -i plain, and a service with -i systemd. It runs the
+# script that vmrun.sh passes through fw_cfg. The output goes to the first
+# virtio port, the exit status to the second.
 cat >"$root/usr/lib/vm-agent" <<'EOF'
 #!/bin/sh
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
@@ -116,13 +117,16 @@ fi
 modprobe -a virtio_pci virtio_console qemu_fw_cfg virtiofs virtio_net
 until [ -c /dev/vport*p2 ]; do sleep 0.05; done
 output=$(echo /dev/vport*p1)
-# A pipe, since a port can be opened only once and commands may open /dev/stderr.
+# A pipe, because commands may open /dev/stderr, and a port can be opened only
+# once.
 mkfifo /run/vm-output
 cat /run/vm-output >"$output" &
 cat=$!
-sh /sys/firmware/qemu_fw_cfg/by_name/opt/vm/script/raw </dev/null >/run/vm-output 2>&1
+script=/sys/firmware/qemu_fw_cfg/by_name/opt/vm/script/raw
+sh $script </dev/null >/run/vm-output 2>&1
 status=$?
-timeout 2 tail --pid=$cat -f /dev/null # a daemon left behind keeps the pipe open
+# A daemon that is left keeps the pipe open.
+timeout 2 tail --pid=$cat -f /dev/null
 echo $status >"${output%1}2"
 sync
 systemctl poweroff -ff
@@ -135,11 +139,11 @@ Description=Runs the command of vmrun.sh
 ExecStart=/usr/lib/vm-agent
 OOMPolicy=continue
 EOF
-# The guest's own systemctl: there may be none here.
+# The guest's systemctl, because the host may have none.
 chroot "$root" systemctl --root=/ -q add-wants multi-user.target \
     vm-agent.service
-# What nothing here needs and takes an emulated machine as long as all the rest
-# of its start. The agent loads the modules.
+# Units that no test needs. On emulated CPUs they take as long as the rest of
+# the start. The agent loads the modules.
 chroot "$root" systemctl --root=/ -q mask systemd-udev-trigger.service \
     kmod-static-nodes.service dev-hugepages.mount \
     dev-mqueue.mount sys-kernel-{config,debug,tracing}.mount \
@@ -159,10 +163,13 @@ echo guest >"$root/etc/hostname"
 
 mke2fs -q -t ext4 -O ^has_journal -d "$root" "$work/root.img" 3000M
 rm -f "$cache/stamp"
-# Machines that run keep the files that they began with.
+# Machines that run keep the old files open.
 mv "$work/root.img" "$cache/root.img"
 mv "$work"/kernel/boot/vmlinuz-* "$cache/vmlinuz"
 mv "$work/initrd.gz" "$cache/initrd"
 echo "$stamp" >"$cache/stamp"
-echo "built $cache in $((SECONDS - start)) s: image $(du -sh "$cache/root.img" | cut -f1)," \
-    "kernel package $(du -sh "$work"/linux-image-*.deb | cut -f1), $(grep -o 'get [0-9.]* .B' "$cache/build.log" | paste -sd ' ') of others"
+echo "built $cache in $((SECONDS - start)) s:" \
+    "image $(du -sh "$cache/root.img" | cut -f1)," \
+    "kernel package $(du -sh "$work"/linux-image-*.deb | cut -f1)," \
+    "other packages: $(grep -o 'get [0-9.]* .B' "$cache/build.log" |
+        paste -sd ' ')"

@@ -2,18 +2,22 @@
 # nbdkit-vram: runs a command in a throw-away virtual machine
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Run a shell command as root in a throw-away virtual machine: vmrun.sh
-# [OPTION...] DIR COMMAND DIR is mounted in the guest at the same path, and is
-# where COMMAND starts. Prints COMMAND's output and exits with its status; 124
-# when time ran out, 125 when the guest ended without a status.
-#   -m SIZE  memory, default 1G     -i plain|systemd  what runs as pid 1,
-#            default plain
-#   -c N     cpus, default 2        -t SECONDS        time limit, default 600
-#   -r       mount DIR read-only    -n                network: the host's,
-#            whose 127.0.0.1 is 10.0.2.2
-#   -l FILE  keep the kernel's console in FILE      -a WORDS  more on the
-#            kernel's command line
-#   -b       the guest may reboot, and COMMAND is run at each start
+# vmrun.sh [OPTION...] DIR COMMAND
+#
+# Runs a shell command as root in a virtual machine. DIR is mounted there at
+# the same path, and is the current folder. Prints COMMAND's output and exits
+# with its status, with 124 when time ran out, or with 125 when the guest ended
+# without a status.
+#
+#   -m SIZE           memory (default 1G)
+#   -c N              CPUs (default 2)
+#   -t SECONDS        time limit (default 600)
+#   -i plain|systemd  what runs as PID 1 (default plain)
+#   -r                mount DIR read-only
+#   -n                with the host's network; its 127.0.0.1 is 10.0.2.2
+#   -l FILE           write the kernel's console to FILE
+#   -a WORDS          add to the kernel's command line
+#   -b                the guest may reboot; COMMAND runs at each start
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -50,19 +54,34 @@ systemd) init=/lib/systemd/systemd ;;
 esac
 
 virtiofsd=
-trap '[[ -z $virtiofsd ]] || kill "$virtiofsd" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap '[[ -z $virtiofsd ]] || kill "$virtiofsd" 2>/dev/null || :
+    rm -rf "$work"' EXIT
 "$here/vmbuild.sh" >&2
 {
     if [[ -n $network ]]; then
         net=(-netdev "user,id=net"
             -device "virtio-net-pci,netdev=net,romfile=")
-        echo "ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up; ip route add default via 10.0.2.2"
-        echo "rm -f /etc/resolv.conf; echo nameserver 10.0.2.3 >/etc/resolv.conf"
+        cat <<'END'
+ip address add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+ip route add default via 10.0.2.2
+rm -f /etc/resolv.conf
+echo nameserver 10.0.2.3 >/etc/resolv.conf
+END
     fi
-    echo "mkdir -p ${dir@Q} && mount -t virtiofs -o $mount_options share ${dir@Q} && cd ${dir@Q} || exit 125"
-    # A machine that time runs out for shows first what it is waiting for: on
-    # its console, and as output.
-    echo "(sleep $((limit * 9 / 10)); echo 8 >/proc/sys/kernel/printk; echo w >/proc/sysrq-trigger; ps axo pid,ppid,stat,wchan:24,args) &"
+    # Shortly before the time limit the machine shows what it is waiting for,
+    # on its console and in the output.
+    cat <<END
+mkdir -p ${dir@Q} &&
+    mount -t virtiofs -o $mount_options share ${dir@Q} &&
+    cd ${dir@Q} || exit 125
+(
+    sleep $((limit * 9 / 10))
+    echo 8 >/proc/sys/kernel/printk
+    echo w >/proc/sysrq-trigger
+    ps axo pid,ppid,stat,wchan:24,args
+) &
+END
     printf '%s\n' "$2"
 } >"$work/script"
 
@@ -74,9 +93,11 @@ until [[ -S $work/virtiofs ]]; do
     sleep 0.02
 done
 
-# Without the CPU's fast strings the kernel clears and copies pages a word at a
-# time, not a byte, which emulated is three times as fast; and page tables have
-# a level less.
+kernel_arguments="console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 init=$init"
+kernel_arguments+=" systemd.log_target=journal systemd.show_status=error"
+# Without fast string instructions the kernel clears and copies pages by words
+# instead of bytes, which on emulated CPUs is three times as fast. Without la57
+# page tables have one level less.
 qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none
     "${reboot[@]}"
     -M q35 -accel "tcg,thread=multi" -cpu "max,-erms,-fsrm,-la57"
@@ -84,7 +105,7 @@ qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none
     -object "memory-backend-memfd,id=ram,size=$memory,share=on"
     -numa "node,memdev=ram"
     -kernel "$cache/vmlinuz" -initrd "$cache/initrd"
-    -append "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 init=$init systemd.log_target=journal systemd.show_status=error $words"
+    -append "$kernel_arguments $words"
     -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on"
     -device "virtio-blk-pci,drive=root"
     -chardev "socket,id=share,path=$work/virtiofs"
@@ -96,15 +117,16 @@ qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none
     -chardev "file,id=status,path=$work/status"
     -device "virtserialport,nr=2,chardev=status"
     "${net[@]}")
-# In the foreground: who ends this script's process group ends the machine as
-# well.
+# In the foreground, so that a signal to this script's process group ends the
+# machine, too. cat, because qemu can open a pipe by its path.
 status=0
-# Cat: a pipe is what qemu can open by path
 timeout --foreground -k 5 "$limit" "${qemu[@]}" </dev/null | cat || status=$?
 ((status == 0)) || exit "$status"
 if [[ ! -s $work/status ]]; then
-    { echo "vmrun.sh: the guest ended without a status; its console:"; tail \
-        -n 40 "$console"; } >&2
+    {
+        echo "vmrun.sh: the guest ended without a status; its console:"
+        tail -n 40 "$console"
+    } >&2
     exit 125
 fi
 exit "$(<"$work/status")"
