@@ -25,7 +25,7 @@ typedef void log_sink (enum log_level level, const char *format, va_list args);
  */
 extern log_sink *log_to;
 
-/* Whether that first sink writes debug messages too. */
+/* Whether the default sink also writes debug messages. */
 extern bool log_verbose;
 
 /* errno is preserved, so that a caller can log and then return it. */

@@ -28,22 +28,21 @@
 
 #define OOM_SCORE_FILE "/proc/self/oom_score_adj"
 
-/* What nbdkit's threads allocate while they serve, chiefly a buffer each that
- * grows to the largest request: swap writes up to 2 MiB at a time and reads a
- * cluster of some pages.
+/* Heap for nbdkit's threads, mainly a buffer each, which grows to the largest
+ * request.  Swap writes up to 2 MiB at a time and reads clusters of pages.
  */
 #define HEAP_RESERVE (8 * MiB)
 
-/* What a request uses of its thread's stack, generously. */
+/* Stack for a request, with a margin. */
 #define STACK_RESERVE (64 * KiB)
 
-/* Set by memlock_prepare, unless it had nothing to do; memlock_undo goes back
- * to what was there before. */
+/* What memlock_prepare has changed, and the values before, for memlock_undo.
+ */
 static bool prepared, flusher_set, flusher_before;
 static char oom_score_before[16];
 
-/* Log that WHAT was refused, and ADVICE: as an error, and return -1, if MODE
- * is at least LIMIT, else as a warning.
+/* Log that WHAT was refused, with ADVICE.  If MODE is at least LIMIT, this is
+ * an error and the return value is -1, otherwise a warning and 0.
  */
 static int
 refused (enum memlock mode, enum memlock limit, const char *what,
@@ -121,10 +120,9 @@ check_nice (const char *advice)
     }
 }
 
-/* One arena for all threads, so that what is set aside for them in memlock_all
- * is where they look.  Later is too late: glibc reads this when the first
- * thread but the main one allocates, and spreads others over the arenas it has
- * by then.
+/* One arena for all threads, so that they use the heap that memlock_all sets
+ * aside.  This must be set before a second thread allocates, because glibc
+ * reads it then.
  */
 static void
 share_heap (void)
@@ -179,8 +177,8 @@ memlock_check_thread (void)
               "exclude nbdkit there");
 }
 
-/* Have malloc take what threads will ask for now, and keep it: no separate
- * mappings, nothing given back.
+/* Have malloc get now what threads will need, and keep it: it makes no
+ * separate mappings and gives nothing back.
  */
 static void
 reserve_heap (void)

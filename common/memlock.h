@@ -5,61 +5,60 @@
 #ifndef VRAM_MEMLOCK_H
 #define VRAM_MEMLOCK_H
 
-/* A server that waits for memory, while memory waits for that server to take a
- * page, hangs the machine.
+/* The machine hangs if the server waits for memory while the kernel waits for
+ * the server to take a page.
  */
 enum memlock {
-  MEMLOCK_NO,       /* an ordinary process */
-  MEMLOCK_AUTO,     /* what is refused is a warning each */
-  MEMLOCK_YES,      /* a refused lock is an error, the others are warnings */
-  MEMLOCK_REQUIRED, /* whatever is refused is an error */
+  MEMLOCK_NO,       /* change nothing */
+  MEMLOCK_AUTO,     /* warn about each refused call */
+  MEMLOCK_YES,      /* fail if memory cannot be locked */
+  MEMLOCK_REQUIRED, /* fail if any call is refused */
 };
 
-/* Before the first thread is started, so that all inherit it: mark the process
- * as one that the kernel's memory reclaim depends on (PR_SET_IO_FLUSHER, Linux
- * 5.6), and as the last to be killed for want of memory (OOM score -1000); and
- * have all threads allocate from one heap.  Returns 0, or -1 after log_error.
+/* Mark the process as one that memory reclaim depends on (PR_SET_IO_FLUSHER,
+ * Linux 5.6) and as the last one for the OOM killer (OOM score -1000), and
+ * have all threads allocate from one heap.  Call it before the first thread is
+ * started, because threads inherit it.  Returns 0, or -1 after log_error.
  */
 extern int memlock_prepare (enum memlock mode);
 
-/* When all that requests need is there: have it stay in RAM, and all that
- * comes later from the moment when it is first used.  Returns 0, or -1 after
- * log_error.
+/* Lock the process in RAM: what it uses now, and what is added later when it
+ * is first used.  Call it when all that requests need is allocated.  Returns
+ * 0, or -1 after log_error.
  */
 extern int memlock_all (enum memlock mode);
 
-/* For a process with one thread that swap depends on: memlock_prepare, and all
- * that it has or comes to have is in RAM at once.  What is refused is a
- * warning each.
+/* For a process with one thread that swap depends on: memlock_prepare, and
+ * lock all present and future memory in RAM at once.  Warns about each refused
+ * call.
  */
 extern void memlock_process (void);
 
 /* Write SCORE to this process's oom_score_adj.  Returns 0, or -1 with errno.
- * Only async-signal-safe calls.
+ * Makes only async-signal-safe calls.
  */
 extern int memlock_set_oom_score (const char *score);
 
-/* In a child process before exec, so that it does not inherit what
- * memlock_prepare did to this process.  Locks on memory are not inherited.
- * Only async-signal-safe calls, safe after vfork too.
+/* Undo memlock_prepare in a child process before exec.  (Memory locks are not
+ * inherited.)  Makes only async-signal-safe calls and is safe after vfork.
  */
 extern void memlock_undo (void);
 
-/* On each thread that serves requests, before its first one and now and then:
- * set PR_SET_IO_FLUSHER again if a library has cleared it, and warn, once,
- * about that and about a nice value that has been raised.  Does nothing after
- * MEMLOCK_NO.
+/* Set PR_SET_IO_FLUSHER of the calling thread again if a library has cleared
+ * it.  Warns once about that, and once about a raised nice value.  Call it on
+ * each thread that serves requests, before the first one and now and then.
+ * Does nothing after MEMLOCK_NO.
  */
 extern void memlock_check_thread (void);
 
-/* On each thread that serves requests, before its first one: touch the stack
- * that requests may need.
+/* Touch the stack that requests may need.  Call it on each thread that serves
+ * requests, before the first one.
  */
 extern void memlock_touch_stack (void);
 
-/* Give back what nbdkit's threads have grown the heap by: a buffer each, of
- * the largest request that it has served.  The reserve of memlock_all stays.
- * For when no request is running; takes some milliseconds at most.
+/* Free the heap beyond the reserve of memlock_all.  nbdkit's threads grow it
+ * by a buffer each, as large as the largest request.  Call it while no request
+ * is running.  Takes a few milliseconds at most.
  */
 extern void memlock_trim_heap (void);
 

@@ -100,7 +100,9 @@ sd_notify_barrier (const char *address)
 
   if (pipe2 (fds, O_CLOEXEC) == -1)
     return -1;
-  /* The manager closes its end when it gets there, which hangs up ours. */
+  /* The manager closes its end when it reaches this message, which hangs up
+   * ours.
+   */
   r = sd_notify_send (address, "BARRIER=1", &fds[1], 1, true);
   saved = errno;
   close (fds[1]);

@@ -7,12 +7,12 @@
 
 #include <stdbool.h>
 
-/* At most so many descriptors in one message. */
+/* The most descriptors in one message. */
 #define SD_NOTIFY_FDS_MAX 8
 
-/* Where the service manager listens (NOTIFY_SOCKET): a path, or a name after
- * @; NULL when there is none, or one that takes no descriptors because it is
- * on the other side of a virtual machine.
+/* Where the service manager listens (NOTIFY_SOCKET): a path, or an abstract
+ * name after @.  NULL if it is not set, or is not a Unix socket (a virtual
+ * machine's manager), because descriptors cannot be sent there.
  */
 extern const char *sd_notify_address (void);
 
@@ -23,8 +23,8 @@ extern const char *sd_notify_address (void);
 extern int sd_notify_send (const char *address, const char *text,
                            const int *fds, unsigned count, bool wait);
 
-/* Wait up to 10 seconds until the manager at ADDRESS has taken all that it was
- * sent so far.  Returns 0, or -1 with errno set.
+/* Wait up to 10 seconds until the manager at ADDRESS has taken all messages so
+ * far.  Returns 0, or -1 with errno set.
  */
 extern int sd_notify_barrier (const char *address);
 

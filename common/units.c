@@ -21,7 +21,7 @@ size_text (uint64_t bytes, char buf[SIZE_TEXT])
     n /= 1024;
     ++unit;
   }
-  /* No digits that say nothing: 7 GiB, but 6.5 GiB. */
+  /* 7 GiB, but 6.5 GiB. */
   snprintf (buf, SIZE_TEXT, "%.*f %s", n == floor (n) ? 0 : 1, n, units[unit]);
   return buf;
 }

@@ -11,18 +11,18 @@
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_copies __asm__(PLUGIN_DEBUG_SYMBOL ("copies"));
 
-/* Leave the path of each copy to chance, so that tests meet every mix. */
+/* Choose the path of each copy at random, so that tests meet every mix. */
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_random_path __asm__(PLUGIN_DEBUG_SYMBOL ("random_path"));
 
-/* Have the governor of an elastic disk wait for nothing, and move slots at
- * random between VRAM and the spill file, so that tests meet every mix.
+/* Have the governor of an elastic disk move slots between VRAM and the spill
+ * file at random and without pauses, so that tests meet every mix.
  */
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_restless __asm__(PLUGIN_DEBUG_SYMBOL ("restless"));
 
-/* The largest writes, in bytes, that go through the mapping, instead of what
- * was measured; negative for none, 0 for what was measured.
+/* The largest writes that go through the mapping, in bytes.  0: as measured;
+ * negative: none.
  */
 extern __attribute__ ((visibility ("default"))) int
     vram_debug_window_write_max __asm__(

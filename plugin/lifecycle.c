@@ -30,23 +30,22 @@ static struct provider *provider;
 static struct slots slots;
 static struct disk *disk;
 
-/* Of an elastic disk. */
+/* For an elastic disk, else NULL and empty. */
 static struct governor *governor;
 static struct spill *spill;
-static char elastic_reason[PROVIDER_REASON]; /* why it is none, if it should */
-static char spill_reason[SPILL_REASON];      /* the same of the spill file */
+static char elastic_reason[PROVIDER_REASON]; /* why elastic=yes failed */
+static char spill_reason[SPILL_REASON];      /* why spill= failed */
 
-/* What a later server has to know of the disk, where it may outlive this one.
- */
+/* Describes the disk to the next server, if the disk can outlive this one. */
 static struct superblock superblock = SUPERBLOCK_NONE;
 
 /* Whether the disk was made by an earlier server. */
 static bool adopted;
 
-/* Whether the disk has been handed over, by this server or the one before. */
+/* Whether this server or an earlier one has handed the disk over. */
 static bool handed_over;
 
-/* The server is ending, and has told the next one what becomes of the disk. */
+/* The server is ending, and the superblock says what becomes of the disk. */
 static atomic_bool ending;
 
 int
@@ -59,8 +58,8 @@ lifecycle_prepare (void)
  * Choosing a GPU.
  */
 
-/* The GPU that holds the disk that is taken over.  NULL after log_error when
- * it is missing, or not the one that device= names.
+/* The GPU of the adopted disk.  Returns NULL after log_error if it is missing,
+ * or is not the one that device= names.
  */
 static const struct device *
 find_gpu_of_disk (const struct devices *gpus)
@@ -131,11 +130,11 @@ open_provider (void)
 }
 
 /*
- * VRAM of a new disk, or of one that is taken over.
+ * VRAM of a new or an adopted disk.
  */
 
-/* How long a write waits for a chunk.  Longer than the watchdog, which is to
- * say that the driver hangs if that is the reason.
+/* How long a write waits for a chunk.  If the driver hangs, the watchdog
+ * reports that first.
  */
 static unsigned
 chunk_timeout_ms (void)
@@ -143,7 +142,8 @@ chunk_timeout_ms (void)
   return 2 * parameters.gpu_timeout_ms;
 }
 
-/* Returns 0, 1 when this GPU can have no elastic disk, or -1 after log_error.
+/* Returns 0, 1 after a warning if this GPU cannot have an elastic disk, or -1
+ * after log_error.
  */
 static int
 begin_elastic (uint64_t size, uint64_t min)
@@ -159,7 +159,7 @@ begin_elastic (uint64_t size, uint64_t min)
     elastic_reason[0] = '\0';
     return 0;
   }
-  /* Freeing it would make all copies wait. */
+  /* Such a chunk is of cuMemAlloc, and cuMemFree makes all copies wait. */
   log_warning (
       "elastic=yes is not possible: %s; VRAM is allocated at the start",
       elastic_reason);
@@ -198,8 +198,8 @@ allocate (void)
                SIZE_STR (asked));
     return -1;
   }
-  /* With size=max or a percentage the smaller one may be what was asked; and
-   * of a percentage there need be no more than size=max would be.
+  /* size=max and percentages may come to less than min-size.  A percentage is
+   * limited to what size=max gives.
    */
   if (asked < min)
     asked = min;
@@ -219,9 +219,9 @@ allocate (void)
   return 0;
 }
 
-/* Check size=: in bytes it must be what the first server was asked for, or
- * what it got.  A percentage, and max, depend on what is free and are not
- * checked.
+/* Check size= against the adopted disk: a size in bytes must be what the first
+ * server was asked for, or what it got.  A percentage and max depend on free
+ * VRAM and are not checked.
  */
 static int
 check_size (void)
@@ -258,7 +258,7 @@ open_vram (void)
              adopted ? "took over" : "allocated", slots.size, slots.count,
              SIZE_STR (UINT64_C (1) << slots.shift), gpu->index, gpu->name,
              gpu->uuid, gpu->pci);
-  /* The governor goes on mapping chunks. */
+  /* On an elastic disk the governor goes on mapping chunks. */
   if (slots.elastic == NULL)
     provider->f->settle (provider);
   if (!adopted && slots_zero (&slots) == -1) {
@@ -275,7 +275,7 @@ open_vram (void)
  * The disk in it.
  */
 
-/* Open the superblock of the disk that adopt= brings, if it does. */
+/* Open the superblock of the disk that adopt= names, if any. */
 static int
 find_disk (void)
 {
@@ -360,7 +360,8 @@ store_text (char *to, size_t size, const char *text)
   snprintf (to, size, "%.*s", (int) size - 1, text);
 }
 
-/* Tell whoever looks at the disk, and the next server, what this one found. */
+/* Store facts for the next server and for programs that show the disk's state.
+ */
 static void
 store_facts (void)
 {
@@ -389,7 +390,9 @@ store_facts (void)
                 path.path == PATH_MAPPING ? COPY_PATH_MAPPING : COPY_PATH_DMA);
 }
 
-/* The disk cannot be handed over.  Returns -1 where it must be. */
+/* The disk cannot be handed over.  Returns -1 with handover=yes, otherwise 0
+ * after a warning.
+ */
 static int
 keep_to_itself (void)
 {
@@ -399,8 +402,8 @@ keep_to_itself (void)
   return 0;
 }
 
-/* The spill file of an elastic disk, if there is to be one.  That it cannot be
- * made is a warning.  Returns 0, or -1 after log_error.
+/* Open the spill file of an elastic disk, if one is configured.  Returns 0,
+ * also after a warning if a new file cannot be made, or -1 after log_error.
  */
 static int
 open_spill (void)
@@ -429,7 +432,7 @@ open_spill (void)
     return 0;
   }
   slots.elastic->spill = spill;
-  /* Before it holds anything. */
+  /* It is handed over before it holds data. */
   if (fd == -1 && adopted &&
       (handover_put_spill (spill_fd (spill)) == -1 ||
        handover_store.check () == -1))
@@ -437,7 +440,8 @@ open_spill (void)
   return 0;
 }
 
-/* The governor of an elastic disk, and of one that is taken over the reserve.
+/* Make the governor of an elastic disk.  If the disk was adopted, let it fill
+ * the reserve.
  */
 static int
 make_governor (void)
@@ -457,7 +461,9 @@ make_governor (void)
     return -1;
   if (!adopted)
     return 0;
-  /* What the server before this one kept in reserve, or was giving back. */
+  /* Descriptors of chunks that the earlier server had in reserve or was
+   * freeing.
+   */
   for (unsigned i = 0; i < slots.count; ++i)
     if (slots.chunk[i] == NULL)
       handover_store.remove (i);
@@ -465,11 +471,13 @@ make_governor (void)
   return 0;
 }
 
-/* In VRAM: the disk as it was, or a new one. */
+/* Make the disk in VRAM, with the block map of an adopted one or with an empty
+ * one.
+ */
 static int
 make_disk (void)
 {
-  /* A disk that was taken over has been handed over already. */
+  /* An adopted disk has been handed over already. */
   int hand_over = adopted ? 0 : can_hand_over ();
 
   if (hand_over == -1)
@@ -496,7 +504,7 @@ make_disk (void)
   return adopted ? 0 : make_governor ();
 }
 
-/* What the log and the service manager are told of the disk. */
+/* Tell the log and the service manager about the disk. */
 static void
 report_disk (void)
 {
@@ -517,7 +525,7 @@ report_disk (void)
   fdstore_ready (status);
 }
 
-/* The GPU is lost, on any thread. */
+/* The GPU is lost.  Any thread. */
 static void
 gpu_lost (void *arg)
 {
@@ -536,7 +544,7 @@ give_up (void)
     handover_revoke (&superblock);
 }
 
-/* Give the VRAM back.  The data is gone, unless KEEP. */
+/* Free the VRAM.  Its data is lost unless KEEP. */
 static void
 close_disk (bool keep)
 {
@@ -546,7 +554,8 @@ close_disk (bool keep)
   governor = NULL;
   atomic_store (&ending, true);
   watchdog_forget (gpu_lost, NULL);
-  /* A thread that hangs in the driver needs all of it until the process ends.
+  /* The governor hangs in the driver, and uses all of this until the process
+   * ends.
    */
   if (hangs) {
     watchdog_stop ();
@@ -557,7 +566,7 @@ close_disk (bool keep)
   spill_close (spill);
   spill = NULL;
   watchdog_enter ();
-  /* Before the disk was made, VRAM held nothing of any client. */
+  /* Without a disk, VRAM holds no client's data. */
   if (zero && slots_zero (&slots) == -1)
     log_error ("cannot overwrite VRAM before it is freed");
   slots_free (&slots);
@@ -576,7 +585,7 @@ lifecycle_start (void)
       watchdog_start (parameters.gpu_timeout_ms, give_up) == -1 ||
       find_disk () == -1 || open_vram () == -1 || make_disk () == -1)
     goto err;
-  /* A disk that is new: if the parent has ended, so does this. */
+  /* If the parent has ended meanwhile, a new disk ends too. */
   if (handed_over && !adopted && handover_outlive_parent () == -1) {
     handover_revoke (&superblock);
     goto err;
@@ -603,8 +612,8 @@ err:
   return NULL;
 }
 
-/* The server ends because it was told to, and so does the disk, unless its
- * supervisor has not said so: first of all for those that would take it over.
+/* The server was told to end.  The disk ends with it, unless there is a
+ * supervisor that has not asked for that.
  */
 void
 lifecycle_end (void)
@@ -617,7 +626,7 @@ lifecycle_end (void)
     log_warning ("told to end, but not by what keeps the disk, which "
                  "is left to the next server");
   else if (handed_over) {
-    /* Or it would hand chunks over that no server takes. */
+    /* Otherwise it would go on handing chunks over. */
     governor_stop (governor);
     handover_revoke (&superblock);
   }

@@ -7,26 +7,26 @@
 
 #include "disk/disk.h"
 
-/* Before nbdkit forks: find the driver, but do not start it.  Returns 0, or -1
- * after log_error.
+/* Load the driver's libraries, but do not initialise them.  Call it before
+ * nbdkit forks.  Returns 0, or -1 after log_error.
  */
 extern int lifecycle_prepare (void);
 
-/* In the process that will serve, before the first client: open a GPU and make
- * a disk there, or take over the one that adopt= brings, with its GPU, its
- * size and every byte of its data; hand it over to the service manager as
- * handover= says.  Starts threads.  Returns NULL after log_error; a disk that
- * was to be taken over stays as it is then.
+/* Open a GPU and make a disk there, or take over the disk that adopt= names,
+ * with its GPU, size and data.  Hand it over to the service manager as
+ * handover= says.  Starts threads; call it in the process that serves, before
+ * the first client.  Returns NULL after log_error.  In that case a disk named
+ * by adopt= stays as it is.
  */
 extern struct disk *lifecycle_start (void);
 
-/* End the disk, unless a later server takes it over.  No request may be
- * running.  Allowed in any state.
+/* End the disk, or leave it to the next server.  No request may be running.
+ * Does nothing if there is no disk.
  */
 extern void lifecycle_end (void);
 
-/* The GPU, the number of this server of the disk if it is handed over, and how
- * copies go at this moment, for the export's description.
+/* The export's description: the GPU, the number of this server if the disk is
+ * handed over, and the path of copies at this moment.
  */
 #define LIFECYCLE_TEXT (PROVIDER_REASON + 256)
 extern void lifecycle_describe (char text[LIFECYCLE_TEXT]);

@@ -89,7 +89,7 @@ is_journal (void)
          st.st_ino == ino;
 }
 
-/* Where messages also go; -1: nowhere else. */
+/* Messages are also written here, unless it is -1. */
 static int copy_fd = -1;
 
 void
@@ -150,7 +150,7 @@ logging_sink (enum log_level level, const char *format, va_list args)
     nbdkit_vdebug (format, args);
   else if (destination == TO_NULL)
     return;
-  /* nbdkit does not tell the journal the level of its errors. */
+  /* nbdkit writes errors to the journal without their level. */
   else if (level == LOG_LEVEL_ERROR && (goes_to_syslog () || !is_journal ()))
     nbdkit_verror (format, args);
   else

@@ -7,15 +7,16 @@
 
 #include "common/log.h"
 
-/* The plugin's log_sink.  Errors and debug messages go through nbdkit.  It has
- * no call for warnings and information, so these go where nbdkit's errors go:
- * to stderr with nbdkit's prefix, or to syslog once nbdkit runs in the
- * background, where stderr is /dev/null, unless nbdkit --log says otherwise.
+/* The plugin's log_sink.  Errors and debug messages go through nbdkit.  nbdkit
+ * has no function for warnings and information, so these are written where
+ * nbdkit's errors go: as nbdkit --log says, else to stderr with nbdkit's
+ * prefix, or to syslog when nbdkit runs in the background (stderr is
+ * /dev/null).
  */
 extern log_sink logging_sink;
 
-/* In nbdkit's load: read --log from nbdkit's command line, which has no other
- * way to tell, and set log_to.
+/* Call in nbdkit's load: read --log from nbdkit's command line, because nbdkit
+ * does not pass it on, and set log_to.
  */
 extern void logging_load (void);
 

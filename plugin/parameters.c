@@ -49,7 +49,7 @@ parse_percent (const char *key, const char *value, double *percent)
 {
   char *end;
 
-  /* Only digits and a point: strtod takes "inf", "0x10" and spaces too. */
+  /* strtod also takes "inf", "0x10" and spaces. */
   if (strspn (value, "0123456789.") + 1 != strlen (value))
     goto err;
   errno = 0;
@@ -144,7 +144,7 @@ parse_number (const struct parameter *parameter, const char *value)
 
   errno = 0;
   n = strtoull (value, &end, 10);
-  /* strtoull takes spaces and signs too. */
+  /* strtoull also takes spaces and signs. */
   if (!isdigit ((unsigned char) value[0]) || *end != '\0' || errno ||
       n < parameter->min || n > parameter->max) {
     log_error ("%s=%s: it must be a number from %" PRIu64 " to %" PRIu64,
@@ -173,7 +173,7 @@ parse_text (const struct parameter *parameter, const char *value)
   return 0;
 }
 
-/* What nbdkit takes for yes and no elsewhere. */
+/* The words that nbdkit's own parameters accept. */
 static const char *
 yes_or_no (const char *value)
 {
@@ -317,12 +317,12 @@ static const struct parameter table[] = {
 /* clang-format on */
 #define PARAMETERS (sizeof table / sizeof table[0])
 
-/* What each was set to; NULL: not on the command line. */
+/* The value of each parameter, NULL if it is not on the command line. */
 static const char *given[PARAMETERS];
 
 char parameters_help[80 * PARAMETERS];
 
-/* Before nbdkit copies the plugin's fields. */
+/* Runs before nbdkit copies the plugin's fields. */
 static void __attribute__ ((constructor)) write_help (void)
 {
   char left[40];
@@ -377,7 +377,7 @@ parameters_check (void)
     log_error ("%s needs elastic=yes", p->limit_set ? "limit=" : "spill=");
     return -1;
   }
-  /* A disk that is taken over keeps its size. */
+  /* An adopted disk keeps its size. */
   if (!parameters.adopt.wanted && p->size.kind == SIZE_BYTES &&
       p->min_size_set && p->min_size > p->size.bytes) {
     log_error ("min-size=%s is more than size=%s", SIZE_STR (p->min_size),

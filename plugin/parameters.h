@@ -14,24 +14,26 @@
 #include "handover/handover.h"
 #include "size.h"
 
-/* What the command line asks for.  Written before nbdkit forks, read later. */
+/* The values of the command line.  Written before nbdkit forks, then only
+ * read.
+ */
 struct parameters {
   struct size size;
   uint64_t min_size;  /* bytes */
-  uint64_t headroom;  /* bytes to leave to other programs */
+  uint64_t headroom;  /* bytes of VRAM to leave free */
   const char *device; /* as for devices_find; NULL: the one with most free */
-  const char *spill;  /* folder for slots that give way, or "none" */
+  const char *spill;  /* folder for the spill file, or "none" */
   uint64_t limit;     /* bytes of VRAM to hold at most, if limit_set */
   struct provider_options copies;
   struct adopt adopt;
-  unsigned init_wait_ms;   /* how long the driver may take to come up */
+  unsigned init_wait_ms;   /* how long to wait for the driver to initialise */
   unsigned gpu_timeout_ms; /* for watchdog_start */
   enum memlock resident;
   enum handover handover;
-  bool min_size_set; /* else MIN_SIZE_DEFAULT, or the size if that is less */
+  bool min_size_set; /* false: MIN_SIZE_DEFAULT, or the size if that is less */
   bool limit_set;
-  bool elastic;   /* hold only the VRAM that is used */
-  bool scrub;     /* overwrite VRAM when it is given back */
+  bool elastic;   /* hold only VRAM that is used */
+  bool scrub;     /* overwrite VRAM before it is freed */
   bool allow_any; /* allow=any: serve clients of any user and any address */
 };
 extern struct parameters parameters;
@@ -47,8 +49,8 @@ extern char parameters_help[];
  */
 extern int parameters_parse (const char *key, const char *value);
 
-/* After the last parameter: whether they go together, as far as that is known
- * without a GPU.  Returns 0, or -1 after log_error.
+/* Call after the last parameter: check what must hold between parameters and
+ * can be checked without a GPU.  Returns 0, or -1 after log_error.
  */
 extern int parameters_check (void);
 

@@ -60,9 +60,9 @@ peer_log_refusal (int64_t uid, uint64_t now_ms)
     log_debug ("refused another client with uid %" PRId64, uid);
 }
 
-/* Whether the only client is who started the server: nbdkit -s on pipes, or on
- * a socket pair.  A socket without a name was not accepted from a listening
- * one.
+/* Whether the only client is the program that started the server: nbdkit -s on
+ * pipes or a socket pair.  A socket without a name was not accepted from a
+ * listening one.
  */
 static bool client_is_parent;
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* In nbdkit's load, while stdin is still what nbdkit -s serves. */
+/* Call in nbdkit's load, while stdin is still the client of nbdkit -s. */
 extern void peer_load (void);
 
 /* Swap holds everyone's memory: only root and the server's own user may
@@ -18,17 +18,16 @@ extern void peer_load (void);
  */
 extern bool peer_allowed (void);
 
-/* Log that a client of UID was refused, at NOW_MS of clock_ms, without letting
- * clients fill the log: one line for each of the first REFUSED_USERS_MAX
- * users, and one line with a count of all later clients every REFUSED_AGAIN_MS
- * at most.  Any thread.
+/* Log that a client of UID was refused at NOW_MS (clock_ms).  To keep the log
+ * short, the first REFUSED_USERS_MAX users get a line each.  Other refusals
+ * are counted and logged together, every REFUSED_AGAIN_MS at most.  Any
+ * thread.
  */
 #define REFUSED_USERS_MAX 16
 #define REFUSED_AGAIN_MS  (UINT64_C (10) * 60 * 1000)
 extern void peer_log_refusal (int64_t uid, uint64_t now_ms);
 
-/* Keep other programs' pages, which pass through this process, out of core
- * dumps.
+/* Disable core dumps, because other programs' pages pass through this process.
  */
 extern void peer_no_core_dumps (void);
 

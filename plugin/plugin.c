@@ -24,19 +24,18 @@
 #include "peer.h"
 #include "startup.h"
 
-/* `make install` knows by this string that a file is this project's. */
+/* `make install` recognises the project's own file by this string. */
 static const char ident[] __attribute__ ((used)) = "@(#) nbdkit-vram plugin";
 
-/* The largest request that is worth asking for: larger ones only take longer
- * and make nbdkit's threads keep larger buffers.  Still larger ones are
- * served.
+/* The largest request to recommend to clients.  Larger ones are served, but
+ * are no faster, and make nbdkit's threads keep larger buffers.
  */
 #define MAXIMUM_BLOCK_SIZE (32 * MiB)
 
-/* Made after the fork. */
+/* Set in after_fork. */
 static struct disk *disk;
 
-/* How many clients are connected. */
+/* Number of connected clients. */
 static atomic_uint clients;
 
 /* Whether this thread has served a request.  initial-exec: no allocation on
@@ -67,7 +66,9 @@ vram_config_complete (void)
 {
   if (parameters_check () == -1)
     return -1;
-  /* Not later: a signal that is caught would be taken for one that ends it. */
+  /* Before any signal is caught, because a caught signal counts as one that
+   * ends the process.
+   */
   return parameters.adopt.wanted ? handover_outlive_parent () : 0;
 }
 
@@ -109,7 +110,7 @@ vram_preconnect (int readonly)
   return parameters.allow_any || peer_allowed () ? 0 : -1;
 }
 
-/* A client has connected.  All clients share the one disk. */
+/* A client has connected.  All clients share one disk. */
 static void *
 vram_open_handle (int readonly)
 {
@@ -118,7 +119,7 @@ vram_open_handle (int readonly)
   return NBDKIT_HANDLE_NOT_NEEDED;
 }
 
-/* A client has gone, and so have the threads that served it. */
+/* A client has disconnected, and its threads have ended. */
 static void
 vram_close_handle (void *handle)
 {
@@ -128,7 +129,7 @@ vram_close_handle (void *handle)
   fdstore_disconnected ();
 }
 
-/* The size that was got, which may be less than was asked for. */
+/* The size of the disk, which may be less than size=. */
 static int64_t
 vram_get_size (void *handle)
 {
@@ -136,7 +137,7 @@ vram_get_size (void *handle)
   return (int64_t) disk_size (disk);
 }
 
-/* Any request is served; whole blocks are served best. */
+/* Requests of any size are served.  Whole blocks are fastest. */
 static int
 vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                  uint32_t *maximum)
@@ -148,8 +149,7 @@ vram_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
-/* Which GPU a client got, and how copies go; vram-swap status looks for both.
- */
+/* GPU and path of copies.  vram-swap reads both. */
 static const char *
 vram_export_description (void *handle)
 {
@@ -160,7 +160,7 @@ vram_export_description (void *handle)
   return nbdkit_printf_intern ("%s", text);
 }
 
-/* VRAM does not turn. */
+/* VRAM is not a rotating disk. */
 static int
 vram_is_rotational (void *handle)
 {
@@ -168,8 +168,8 @@ vram_is_rotational (void *handle)
   return 0;
 }
 
-/* A reply promises that every later request, on any connection, sees the
- * bytes; nothing is cached.
+/* Nothing is cached: when a write has been answered, every later request on
+ * any connection sees its bytes.
  */
 static int
 vram_can_multi_conn (void *handle)
@@ -178,7 +178,7 @@ vram_can_multi_conn (void *handle)
   return 1;
 }
 
-/* A completed write is in VRAM, and VRAM is as durable as it gets. */
+/* Native, because a completed write is already in VRAM. */
 static int
 vram_can_fua (void *handle)
 {
@@ -186,7 +186,7 @@ vram_can_fua (void *handle)
   return NBDKIT_FUA_NATIVE;
 }
 
-/* There is nothing to load ahead. */
+/* Native, because there is nothing to prefetch. */
 static int
 vram_can_cache (void *handle)
 {
@@ -194,7 +194,7 @@ vram_can_cache (void *handle)
   return NBDKIT_CACHE_NATIVE;
 }
 
-/* Zeroing forgets blocks and moves nothing. */
+/* Zeroing only clears bits of the block map. */
 static int
 vram_can_fast_zero (void *handle)
 {
@@ -202,9 +202,9 @@ vram_can_fast_zero (void *handle)
   return 1;
 }
 
-/* Before anything else in each request.  Returns -1 with errno = EIO when the
- * GPU is lost: also requests that would not touch it must fail then, so that
- * clients do not rely on what seems to be left.
+/* Called first in each request.  Returns -1 with errno = EIO if the GPU is
+ * lost.  Requests that would not touch the GPU must fail too, so that clients
+ * do not rely on data that only seems to be left.
  */
 static int
 begin_request (void)
@@ -229,11 +229,12 @@ vram_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   (void) flags;
   if (begin_request () == -1 || disk_read (disk, buf, count, offset) == -1)
     return -1;
-  /* The machine may have slept, and VRAM been lost, before it was read. */
+  /* Check again: the machine may have slept, and lost VRAM, before the copy.
+   */
   return disk_check (disk);
 }
 
-/* Write.  FUA needs nothing more. */
+/* Write.  FUA needs no extra work. */
 static int
 vram_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
              uint32_t flags)
@@ -245,7 +246,7 @@ vram_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
   return disk_write (disk, buf, count, offset);
 }
 
-/* Completed writes are where they belong already, unless all are gone. */
+/* Completed writes are in VRAM already, unless the GPU is lost. */
 static int
 vram_flush (void *handle, uint32_t flags)
 {
@@ -254,7 +255,7 @@ vram_flush (void *handle, uint32_t flags)
   return begin_request ();
 }
 
-/* Forget blocks. */
+/* Trim: clear bits of the block map. */
 static int
 vram_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
@@ -266,8 +267,8 @@ vram_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   return 0;
 }
 
-/* Zero, always fast, whether or not the client lets it trim: a block that is
- * forgotten reads as zeros.
+/* Zero.  Always fast, also without MAY_TRIM: blocks without data read as
+ * zeros.
  */
 static int
 vram_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
@@ -279,7 +280,7 @@ vram_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   return disk_zero (disk, count, offset);
 }
 
-/* Which blocks hold data. */
+/* Report which blocks hold data. */
 static int
 vram_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
               struct nbdkit_extents *extents)
@@ -303,9 +304,8 @@ vram_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   return 0;
 }
 
-/* Nothing to do, see vram_can_cache.  Not even a look at the disk: nbdkit's
- * readahead filter has a thread of its own, which nbdkit does not always wait
- * for before it calls cleanup.
+/* Do nothing, see vram_can_cache.  This must not touch the disk: nbdkit may
+ * call cleanup while a thread of the readahead filter is still here.
  */
 static int
 vram_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)

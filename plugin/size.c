@@ -41,7 +41,7 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
                SIZE_STR (*bytes), SIZE_STR (total));
     return -1;
   }
-  /* Of bytes this is known before there is a GPU to take a share of. */
+  /* A size in bytes has been checked by the parser. */
   if (*bytes < BLOCK_SIZE && size->kind == SIZE_PERCENT) {
     log_error ("the percentage of size= is too small: it makes %" PRIu64
                " bytes of the %s of VRAM that the GPU has, and at least %d "
@@ -49,7 +49,7 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
                *bytes, SIZE_STR (total), BLOCK_SIZE);
     return -1;
   }
-  /* Allocation rounds up, which must not be beyond what is free. */
+  /* Allocation rounds up, and must not exceed what is free. */
   unit = size->kind == SIZE_BYTES || *bytes < GRANULARITY ? BLOCK_SIZE
                                                           : GRANULARITY;
   *bytes = ROUND_DOWN (*bytes, unit);

@@ -70,8 +70,8 @@ close_fd (int *fd)
   *fd = -1;
 }
 
-/* Whether the socket at ADDR is the one that FD listens on: the kernel tells
- * the process that called listen of either end.
+/* Whether the socket at ADDR is the one that FD listens on.  For both, the
+ * kernel tells which process called listen.
  */
 static bool
 is_same_socket (const struct sockaddr_un *addr, socklen_t size, int fd)
@@ -120,8 +120,8 @@ withdraw_sockets (void)
     for_each_listener (withdraw_socket);
 }
 
-/* At exit of the parent process, which nbdkit ends as soon as it has forked:
- * wait for the server.
+/* Runs at exit of the parent process, which nbdkit ends as soon as it has
+ * forked.  Waits for the server.
  */
 static void
 wait_for_server (void)
@@ -131,12 +131,12 @@ wait_for_server (void)
   char result = 0;
   ssize_t n;
 
-  /* Without a child nbdkit has not forked, or waited for it itself (--run). */
+  /* Without a child, nbdkit has not forked, or has waited for it (--run). */
   if (getpid () != startup.parent || startup.result[0] == -1 ||
       waitid (P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == -1)
     return;
   close_fd (&startup.result[1]);
-  /* nbdkit has handlers that only mean something in the server. */
+  /* nbdkit's handlers are for the server only. */
   for (size_t i = 0; i < sizeof signals / sizeof signals[0]; ++i)
     signal (signals[i], SIG_DFL);
   do
@@ -174,7 +174,7 @@ startup_begin (void)
     logging_copy_to (startup.stderr_was);
 }
 
-/* Have all descendants of PID end, but not this process. */
+/* End all descendants of PID except this process. */
 static void
 end_descendants (pid_t pid)
 {

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 /* nbdkit binds its socket, forks into the background or runs the --run
- * command, and only then lets a plugin open its disk (after_fork).  It ignores
- * what comes of that: its parent process has ended with success, the socket
+ * command, and only then calls after_fork, where the disk is made.  If that
+ * fails, nbdkit's parent process has already ended with success, the socket
  * stays, and clients of the --run command wait forever.  With these functions
  *
  * - the parent process ends when the server serves or has failed, with exit
@@ -19,15 +19,17 @@
  *   command of --run.
  */
 
-/* In nbdkit's get_ready: in the parent process, before the socket is bound. */
+/* Call in nbdkit's get_ready: in the parent process, before the socket is
+ * bound.
+ */
 extern void startup_prepare (void);
 
-/* At the beginning of nbdkit's after_fork: in the server's process. */
+/* Call at the beginning of nbdkit's after_fork, in the server's process. */
 extern void startup_begin (void);
 
-/* At the end of after_fork, or before a thread ends the process during it:
- * whether the server serves.  Calls after the first one do nothing.  Any
- * thread.
+/* Call at the end of after_fork, or before a thread ends the process during
+ * it.  SERVES says whether the server has started.  Calls after the first one
+ * do nothing.  Any thread.
  */
 extern void startup_end (bool serves);
 

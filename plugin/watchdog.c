@@ -20,13 +20,13 @@
 #include "common/thread.h"
 #include "watchdog.h"
 
-/* The time limit in ticks.  A wait began at any time during the first tick
- * that it is seen in, so it has one tick more than that.
+/* The time limit in ticks.  A wait may last one tick more, because it can
+ * begin at any time during a tick.
  */
 #define TICKS 8
 
-/* When the GPU is lost: a tick, and how many of them the thread that starts or
- * ends the server has to notice.
+/* After the loss of the GPU: the length of a tick, and how many the thread
+ * that starts or ends the server may need to notice it.
  */
 #define LOST_TICK_MS 100
 #define LOST_TICKS   10
@@ -41,9 +41,9 @@ static void (*give_up) (void);
 static bool running;
 static pthread_t thread;
 static sem_t wake;
-static atomic_bool asleep; /* until it is woken */
+static atomic_bool asleep; /* the watchdog sleeps until woken */
 static atomic_bool stop;
-static atomic_bool told; /* to end the process */
+static atomic_bool told; /* the process was told to end */
 static atomic_bool lost;
 
 static pthread_mutex_t waits_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -51,7 +51,7 @@ static struct watchdog_wait *waits;
 static void (*thread_expired) (void *arg);
 static void *thread_expired_arg;
 
-/* Of the thread that starts and ends the server. */
+/* For the thread that starts and ends the server. */
 static struct watchdog_wait main_wait;
 
 static pthread_mutex_t listeners_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -67,7 +67,7 @@ static _Thread_local int self __attribute__ ((tls_model ("initial-exec")));
 static _Thread_local struct watchdog_wait *volatile current
     __attribute__ ((tls_model ("initial-exec")));
 
-/* What watchdog_enter of the calling thread begins. */
+/* The wait of watchdog_enter on the calling thread. */
 static _Thread_local struct watchdog_wait *thread_wait
     __attribute__ ((tls_model ("initial-exec")));
 
@@ -75,8 +75,8 @@ static _Thread_local struct watchdog_wait *thread_wait
  * Signals.
  */
 
-/* What makes nbdkit end, and what nbdkit does then.  Its own call for this,
- * nbdkit_nanosleep, logs an error at each end.
+/* Signals that end nbdkit, and nbdkit's handlers.  (nbdkit_nanosleep would
+ * notice the end as well, but logs an error each time.)
  */
 static const int end_signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
 #define END_SIGNALS (sizeof end_signals / sizeof end_signals[0])
@@ -95,7 +95,7 @@ told_to_end (int signal_number)
   errno = saved;
 }
 
-/* Signals that nbdkit ignores, or that end it at once, are left alone. */
+/* Leaves signals alone that nbdkit ignores or that end it at once. */
 static void
 watch_signals (void)
 {
@@ -132,7 +132,7 @@ leave_driver (int signal_number)
 static void
 catch_escape_signal (void)
 {
-  /* Not blocked while it is handled, because the jump does not unblock it. */
+  /* SA_NODEFER: the jump would not unblock the signal. */
   struct sigaction action = {
     .sa_handler = leave_driver,
     .sa_flags = SA_RESTART | SA_NODEFER,
@@ -178,7 +178,7 @@ wake_up (void)
     sem_post (&wake);
 }
 
-/* A new thread. */
+/* Called once on each thread. */
 static void
 know_thread (void)
 {
@@ -197,8 +197,8 @@ watchdog_begin (struct watchdog_wait *wait)
     know_thread ();
   atomic_store_explicit (&wait->thread, self, memory_order_relaxed);
   current = wait;
-  /* Sequentially consistent against sleep_until_woken: either it sees this
-   * wait, or this sees that it sleeps.
+  /* Sequentially consistent with sleep_until_woken: either the watchdog sees
+   * this wait, or this thread sees that the watchdog sleeps.
    */
   atomic_fetch_add (&wait->serial, 1);
   if (atomic_load (&asleep))
@@ -351,9 +351,7 @@ interrupt (const struct watchdog_wait *wait)
     syscall (SYS_tgkill, getpid (), id, ESCAPE_SIGNAL);
 }
 
-/* Look at WAIT at the end of a tick.  Returns whether there was anything to
- * see.
- */
+/* Look at WAIT at the end of a tick.  Returns whether it was in use. */
 static bool
 look_at (struct watchdog_wait *wait)
 {
@@ -386,7 +384,7 @@ look_at_all (void)
   return active;
 }
 
-/* Whether a wait has begun since they were looked at. */
+/* Whether a wait has begun or ended since look_at_all. */
 static bool
 any_new_wait (void)
 {
@@ -417,7 +415,7 @@ sleep_for_a_tick (void)
   const struct timespec until = clock_after_ns (UINT64_C (1000000) * ms);
   int r = 0;
 
-  /* Signals must not make a tick shorter. */
+  /* A signal must not shorten a tick. */
   while (!atomic_load (&stop) && (r == 0 || errno == EINTR))
     r = sem_clockwait (&wake, CLOCK_MONOTONIC, &until);
 }
@@ -476,7 +474,7 @@ watchdog_stop (void)
   if (!running)
     return;
   if (atomic_load (&lost)) {
-    /* The libraries of the driver have yet to end, and may not. */
+    /* Go on: the driver's libraries may hang while the process exits. */
     atomic_store (&told, true);
     sem_post (&wake);
     return;

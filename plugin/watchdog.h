@@ -9,28 +9,26 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Every call into the driver can hang.  A thread that calls it says so in a
- * struct watchdog_wait; the watchdog looks at all of them, and one that has
- * made no progress for gpu-timeout means that the GPU is lost:
+/* Every call into the driver can hang.  A thread that calls the driver says so
+ * in a struct watchdog_wait.  The watchdog's thread looks at all of them.  If
+ * one makes no progress for gpu-timeout, the GPU counts as lost:
  *
- * - The wait's expired function declares the GPU lost, so that every waiting
- *   and every later request fails.  Threads that poll the driver see that by
- *   themselves, and threads that wait for each other are woken
- *   (watchdog_on_lost).
- * - A thread that is still inside the driver is taken out of it by a signal
- *   (SIGURG), whose handler jumps to where the thread has said that its wait
- *   may end.  The driver is not called again, so that what the call has left
- *   locked does not matter.  A thread that sleeps uninterruptibly in the
- *   kernel cannot be helped.
- * - A server that starts or ends, or is told to end afterwards, ends in any
- *   case: by _exit if it must.
+ * - The wait's expired function declares the GPU lost, so that all waiting and
+ *   later requests fail.  Threads that poll see this by themselves.  Threads
+ *   that wait for each other are woken (watchdog_on_lost).
+ * - A thread that is still inside the driver gets a signal (SIGURG), whose
+ *   handler jumps to the place that the thread has stored in ESCAPE.  The
+ *   driver is not called again, so locks that the call has left do not
+ *   matter.  A thread that sleeps uninterruptibly in the kernel stays there.
+ * - A server that is starting or ending, or is told to end later, ends in any
+ *   case, if necessary by _exit.
  *
- * Time is counted in ticks of the watchdog and not by a clock, so that a
- * process that was stopped, or a machine that slept, does not lose its GPU.
- * The watchdog sleeps until it is woken while there is nothing to wait for.
+ * Time is counted in ticks of the watchdog, not read from a clock, so that a
+ * stopped process or a sleeping machine does not lose its GPU.  While no wait
+ * is in use, the watchdog sleeps.
  */
 struct watchdog_wait {
-  _Atomic uint64_t serial; /* odd: the thread is waiting */
+  _Atomic uint64_t serial; /* odd while the thread waits */
   atomic_int thread;       /* its kernel ID */
   sigjmp_buf escape;       /* set by sigsetjmp before watchdog_begin */
 
@@ -42,38 +40,39 @@ struct watchdog_wait {
   struct watchdog_wait *next;
 };
 
-/* Start the watchdog, before the first call into the driver.  Before it ends
- * the process by _exit it calls GIVE_UP on its own thread, unless that is
- * NULL.  One that still runs after a loss starts anew.  Returns 0, or -1 after
- * log_error.
+/* Start the watchdog.  Call it before the first call into the driver.  Before
+ * the watchdog ends the process by _exit, it calls GIVE_UP on its own thread,
+ * unless that is NULL.  A watchdog that still runs after a loss is reset.
+ * Returns 0, or -1 after log_error.
  */
 extern int watchdog_start (unsigned timeout_ms, void (*give_up) (void));
 
-/* Stop it.  When the GPU is lost it goes on instead, to end a process that
- * does not end by itself.  Does nothing when it does not run.
+/* Stop the watchdog.  If the GPU is lost, it goes on instead, and ends the
+ * process if that does not end by itself.  Does nothing if the watchdog does
+ * not run.
  */
 extern void watchdog_stop (void);
 
 extern unsigned watchdog_timeout_ms (void);
 
-/* Watch WAIT, all zeros, from now on, and no more.  EXPIRED is called once,
- * on the watchdog's thread, when a wait is too long.
+/* Begin and end watching WAIT, which must be all zeros at first.  EXPIRED is
+ * called on the watchdog's thread when a wait is too long.
  */
 extern void watchdog_add (struct watchdog_wait *wait,
                           void (*expired) (void *arg), void *arg);
 extern void watchdog_remove (struct watchdog_wait *wait);
 
-/* The calling thread begins and ends a wait; progress is an answer of the
- * driver in between.  sigsetjmp (wait->escape, 0) comes first, and where it
- * returns 1 the thread must call watchdog_end, and the driver no more.  They
- * take a few nanoseconds and no lock.
+/* The calling thread begins a wait, has got an answer of the driver
+ * (progress), and ends the wait.  Call sigsetjmp (wait->escape, 0) first.  If
+ * that returns 1, the thread must call watchdog_end, and must not call the
+ * driver again.  These take a few nanoseconds and no lock.
  */
 extern void watchdog_begin (struct watchdog_wait *wait);
 extern void watchdog_end (struct watchdog_wait *wait);
 
-/* With NULL: do not take the calling thread out of its wait, which is
- * returned, because it is about to hold a lock that other threads need, such
- * as the log's. With that wait: go on as before.
+/* With NULL: do not interrupt the calling thread's wait, which is returned,
+ * because the thread is going to hold a lock that other threads need, such as
+ * the log's.  Call it with the returned wait to end that.
  */
 extern struct watchdog_wait *watchdog_shield (struct watchdog_wait *wait);
 
@@ -83,37 +82,37 @@ watchdog_progress (struct watchdog_wait *wait)
   atomic_fetch_add_explicit (&wait->serial, 2, memory_order_relaxed);
 }
 
-/* Waits outside of copies.  The calling thread is about to call the driver,
- * perhaps once more, or does so no more.  Every function of a provider but its
- * copies and check enters, and the caller leaves after the last of a series.
- * Both do nothing on a thread that has no wait for this: the one that starts
- * and ends the server has, and others get one by watchdog_add_thread.
- *
- * A thread that does not come back is not taken out of the driver.  The
- * process ends when that is the thread that starts and ends the server. Others
- * must not be waited for without a bound once the GPU is lost.
+/* Waits outside of copies.  Call watchdog_enter before each call into the
+ * driver, also when a wait has begun already, and watchdog_leave after the
+ * last one.  Every function of a provider except copies and check enters; the
+ * caller leaves after a series.  Both do nothing on a thread without a wait
+ * for this.  The thread that starts and ends the server has one, and others
+ * get one by watchdog_add_thread.  Such a thread is not taken out of the
+ * driver.  If it is the one that starts or ends the server, the process ends.
+ * Do not wait without a bound for others once the GPU is lost.
  */
 extern void watchdog_enter (void);
 extern void watchdog_leave (void);
 
-/* Have calls into the driver of the calling thread watched by WAIT, all zeros,
- * and no more.
+/* Begin and end watching the calling thread's calls into the driver with WAIT,
+ * which must be all zeros at first.
  */
 extern void watchdog_add_thread (struct watchdog_wait *wait);
 extern void watchdog_remove_thread (void);
 
-/* What is called when a wait of such a thread is too long, as the function of
- * watchdog_add: the provider's, as long as one is open.
+/* Set the function that is called when a wait of such a thread is too long, as
+ * in watchdog_add.  An open provider sets its own.
  */
 extern void watchdog_set_expired (void (*expired) (void *arg), void *arg);
 
-/* Have FN (ARG) called when the GPU is lost, on any thread: it must not block.
- * watchdog_forget returns when it is not being called and will not be.
+/* Have FN (ARG) called when the GPU is lost, on any thread.  It must not
+ * block.  After watchdog_forget has returned, it is not being called and will
+ * not be.
  */
 extern void watchdog_on_lost (void (*fn) (void *arg), void *arg);
 extern void watchdog_forget (void (*fn) (void *arg), void *arg);
 
-/* The GPU is lost: tell all who want to know. */
+/* The GPU is lost: call all functions of watchdog_on_lost. */
 extern void watchdog_lost (void);
 
 #endif /* VRAM_WATCHDOG_H */
