@@ -6,8 +6,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/log.h"
+#include "disk/spill.h"
 #include "disk/superblock.h"
 #include "dump.h"
 #include "gpu/cuda/provider.h"
@@ -60,6 +62,21 @@ dump_gpu (const struct device *gpu)
   dump_window (gpu);
 }
 
+/* Whether there can be a spill file of the disk's size. */
+static void
+dump_spill (const struct device *gpu)
+{
+  uint64_t bytes = size_estimate (&parameters.size, gpu->total);
+  char reason[SPILL_REASON];
+
+  if (!parameters.elastic || strcmp (parameters.spill, "none") == 0)
+    return;
+  if (spill_check (parameters.spill, bytes, reason) == 0)
+    printf ("vram_spill=yes\n");
+  else
+    printf ("vram_spill=no\nvram_spill_reason=%s\n", reason);
+}
+
 /* Log an error if GPU, the one that a server would use, is too small. */
 static void
 check_size (const struct device *gpu)
@@ -85,8 +102,10 @@ dump_gpus (struct devices *gpus)
   printf ("vram_num_devices=%zu\n", gpus->count);
   chosen = device ? devices_find (gpus, device)
                   : devices_most_free (&cuda_provider, gpus);
-  if (chosen)
+  if (chosen) {
     check_size (chosen);
+    dump_spill (chosen);
+  }
   if (device && chosen)
     dump_gpu (chosen);
   else if (device == NULL)

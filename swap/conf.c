@@ -47,6 +47,14 @@ check_limit (const char *text)
 }
 
 static const char *
+check_spill (const char *text)
+{
+  return text[0] == '/' || strcmp (text, "none") == 0
+             ? NULL
+             : "wanted the absolute path of a folder, or none";
+}
+
+static const char *
 check_headroom (const char *text)
 {
   return strcmp (text, "auto") == 0 || !check_bytes (text)
@@ -280,6 +288,7 @@ static const struct {
   [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, check_headroom },
   [CONF_ELASTIC] = { "elastic", "no", CONF_AT_NEW_SERVER, check_yes_no },
   [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, check_limit },
+  [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_NEW_SERVER, check_spill },
   [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, check_any },
   [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, check_window },
   [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, check_resident },

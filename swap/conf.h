@@ -17,6 +17,7 @@ enum conf_key {
   CONF_HEADROOM,
   CONF_ELASTIC,
   CONF_LIMIT,
+  CONF_SPILL,
   CONF_DEVICE,
   CONF_WINDOW,
   CONF_RESIDENT,
@@ -47,6 +48,9 @@ enum conf_change {
   CONF_AT_UP,         /* from the next 'down' and 'up' on, server unchanged */
   CONF_AT_NEW_SERVER, /* when the server starts anew */
 };
+
+/* What the service has for itself on disk: the default of spill. */
+#define CONF_SPILL_FOLDER "/var/lib/vram-swap"
 
 struct conf {
   struct {

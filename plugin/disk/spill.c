@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -32,6 +33,9 @@
 /* Buffers for requests, and the largest part of one that is copied at once. */
 #define BUFFERS      8
 #define BUFFER_BYTES (256 * KiB)
+
+/* The file leaves this part of its file system, 1/20, to others. */
+#define SPARE_PART 20
 
 /* How much is overwritten at once. */
 #define PIECE (4 * MiB)
@@ -101,8 +105,32 @@ check_place (int fd, const char *dir, char reason[SPILL_REASON])
   return true;
 }
 
+/* Whether SIZE bytes fit beside what other programs need.  The server may use
+ * what the file system reserves for root, and must not.
+ */
+static bool
+check_room (int fd, const char *dir, uint64_t size, char reason[SPILL_REASON])
+{
+  struct statvfs fs;
+  uint64_t spare, room;
+
+  if (fstatvfs (fd, &fs) == -1) {
+    snprintf (reason, SPILL_REASON, "%.60s: %m", dir);
+    return false;
+  }
+  spare = fs.f_blocks / SPARE_PART * fs.f_frsize;
+  room = fs.f_bavail * fs.f_frsize;
+  room = room > spare ? room - spare : 0;
+  if (size <= room)
+    return true;
+  snprintf (reason, SPILL_REASON, "%.60s: no room for %s: only %s can be used",
+            dir, SIZE_STR (size), SIZE_STR (room));
+  return false;
+}
+
+/* An empty file in DIR that will do, where there is room for SIZE bytes. */
 static int
-create_file (const char *dir, uint64_t size, char reason[SPILL_REASON])
+open_file (const char *dir, uint64_t size, char reason[SPILL_REASON])
 {
   int fd = open (dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_DIRECT, 0600);
 
@@ -110,18 +138,34 @@ create_file (const char *dir, uint64_t size, char reason[SPILL_REASON])
     snprintf (reason, SPILL_REASON, "%.60s: %m", dir);
     return -1;
   }
-  if (!check_place (fd, dir, reason))
-    goto err;
-  if (fallocate (fd, 0, 0, (off_t) size) == -1) {
-    snprintf (reason, SPILL_REASON, "%.60s: no room for %s: %m", dir,
-              SIZE_STR (size));
-    goto err;
-  }
-  return fd;
-
-err:
+  if (check_place (fd, dir, reason) && check_room (fd, dir, size, reason))
+    return fd;
   close (fd);
   return -1;
+}
+
+static int
+create_file (const char *dir, uint64_t size, char reason[SPILL_REASON])
+{
+  int fd = open_file (dir, size, reason);
+
+  if (fd == -1 || fallocate (fd, 0, 0, (off_t) size) == 0)
+    return fd;
+  snprintf (reason, SPILL_REASON, "%.60s: no room for %s: %m", dir,
+            SIZE_STR (size));
+  close (fd);
+  return -1;
+}
+
+int
+spill_check (const char *dir, uint64_t size, char reason[SPILL_REASON])
+{
+  int fd = open_file (dir, size, reason);
+
+  if (fd == -1)
+    return -1;
+  close (fd);
+  return 0;
 }
 
 /*

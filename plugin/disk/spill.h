@@ -29,6 +29,12 @@ struct spill;
 extern struct spill *spill_open (const char *dir, int fd, uint64_t size,
                                  uint64_t ready, char reason[SPILL_REASON]);
 
+/* Whether spill_open could make a file of SIZE bytes in the folder DIR, as far
+ * as can be told without it.  Returns 0, or -1 with the reason in REASON.
+ */
+extern int
+spill_check (const char *dir, uint64_t size, char reason[SPILL_REASON]);
+
 /* Start the thread, unless all has been overwritten.  Returns 0, or -1 after
  * log_error.
  */

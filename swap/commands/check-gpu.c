@@ -159,6 +159,29 @@ check_vram (struct report *r, const struct conf *c, const struct gpu *g,
              human (g->free), g->name, human (least), human (keep));
 }
 
+/* Whether data can give way to other programs.  DUMP is what the plugin says.
+ */
+static void
+check_spill (struct report *r, const struct conf *c, const char *dump)
+{
+  const char *folder = conf_text (c, CONF_SPILL), *reason;
+
+  if (conf_is (c, CONF_ELASTIC, "no") || !gpu_dumped (dump, "vram_spill"))
+    return;
+  reason = gpu_dumped (dump, "vram_spill_reason");
+  if (!reason)
+    finding (r, FINE, "spill file", NULL, "can be made in %s", folder);
+  else if (conf_is (c, CONF_SPILL, CONF_SPILL_FOLDER) &&
+           !file_exists (root_path (CONF_SPILL_FOLDER)))
+    finding (r, FINE, "spill file", NULL,
+             "%s does not exist yet; the service makes it", folder);
+  else
+    finding (r, WARNING, "spill file",
+             "set spill= to a folder on ext4 or XFS with room, which the "
+             "server's user can write to, or to none",
+             "cannot be made, so data stays in VRAM: %s", reason);
+}
+
 /* A driver that keeps the clocks up for as long as CUDA is in use. */
 static void
 check_rest (struct report *r, const char *version)
@@ -342,6 +365,8 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
   finding (r, FINE, "device", NULL, "%s, %s", g.name, g.pci);
   check_bar (r, &g);
   check_vram (r, c, &g, s);
+  if (!s)
+    check_spill (r, c, d.output);
   check_display (r, c, &g);
   version = gpu_dumped (d.output, "vram_driver_version");
   if (version && strchr (version, '.'))

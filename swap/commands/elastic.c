@@ -42,14 +42,17 @@ elastic_print (const struct json_t *e)
             json_string_or_empty (e, "reason"));
   if (json_number_or_0 (e, "is") != ELASTIC_YES)
     return;
-  printf ("VRAM:      %s held, %s of it hold data, %s in the spill file",
+  printf ("VRAM:      %s held, %s of it hold data",
           human (json_number_or_0 (e, "held")),
-          human (json_number_or_0 (e, "slots")),
-          human (json_number_or_0 (e, "spilled")));
+          human (json_number_or_0 (e, "slots")));
   if (limit >= 0 && limit != INT64_MAX)
     printf (", limit %s", human (limit));
   printf ("\n");
-  if (json_string_or_empty (e, "spill_reason")[0])
+  if (json_number_or_0 (e, "spill_size") > 0)
+    printf ("           spill file: %s of %s used\n",
+            human (json_number_or_0 (e, "spilled")),
+            human (json_number_or_0 (e, "spill_size")));
+  else if (json_string_or_empty (e, "spill_reason")[0])
     printf ("           no spill file: %s\n",
             json_string_or_empty (e, "spill_reason"));
   print_elastic_past (e);

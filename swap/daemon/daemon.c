@@ -454,6 +454,23 @@ make_socket_folder (const struct daemon *d)
   return 0;
 }
 
+/* The folder of the spill file, which the server makes and which has no name.
+ * That it cannot be made is no reason not to start: the server says so.
+ */
+void
+daemon_make_spill_folder (const struct daemon *d)
+{
+  const struct unprivileged *u = &d->server.user;
+  const char *folder = root_path (CONF_SPILL_FOLDER);
+
+  if (conf_is (d->conf, CONF_ELASTIC, "no") ||
+      !conf_is (d->conf, CONF_SPILL, CONF_SPILL_FOLDER))
+    return;
+  if ((mkdir (folder, 0700) == -1 && errno != EEXIST) ||
+      (!u->same && chown (folder, u->uid, u->gid) == -1))
+    log_warning ("%s: %m", folder);
+}
+
 /* Only one daemon at a time. */
 static int
 lock (void)
@@ -516,6 +533,7 @@ prepare (struct daemon *d, struct options *o)
           -1 ||
       lock () == -1 || make_socket_folder (d) == -1)
     return -1;
+  daemon_make_spill_folder (d);
   d->epoll = epoll_create1 (EPOLL_CLOEXEC);
   if (d->epoll == -1) {
     log_error ("epoll: %m");

@@ -73,6 +73,7 @@ struct daemon {
 void daemon_set_timer (struct daemon *d, enum timer timer, long long in_ms);
 void daemon_watch (struct daemon *d, int fd, unsigned events);
 int daemon_remember (const struct daemon *d);
+void daemon_make_spill_folder (const struct daemon *d);
 
 /* transitions.c: what an event does.  Returns the action that it led to. */
 enum action daemon_handle (struct daemon *d, enum event event);

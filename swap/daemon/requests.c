@@ -445,6 +445,7 @@ requests_reload (struct daemon *d, struct client *client)
   d->server.command = server_command (d->conf);
   d->server.socket = conf_text (d->conf, CONF_SOCKET);
   d->link.socket = d->server.socket;
+  daemon_make_spill_folder (d);
   watch_policies (d);
   if (d->st.state != STATE_ON || d->server_only) {
     finish_reload (client, EXIT_OK);

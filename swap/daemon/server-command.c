@@ -11,6 +11,7 @@
 
 #include "gpu.h"
 #include "msg.h"
+#include "root.h"
 #include "server-command.h"
 
 /* systemd's last kill at shutdown spares processes of root whose name begins
@@ -50,6 +51,18 @@ pass (const struct conf *c, enum conf_key key, const char *as_default)
 {
   if (!as_default || !conf_is (c, key, as_default))
     add ("%s=%s", conf_name (key), conf_text (c, key));
+}
+
+/* The service's own folder lies below the root that tests can move. */
+static void
+pass_spill (const struct conf *c)
+{
+  const char *folder = conf_text (c, CONF_SPILL);
+
+  if (conf_is (c, CONF_SPILL, CONF_SPILL_FOLDER))
+    folder = root_path (CONF_SPILL_FOLDER);
+  if (!conf_is (c, CONF_SPILL, "none"))
+    add ("%s=%s", conf_name (CONF_SPILL), folder);
 }
 
 /* Whether PLUGIN is NAME or the file of a plugin of that name. */
@@ -109,6 +122,8 @@ server_command (const struct conf *c)
     add ("%s=%" PRId64, conf_name (CONF_HEADROOM), server_headroom (c));
     pass (c, CONF_ELASTIC, "no");
     pass (c, CONF_LIMIT, "max");
+    if (conf_is (c, CONF_ELASTIC, "yes"))
+      pass_spill (c);
     pass (c, CONF_DEVICE, "auto");
     pass (c, CONF_WINDOW, "auto");
     pass (c, CONF_RESIDENT, NULL);

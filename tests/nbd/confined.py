@@ -40,7 +40,8 @@ OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec
 TimeoutStopSec FileDescriptorStoreMax FileDescriptorStorePreserve Restart
 RestartPreventExitStatus RestartSec KillMode SendSIGKILL OOMScoreAdjust
 OOMPolicy ManagedOOMPreference MemorySwapMax RuntimeDirectory
-RuntimeDirectoryMode RuntimeDirectoryPreserve CapabilityBoundingSet
+RuntimeDirectoryMode RuntimeDirectoryPreserve StateDirectory
+StateDirectoryMode CapabilityBoundingSet
 IPAddressDeny""".split ()
 
 

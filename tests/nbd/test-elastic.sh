@@ -33,6 +33,18 @@ done
 
 export STANDIN_CUDA_USED_FILE=$tmp/none
 refuses_to_start "limit= needs elastic=yes" size=16M limit=8M
+# The file would leave less to other programs than it must.
+dump=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=64M elastic=yes \
+  spill="$tmp")
+if [[ $dump == *vram_spill=yes* ]]; then
+  most=$(df --output=avail -B1 "$tmp" | tail -n 1)
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size="$most" elastic=yes \
+    spill="$tmp" | grep "^vram_spill_reason=$tmp: no room for .*can be used"
+fi
+[[ $(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=64M elastic=yes \
+  spill="$tmp/nowhere") == *vram_spill_reason=$tmp/nowhere:* ]]
+rm -f "$tmp"/report.* "$tmp"/vulkan.*
+
 refuses_to_start "spill= needs elastic=yes" size=16M spill="$tmp"
 
 # A folder that will not do is a warning.

@@ -38,7 +38,7 @@ diff "$tmp/code" "$tmp/in-page"
 if [ -z "$VRAM_REAL_GPU" ]; then
   {
     vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=16M window=no \
-      window-read-max=4K
+      window-read-max=4K elastic=yes spill=/dev/shm
     STANDIN_CUDA_DEVICES=0 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin
   } | sed -n 's/^\(vram_[a-z_]*\)=.*/\1/p' | sort -u >"$tmp/printed"
   diff "$tmp/in-page" "$tmp/printed"

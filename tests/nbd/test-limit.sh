@@ -11,7 +11,7 @@ requires_root
 requires_nbdsh
 requires_program python3
 swap_launcher "$tmp/conf" "size = 512M" "min-size = 64M" "elastic = yes" \
-  "window = no"
+  "window = no" "spill = none"
 "${launch[@]}" daemon --server-only --user root >"$log" 2>&1 &
 server=$!
 cleanup_fn kill_server "$server"

@@ -175,7 +175,7 @@ esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | elastic=* | limit=* | staging=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
+    min-size=* | headroom=* | elastic=* | limit=* | spill=* | staging=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
@@ -480,6 +480,22 @@ finds warning \
   "display: Large GPU drives card1-HDMI-A-1, and headroom is 1.0 GiB"
 well "headroom = 2G"
 finds ok "display: Large GPU drives card1-HDMI-A-1, and headroom is 2.0 GiB"
+
+# Where data goes that gives way.
+well "elastic = yes"
+echo vram_spill=yes >>"$root/dump"
+finds ok "spill file: can be made in /var/lib/vram-swap"
+[[ $(<"$root/asked") == *" spill=$root/var/lib/vram-swap "* ]] ||
+  fail "spill is not handed on: $(<"$root/asked")"
+well "elastic = yes"
+printf 'vram_spill=no\nvram_spill_reason=no such folder\n' >>"$root/dump"
+finds ok "spill file: /var/lib/vram-swap does not exist yet"
+mkdir -p "$root/var/lib/vram-swap"
+finds warning "spill file: cannot be made, so data stays in VRAM: no such"
+rm -r "$root/var"
+well "elastic = yes" "spill = none"
+finds ok "device: Large GPU"
+[[ $(<"$root/asked") != *spill=* ]] || fail "spill = none is handed on"
 
 # Where hibernation would go.
 well

@@ -172,6 +172,8 @@ test_refusals (void)
   refused ("timeout = 1min\ngpu-timeout = 2min\n", ":1: timeout: wanted auto");
   refused ("timeout = 0\nconnections = 2\ngpu-timeout = 30s\n",
            ":1: timeout: with several connections, 0 means the kernel's 30 s");
+  refused ("spill = yes\n", "wanted the absolute path of a folder, or none");
+  refused ("spill = var/lib\n", "wanted the absolute path of a folder");
   refused ("discard = yes\n", "wanted no, once, pages or both");
   refused ("power-policy = down-below=20\n", "down-below=N%");
   refused ("power-policy = down-below=0%\n", "down-below=N%");

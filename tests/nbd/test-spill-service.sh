@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# nbdkit-vram: the service makes the folder of the spill file, data moves there
+# and back, and status shows it
+# SPDX-License-Identifier: BSD-3-Clause
+
+source "$(dirname "$0")/../functions.sh"
+set -e -x -u
+
+requires_standin
+requires_root
+requires_nbdsh
+requires_program python3
+mkdir -p "$tmp/root/var/lib"
+chmod 1777 "$tmp"
+sock=$tmp/run/sock
+uri="nbd+unix:///?socket=$sock"
+spill=$tmp/root/var/lib/vram-swap
+user=nobody
+setpriv --reuid=nobody --clear-groups test -r "$VRAM_PLUGIN" || user=root
+
+# begin SETTING...: a daemon of a disk with 8 slots of 8 MiB.
+begin ()
+{
+  swap_launcher "$tmp/conf" "size = 64M" "min-size = 64M" "elastic = yes" \
+    "window = no" "$@"
+  "${launch[@]}" daemon --server-only --user "$user" >"$log" 2>&1 &
+  server=$!
+  cleanup_fn kill_server "$server"
+  wait_until_served
+}
+
+# swap_says STATUS COMMAND...: its exit status; what it says is in $said.
+swap_says ()
+{
+  local wanted=$1 got=0
+  shift
+  said=$(timeout "$patience" "${launch[@]}" "$@" 2>&1) || got=$?
+  [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
+}
+
+# shows EXPRESSION: it is true of E, what status --json says of elastic VRAM.
+shows ()
+{
+  swap_says 4 status --json
+  python3 -c '
+import json, sys
+E = json.loads (sys.argv[1])["server"]["elastic"]
+sys.exit (not eval (sys.argv[2]))' "$said" "$1"
+}
+
+end ()
+{
+  end_server TERM
+  [ "$status" -eq 0 ] || fail "the daemon's exit status is $status"
+}
+
+begin
+[ "$(stat -c '%U %a' "$spill")" = "$user 700" ] ||
+  fail "the folder: $(stat "$spill")"
+if shows 'E["spill_reason"]'; then
+  end
+  skip "no spill file here: $(grep 'there is no spill file' "$log")"
+fi
+wait_for "$patience" shows 'E["spill_size"] == 64 << 20'
+nbdsh -u "$uri" -c 'for i in range (3): h.pwrite (b"%d" % i * 4096, i << 23)'
+check='for i in range (3): assert h.pread (4096, i << 23) == b"%d" % i * 4096'
+swap_says 0 limit 0
+shows 'E["held"] == 0 and E["spilled"] == 24 << 20 and E["least"] == 0' ||
+  fail "$said"
+swap_says 4 status
+[[ $said == *"VRAM:      0 B held, 0 B of it hold data, limit 0 B
+           spill file: 24.0 MiB of 64.0 MiB used"* ]] || fail "$said"
+nbdsh -u "$uri" -c "$check"
+[ -z "$(ls -A "$spill")" ] || fail "the file has a name: $(ls -A "$spill")"
+
+# The next server has it, and brings the data back.
+swap_says 4 status --json
+pid=$(sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' <<<"$said")
+kill -KILL "$pid"
+wait_for "$patience" grep -q "info: took over a disk" "$log"
+wait_until_served
+nbdsh -u "$uri" -c "$check"
+swap_says 0 limit max
+wait_for "$patience" shows 'E["spilled"] == 0 and E["slots"] == 24 << 20'
+nbdsh -u "$uri" -c "$check"
+end
+
+rmdir "$spill"
+begin "spill = none"
+swap_says 4 status
+[[ $said != *"spill file"* ]] || fail "$said"
+end
+[ ! -e "$spill" ]
+
+begin "spill = /dev/shm"
+swap_says 4 status
+[[ $said == *"no spill file: /dev/shm is not on ext4 or XFS"* ]] ||
+  fail "$said"
+nbdsh -u "$uri" -c 'h.pwrite (b"x" * 4096, 0)'
+swap_says 3 limit 0
+[[ $said == *"cannot be moved: /dev/shm is not on ext4 or XFS"* ]] ||
+  fail "$said"
+end
