@@ -91,6 +91,29 @@ if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
   ln -s "$tmp/units/vram-swap.service" "$swap_link"
   ln -s "$tmp/units/vram-swap-sleep@.service" "$sleep_link"
   ln -s "$tmp/other" "$other_link"
+  # With /etc read-only they stay, which is an error, and so do the units: with
+  # a link to a missing unit the machine would not go to sleep.
+  mkdir "$tmp/bin"
+  cat >"$tmp/bin/rm" <<END
+#!/bin/bash
+status=0
+for file; do
+  case \$file in
+    $tmp/e*) echo "rm: \$file: Read-only file system"; status=1 ;;
+    -*) ;;
+    *) PATH=$PATH rm -f "\$file" || status=1 ;;
+  esac
+done
+exit \$status
+END
+  chmod +x "$tmp/bin/rm"
+  rm -f "$tmp/etc/nbdkit-vram.conf"
+  if PATH=$tmp/bin:$PATH make_swap uninstall; then
+    fail "uninstalled, although /etc is read-only"
+  fi
+  [ -L "$swap_link" ]
+  [ -e "$tmp/units/vram-swap.service" ]
+  [ -e "$tmp/units/vram-swap-sleep@.service" ]
   make_swap uninstall
   [ ! -L "$swap_link" ] || fail "it is still enabled"
   [ ! -L "$sleep_link" ] || fail "it is still enabled for suspend"

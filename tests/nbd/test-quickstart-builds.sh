@@ -24,7 +24,7 @@ cat >configure <<'CONFIGURE'
 echo "$*" >configured
 mkdir -p swap
 printf '%s:\n\t%s\n' all 'id -u >built' install 'echo install >>told' \
-  uninstall 'echo uninstall >>told' >Makefile
+  uninstall 'test ! -e read-only && echo uninstall >>told' >Makefile
 cat >swap/vram-swap <<'SWAP'
 #!/bin/sh
 cd "$(dirname "$0")/.."
@@ -159,6 +159,11 @@ quickstart 0 "^building ... done" --no-install install
 quickstart 1 "swap cannot be switched off" uninstall
 [ "$(wc -l <"$built/told")" -eq 2 ]
 rm "$built/is-on"
+# Nor is it said to be, when a file could not be removed.
+: >"$built/read-only"
+quickstart 1 "uninstalling ... failed" uninstall
+if grep Uninstalled "$log"; then fail "it is not"; fi
+rm "$built/read-only"
 quickstart 0 "^Uninstalled" uninstall
 [ "$(tail -n 2 "$built/told" | tr '\n' ' ')" = "off uninstall " ]
 
