@@ -56,7 +56,7 @@ nothing_on (void)
   struct runstate st;
 
   runstate_read (&st);
-  if (runstate_device (&st) == -1 && !runstate_find_device (&st)) {
+  if (runstate_device (&st) == -1 && !runstate_find_device (&st, 0)) {
     log_info ("swap is not on");
     return EXIT_OK;
   }

@@ -175,7 +175,7 @@ runstate_device (const struct runstate *st)
 }
 
 bool
-runstate_find_device (struct runstate *st)
+runstate_find_device (struct runstate *st, int64_t size)
 {
   static struct swaps s;
   char path[32];
@@ -189,7 +189,9 @@ runstate_find_device (struct runstate *st)
         sscanf (s.swap[i].path, "/nbd%u", &n) != 1)
       continue;
     snprintf (path, sizeof path, "/dev/nbd%u", n);
-    if (nbd_attached_by (n, &pid) && swap_has_label (path)) {
+    /* Without a server the label cannot be read. */
+    if (nbd_attached_by (n, &pid) &&
+        ((size > 0 && nbd_size (n) == size) || swap_has_label (path))) {
       st->device = n;
       st->attach_pid = pid;
       st->connections = nbd_connections (n);

@@ -56,10 +56,10 @@ int runstate_write (const struct runstate *st);
  */
 int runstate_device (const struct runstate *st);
 
-/* Looks for a device with swap on it that carries our label, attached by
- * nobody that we remember, and takes it for ours.  Returns whether there is
- * one.
+/* Without a file: takes an attached device with swap on it for ours if it is
+ * as large as the disk that is kept, SIZE bytes (0: none is), or has our
+ * label.  Returns whether there is one.
  */
-bool runstate_find_device (struct runstate *st);
+bool runstate_find_device (struct runstate *st, int64_t size);
 
 #endif

@@ -18,6 +18,7 @@
 #include "daemon.h"
 #include "msg.h"
 #include "nbd-device.h"
+#include "pid1.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"
@@ -74,6 +75,10 @@ take_swap (struct daemon *d)
   const bool kept = descriptors_complete (&d->server.kept);
 
   d->initial = false;
+  /* Without a state file, a limit of 0 is what the earlier daemon has set. */
+  pid1_keep_in_ram (d->st.init_swap_max, sizeof d->st.init_swap_max);
+  if (strcmp (d->st.init_swap_max, "0") == 0)
+    strcpy (d->st.init_swap_max, "max");
   outage_link (d);
   d->link.swap_on = true;
   d->st.cause = CAUSE_NONE;
@@ -124,16 +129,18 @@ clear_away (struct daemon *d)
 int
 daemon_take_over (struct daemon *d)
 {
+  struct disk_facts disk = { .size = 0 };
   const bool known = runstate_read (&d->st);
   const enum state before = known ? d->st.state : STATE_ENDED;
-  const bool attached =
-      runstate_device (&d->st) >= 0 || runstate_find_device (&d->st);
-  /* Whatever it is called, a device that is in use has swap on it. */
-  const bool on =
-      attached &&
-      ((swaps_read (&swaps) == 0 && nbd_find_swap (&swaps, d->st.device)) ||
-       nbd_in_use (d->st.device) == 1);
+  bool attached, on;
 
+  descriptors_facts (&d->server.kept, &disk);
+  attached = runstate_device (&d->st) >= 0 ||
+             runstate_find_device (&d->st, disk.size);
+  /* Whatever it is called, a device that is in use has swap on it. */
+  on = attached &&
+       ((swaps_read (&swaps) == 0 && nbd_find_swap (&swaps, d->st.device)) ||
+        nbd_in_use (d->st.device) == 1);
   if (!attached)
     d->st.device = -1;
   job_await_orphans (ORPHANS_MS);

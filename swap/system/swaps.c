@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/swap.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "msg.h"
@@ -20,12 +21,12 @@
 
 /* In the first page of a swap device, as the kernel's include/linux/swap.h has
  * it: 1024 bytes for a boot loader, three 32-bit numbers, the UUID, the label.
- * The signature ends the page.
  */
 #define UUID_AT   (1024 + 3 * 4)
 #define LABEL_AT  (UUID_AT + 16)
 #define LABEL_MAX 16
-#define SIGNATURE "SWAPSPACE2"
+
+#define LABEL_MS 5000 /* for a read that takes less than one */
 
 static const char our_label[LABEL_MAX] = "vram-swap";
 
@@ -144,25 +145,6 @@ swap_format (const char *device)
 }
 
 bool
-swap_has_label (const char *device)
-{
-  const long page = sysconf (_SC_PAGESIZE);
-  char label[LABEL_MAX], signature[sizeof SIGNATURE - 1];
-  int fd = open (root_path ("%s", device), O_RDONLY | O_CLOEXEC);
-  bool ours;
-
-  if (fd == -1)
-    return false;
-  ours = pread (fd, signature, sizeof signature,
-                page - (long) sizeof signature) == sizeof signature &&
-         memcmp (signature, SIGNATURE, sizeof signature) == 0 &&
-         pread (fd, label, sizeof label, LABEL_AT) == sizeof label &&
-         memcmp (label, our_label, sizeof label) == 0;
-  close (fd);
-  return ours;
-}
-
-bool
 swap_identify (const void *start, char *id)
 {
   const unsigned char *p = start;
@@ -172,6 +154,29 @@ swap_identify (const void *start, char *id)
   for (size_t i = 0; i < SWAP_ID / 2; i++)
     sprintf (id + 2 * i, "%02x", p[UUID_AT + i]);
   return true;
+}
+
+bool
+swap_has_label (const char *device)
+{
+  const char *path = root_path ("%s", device);
+  const long long deadline = now_ms () + LABEL_MS;
+  char start[SWAP_START], id[SWAP_ID + 1];
+  int status = 1;
+  pid_t pid = fork ();
+
+  if (pid == 0) {
+    /* It may outlive this process. */
+    closefrom (STDERR_FILENO + 1);
+    _exit (read (open (path, O_RDONLY), start, sizeof start) != sizeof start ||
+           !swap_identify (start, id));
+  }
+  while (pid > 0 && waitpid (pid, &status, WNOHANG) == 0) {
+    if (now_ms () >= deadline)
+      return false;
+    usleep (10000);
+  }
+  return pid > 0 && WIFEXITED (status) && WEXITSTATUS (status) == 0;
 }
 
 int

@@ -36,7 +36,10 @@ const struct swap *swaps_find (const struct swaps *s, const char *device);
  * a message. */
 int swap_format (const char *device);
 
-/* Whether DEVICE carries a swap signature with our label. */
+/* Whether the swap on DEVICE has our label.  A device without a server does
+ * not answer: this reads in a child process, gives it 5 s, and leaves it
+ * waiting.
+ */
 bool swap_has_label (const char *device);
 
 /* From the first SWAP_START bytes of a disk: whether swap_format was there,

@@ -168,7 +168,7 @@ test_devices (void)
                       "/dev/nbd1 partition 1020 0 1500\n");
   runstate_read (&back);
   CHECK (runstate_device (&back) == -1);
-  CHECK (!runstate_find_device (&back));
+  CHECK (!runstate_find_device (&back, 0));
   put ("/sys/block/nbd1/mq/0/cpu_list", "0\n");
   put ("/sys/block/nbd1/mq/1/cpu_list", "1\n");
   put ("/sys/block/nbd1/mq/2/cpu_list", "2\n");
@@ -178,13 +178,29 @@ test_devices (void)
   CHECK (truncate (root_path ("/dev/nbd1"), 8192) == 0);
   fp = fopen (root_path ("/dev/nbd1"), "r+");
   CHECK (fseek (fp, 1052, SEEK_SET) == 0 && fputs ("vram-swap", fp) >= 0);
-  CHECK (fseek (fp, sysconf (_SC_PAGESIZE) - 10, SEEK_SET) == 0 &&
-         fputs ("SWAPSPACE2", fp) >= 0);
   fclose (fp);
-  CHECK (runstate_find_device (&back));
+  CHECK (runstate_find_device (&back, 0));
   CHECK (runstate_device (&back) == 1 && back.attach_pid == 78);
   /* As many as are to be had anew when the server is another one. */
   CHECK (back.connections == 3);
+}
+
+/* The state file is gone, and so are daemon and server: a read from the device
+ * waits for the server that the next daemon starts.
+ */
+static void
+test_device_without_server (void)
+{
+  struct runstate st;
+
+  CHECK (unlink (root_path ("/dev/nbd1")) == 0);
+  CHECK (mkfifo (root_path ("/dev/nbd1"), 0600) == 0);
+  runstate_reset (&st);
+  CHECK (!runstate_find_device (&st, 0));
+  CHECK (!runstate_find_device (&st, 1 << 21));
+  CHECK (runstate_find_device (&st, 1 << 20));
+  CHECK (st.device == 1 && st.size == 1 << 20);
+  CHECK (unlink (root_path ("/dev/nbd1")) == 0);
 }
 
 /* However the swap on a device is called by now. */
@@ -418,6 +434,7 @@ main (void)
   test_power ();
   test_power_policy ();
   test_devices ();
+  test_device_without_server ();
   test_find_swap ();
   test_identity ();
   test_lost ();
