@@ -16,8 +16,8 @@
 
 #define WORD_BITS 64
 
-/* Writers that wait for a claim to end, by the claimed word.  Distinct words
- * may share a queue, which costs a needless wake-up and nothing else.
+/* Writers that wait for a claim to end, by the claimed word.  Words that share
+ * a queue only cost a needless wake-up.
  */
 #define QUEUES 16
 struct queue {
@@ -31,7 +31,7 @@ struct blockmap {
   _Atomic uint64_t *data;    /* bit set: the block holds data */
   _Atomic uint64_t *claimed; /* bit set: a writer is filling the block */
   bool own_data;             /* data is this map's own memory */
-  atomic_bool failed;        /* claims are waited for no more */
+  atomic_bool failed;        /* blockmap_fail was called */
   struct queue queues[QUEUES];
 };
 
@@ -48,8 +48,8 @@ bits (unsigned from, unsigned to)
   return (~UINT64_C (0) >> (WORD_BITS - (to - from))) << from;
 }
 
-/* The bits of word WORD that belong to the blocks [FIRST, END), which meet
- * that word.
+/* The bits of word WORD for the blocks [FIRST, END), of which it holds at
+ * least one.
  */
 static uint64_t
 bits_in_word (uint64_t word, uint64_t first, uint64_t end)
@@ -67,7 +67,7 @@ blockmap_bytes (uint64_t blocks)
   return words_of (blocks) * sizeof (uint64_t);
 }
 
-/* Memory that is there already when it is used first. */
+/* Memory whose pages are all present. */
 static void *
 allocate_bits (uint64_t blocks)
 {
@@ -132,7 +132,7 @@ blockmap_free (struct blockmap *map)
   free (map);
 }
 
-/* acquire: what was written to VRAM before the bit was set is seen after it. */
+/* acquire: a thread that sees the bit also sees the data written before it. */
 static uint64_t
 load_data (const struct blockmap *map, uint64_t word)
 {
@@ -165,7 +165,7 @@ blockmap_run (const struct blockmap *map, uint64_t first, uint64_t end,
     differs = load_data (map, word) ^ same;
   }
   word = word * WORD_BITS + (unsigned) __builtin_ctzll (differs);
-  /* FIRST itself may have changed since it was looked at. */
+  /* FIRST itself may have changed meanwhile. */
   if (word == first)
     ++word;
   return (word < end ? word : end) - first;
@@ -176,7 +176,7 @@ blockmap_count (const struct blockmap *map)
 {
   uint64_t count = 0;
 
-  /* Beyond the last block, memory that was handed in may hold anything. */
+  /* The caller's memory may hold anything beyond the last block. */
   for (uint64_t w = 0; w < words_of (map->blocks); ++w)
     count += (unsigned) __builtin_popcountll (
         load_data (map, w) & bits_in_word (w, 0, map->blocks));
@@ -193,14 +193,14 @@ blockmap_clear (struct blockmap *map, uint64_t first, uint64_t count)
     return;
   for (uint64_t w = first / WORD_BITS; w <= (end - 1) / WORD_BITS; ++w) {
     mask = bits_in_word (w, first, end);
-    /* Large trims of what holds no data should not dirty the map. */
+    /* Do not dirty the map where nothing changes, as in large trims. */
     if (load_data (map, w) & mask)
       atomic_fetch_and (&map->data[w], ~mask);
   }
 }
 
-/* Wait until no writer has a claim on a block of MASK in word W.  Returns false
- * after blockmap_fail.
+/* Wait until no writer has a claim on a block of MASK in word W.  Returns
+ * false after blockmap_fail.
  */
 static bool
 wait_unclaimed (struct blockmap *map, uint64_t w, uint64_t mask)
@@ -250,8 +250,8 @@ blockmap_fail (struct blockmap *map)
     wake_waiters (&map->queues[i]);
 }
 
-/* Claim MASK in word W: all of it at once, so that nothing is held while waiting
- * in the same word.
+/* Claim MASK in word W, all of it at once, so that no claim in this word is
+ * held while waiting.
  */
 static bool
 claim_word (struct blockmap *map, uint64_t w, uint64_t mask)

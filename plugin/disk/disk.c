@@ -13,16 +13,15 @@
 #include "disk/disk.h"
 #include "disk/spread.h"
 
-/* Blocks without data between blocks with data are copied along with these
- * when there are fewer of them in a row: one copy more costs about as much as
- * moving 64 KiB.
+/* Shorter gaps between blocks with data are copied along with these.  One more
+ * copy costs about as much as moving 64 KiB.
  */
 #define GAP_BLOCKS 16
 
 /* How many such gaps one copy may hold. */
 #define GAPS_MAX 32
 
-/* What warming up writes and reads. */
+/* How many blocks disk_warm_up writes and reads. */
 #define WARM_UP_BLOCKS 8
 
 struct disk {
@@ -70,8 +69,8 @@ is_zero (const char *buf, size_t count)
 {
   const size_t sample = count < 16 ? count : 16;
 
-  /* The first bytes tell most data from zeros; comparing the rest with itself,
-   * shifted, leaves the work to memcmp.
+  /* Most data differs from zeros in the first bytes.  The rest is compared
+   * with itself, shifted, because memcmp is fast.
    */
   return memcmp (buf, zeros, sample) == 0 &&
          memcmp (buf, buf + sample, count - sample) == 0;
@@ -96,9 +95,9 @@ zero_blocks (const char *buf, uint64_t count)
   return n;
 }
 
-/* How many of COUNT blocks at BUF, whose first is not zeros, make one copy: up
- * to a long row of zeros, without zeros at the end, and no more than a claim
- * can hold.
+/* How many of COUNT blocks at BUF, of which the first is not zeros, to write
+ * with one copy: up to a long gap of zeros, without zeros at the end, and at
+ * most CLAIM_BLOCKS.
  */
 static uint64_t
 blocks_to_copy (const char *buf, uint64_t count)
@@ -141,8 +140,7 @@ disk_blockmap (struct disk *disk)
   return disk->map;
 }
 
-/* Claim COUNT blocks of one slot, and have its place stay as it is.  As
- * claim_blocks.
+/* Claim COUNT blocks of one slot, and pin the slot.  Returns as claim_blocks.
  */
 static int
 begin_write (struct disk *disk, uint64_t first, uint64_t count,
@@ -150,14 +148,15 @@ begin_write (struct disk *disk, uint64_t first, uint64_t count,
 {
   if (claim_blocks (disk, first, count, claim) == -1)
     return -1;
-  /* In this order: a write that keeps the place waits for no claim. */
+  /* In this order, because a write that holds a pin must not wait for a claim.
+   */
   if (slots_begin_write (disk->slots, first * BLOCK_SIZE) == 0)
     return 0;
   blockmap_release (disk->map, claim);
   return -1;
 }
 
-/* The blocks hold the data if PUBLISH. */
+/* With PUBLISH the blocks hold data from now on. */
 static void
 end_write (struct disk *disk, uint64_t first, struct claim *claim,
            bool publish)
@@ -184,7 +183,7 @@ copy_blocks (struct disk *disk, const char *buf, uint64_t first,
   return r;
 }
 
-/* Write COUNT whole blocks; those of zeros lose their data instead. */
+/* Write COUNT whole blocks.  Blocks of zeros are cleared instead. */
 static int
 write_blocks (struct disk *disk, const char *buf, uint64_t first,
               uint64_t count)
@@ -228,7 +227,7 @@ write_part (struct disk *disk, const char *buf, size_t count, uint64_t offset)
     return r;
   }
 
-  /* What VRAM holds around the part is not this disk's data. */
+  /* VRAM holds stale bytes around the part. */
   memset (whole, 0, sizeof whole);
   memcpy (whole + offset % BLOCK_SIZE, buf, count);
   r = slots_write (disk->slots, whole, sizeof whole, block * BLOCK_SIZE);
@@ -313,8 +312,8 @@ struct span {
   } gap[GAPS_MAX];
 };
 
-/* Read SPAN into BUF, where byte OFFSET of the disk has its place, and empty
- * the span.
+/* Read SPAN into BUF, which begins with byte OFFSET of the disk, and empty the
+ * span.
  */
 static int
 read_span (struct disk *disk, struct span *span, char *buf, uint64_t offset)
@@ -332,7 +331,7 @@ read_span (struct disk *disk, struct span *span, char *buf, uint64_t offset)
   return 0;
 }
 
-/* As disk_extent, of places. */
+/* As disk_extent, for places. */
 static uint64_t
 extent_of_places (const struct disk *disk, uint64_t place, uint64_t end,
                   bool *hole)
@@ -360,7 +359,7 @@ read_places (struct disk *disk, char *buf, uint32_t count, uint64_t place)
   for (uint64_t at = place; at < end; at += n) {
     n = extent_of_places (disk, at, end, &hole);
     if (!hole) {
-      /* Joins the span over the gap between them, if there is one. */
+      /* Join the span, over a gap if there is one. */
       if (span.start == span.end)
         span.start = at;
       span.end = at + n;
@@ -487,9 +486,9 @@ find_free_blocks (const struct disk *disk, uint64_t wanted, uint64_t *first)
   return best;
 }
 
-/* Requests of every kind to COUNT blocks from FIRST on.  With a map of its own,
- * so that the disk's own never says that they hold data, at whatever instant
- * this process dies.
+/* Make requests of every kind to COUNT blocks from FIRST on.  They use a map
+ * of their own, so that the disk's map never says that the blocks hold data,
+ * even if this process dies.
  */
 static int
 try_requests (const struct slots *slots, char *buf, uint64_t first,
@@ -528,7 +527,7 @@ disk_warm_up (struct disk *disk)
     return -1;
   }
   count = find_free_blocks (disk, WARM_UP_BLOCKS, &first);
-  /* The blocks may need a chunk. */
+  /* Without a reserve, the write would wait for a chunk. */
   if (disk->slots->elastic && elastic_reserve (disk->slots->elastic) == 0)
     count = 0;
   r = count > 0 ? try_requests (disk->slots, buf, first, count)

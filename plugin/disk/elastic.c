@@ -16,8 +16,8 @@
 #include "common/log.h"
 #include "disk/elastic.h"
 
-/* How long a write waits for a chunk while VRAM is known to be short: it may
- * become free at any moment, and a client should not stand still for longer.
+/* How long a write waits for a chunk while VRAM is known to be short.  It may
+ * become free at any moment, but clients should not wait longer.
  */
 #define SHORT_MS 1000
 
@@ -64,7 +64,7 @@ elastic_create (unsigned slots, uint64_t size,
   if (superblock) {
     e->table = superblock->slots;
     e->shared = superblock->shared;
-    /* Flags of a server that is gone. */
+    /* Clear the flags of a server that has died. */
     for (unsigned i = 0; i < slots; ++i)
       atomic_fetch_and (&e->table[i], ~(SLOT_FROZEN | SLOT_LOCKED));
   }
@@ -138,8 +138,8 @@ wait_for_flags (struct elastic *e, unsigned slot, uint64_t flags)
   pthread_mutex_unlock (&e->lock);
 }
 
-/* Wait for the reserve, under the lock, on behalf of a write that has waited
- * since START.  Returns 0, or -1 with errno set.
+/* Wait for the reserve, with the lock held, for a write that began to wait at
+ * START (ms).  Returns 0, or -1 with errno set.
  */
 static int
 wait_for_chunk (struct elastic *e, uint64_t start)
@@ -165,13 +165,15 @@ wait_for_chunk (struct elastic *e, uint64_t start)
 bool
 elastic_can_spill (const struct elastic *e, unsigned slot)
 {
-  /* What the superblock says: the next server overwrites the rest. */
+  /* Only bytes below SPILL_SIZE of the superblock may be used: the next server
+   * overwrites the rest.
+   */
   return e->spill && !spill_failed (e->spill) &&
          atomic_load (&e->shared->spill_size) >= (slot + 1) * e->size;
 }
 
-/* Give the pinned SLOT, which was empty, a chunk of the reserve, or its place
- * in the spill file when VRAM is short.
+/* Give SLOT, which is pinned and empty, a chunk of the reserve, or its place
+ * in the spill file if VRAM is short.
  */
 static int
 fill (struct elastic *e, unsigned slot, uint64_t *word)

@@ -20,49 +20,53 @@
 #include "disk/governor.h"
 #include "watchdog.h"
 
-/* How often to look at free VRAM, in ms: while it changes, for how long after
- * a change, and at rest.  A program that starts takes some VRAM for its
- * context, and loads what it needs next.  Changes of less, in bytes, do not
- * count: those of a desktop never end.
+/* How often to look at free VRAM, in ms: every FAST_MS for FAST_FOR_MS after a
+ * change, because a program that starts takes some VRAM for its context and
+ * loads its data next, otherwise every REST_MS.  Changes of less than
+ * CHANGE_MIN bytes do not count, because those of a desktop never end.
  */
 #define FAST_MS     1
 #define FAST_FOR_MS 10000
 #define REST_MS     100
 #define CHANGE_MIN  (16 * MiB)
 
-/* How long a slot has held nothing before its chunk is given back: it may be
- * written again at once.
+/* How long a slot must be empty before its chunk is given back, in ms.  It may
+ * be written again soon.
  */
 #define EMPTY_MS 2000
 
-/* How often to look for such slots at most, in ms. */
+/* Look for empty slots at most this often, in ms. */
 #define SCAN_MS 500
 
-/* After VRAM has been given back the reserve is filled again no sooner, unless
- * a write waits; and when an allocation has failed, whether or not one waits.
+/* Refill the reserve this long after VRAM was given back, unless a write
+ * waits, and try again this long after an allocation has failed, in ms.
  */
 #define REFILL_MS 2000
 #define RETRY_MS  100
 
-/* Slots move back from the spill file no sooner than this after VRAM has been
- * given back, one in this time; and after a read of the file has failed.
+/* Slots move back from the spill file this long after VRAM was given back, one
+ * each BACK_EACH_MS, and this long after the file could not be read.
  */
 #define BACK_AFTER_MS 5000
 #define BACK_EACH_MS  200
 #define BACK_RETRY_MS 60000
 
-/* How old a look at which slots were used may be, in ms. */
+/* How often to mark all slots as cold, in ms. */
 #define COLD_MS 5000
 
-/* What moves at once, and how many blocks without data in a row move along. */
+/* The largest piece that moves at once, and the longest gap of blocks without
+ * data in it.
+ */
 #define MOVE_BYTES (16 * MiB)
 #define GAP_BLOCKS 64
 
-/* When the store has refused a chunk: its program may be on its way back. */
+/* Try again this long after the store has refused a chunk, in ms, because the
+ * supervisor may be restarting.
+ */
 #define STORE_RETRY_MS 500
 
-/* How long it may take until VRAM that has been given back is free: the
- * programs that keep its descriptor have to close it.
+/* How long freed VRAM may stay in use, in ms: the programs that keep its
+ * descriptor must close it first.
  */
 #define CLOSE_MS 20
 
@@ -77,24 +81,26 @@ struct governor {
   uint64_t size; /* of a chunk */
 
   unsigned held;                    /* chunks */
-  uint64_t empty_since[CHUNKS_MAX]; /* of slots, ms; 0: has held data */
+  uint64_t empty_since[CHUNKS_MAX]; /* for each slot, ms; 0: not empty when
+                                     * last scanned
+                                     */
   uint64_t scan_at;    /* when to look for empty slots, ms; 0: never */
-  uint64_t scanned_at; /* when that was done last */
+  uint64_t scanned_at; /* time of the last scan, ms */
 
   uint64_t last_free;  /* bytes */
-  uint64_t noted_free; /* when that had changed last */
-  uint64_t changed_at; /* when that was, ms */
-  uint64_t closing;    /* bytes given back that may not be free yet */
-  uint64_t closing_at; /* since when, ms */
-  uint64_t refill_at;  /* not before, ms */
+  uint64_t noted_free; /* bytes, at the last change */
+  uint64_t changed_at; /* time of that change, ms */
+  uint64_t closing;    /* bytes given back that are not free yet */
+  uint64_t closing_at; /* ms */
+  uint64_t refill_at;  /* do not refill the reserve before, ms */
   uint64_t retry_at;
-  uint64_t store_at; /* when the store has refused a chunk */
-  uint64_t back_at;  /* move nothing back before, ms */
-  uint64_t aged_at;  /* when cold was set, ms */
-  uint64_t random;   /* of a restless one */
+  uint64_t store_at; /* the store refuses chunks until then, ms */
+  uint64_t back_at;  /* do not move slots back before, ms */
+  uint64_t aged_at;  /* when all slots were marked as cold, ms */
+  uint64_t random;   /* for debug flag restless */
   char *buffer;      /* for moves */
   size_t buffer_bytes;
-  uint64_t over_since; /* us: since when there is something to give back */
+  uint64_t over_since; /* since when too much is held, us; 0: it is not */
 
   pthread_t thread;
   bool running;
@@ -147,7 +153,7 @@ zero_chunk (struct governor *g, unsigned number)
   return r;
 }
 
-/* Give the chunk NUMBER back to the driver.  DIRTY: it may hold data. */
+/* Free the chunk NUMBER.  With DIRTY it may hold data. */
 static void
 free_chunk (struct governor *g, unsigned number, bool dirty)
 {
@@ -167,8 +173,8 @@ free_chunk (struct governor *g, unsigned number, bool dirty)
   }
 }
 
-/* Have the store keep the chunk NUMBER.  What an earlier server had under that
- * name goes first.
+/* Have the store keep the chunk NUMBER instead of a chunk that an earlier
+ * server may have stored under that name.
  */
 static int
 keep_chunk (struct governor *g, unsigned number)
@@ -185,7 +191,7 @@ keep_chunk (struct governor *g, unsigned number)
   return -1;
 }
 
-/* Put one more chunk into the reserve.  Returns whether there is one. */
+/* Add one chunk to the reserve.  Returns whether that worked. */
 static bool
 make_chunk (struct governor *g)
 {
@@ -210,7 +216,7 @@ make_chunk (struct governor *g)
     log_debug ("elastic: cannot map a chunk: %s", reason);
     g->retry_at = clock_ms () + RETRY_MS;
   }
-  /* Always: a read that races with a trim may see what it holds. */
+  /* Always zeroed: a read that races with a trim may see its content. */
   else if (zero_chunk (g, number) == 0 && keep_chunk (g, number) == 0) {
     elastic_put_reserve (g->e, number);
     return true;
@@ -219,7 +225,7 @@ make_chunk (struct governor *g)
   return false;
 }
 
-/* Take the chunk of SLOT away, if it holds nothing.  Returns the chunk's
+/* Take away the chunk of SLOT if the slot is empty.  Returns the chunk's
  * number, or -1.
  */
 static int
@@ -231,7 +237,7 @@ release_slot (struct governor *g, unsigned slot)
       slots_have_data (g->slots, g->map, slot) ||
       !elastic_stop (g->e, slot, word, SLOT_LOCKED))
     return -1;
-  /* A write may have come before the flag. */
+  /* A write may have come before the flag was set. */
   if (slots_have_data (g->slots, g->map, slot)) {
     elastic_go_on (g->e, slot, word);
     return -1;
@@ -271,8 +277,8 @@ count_blocks (const struct governor *g, unsigned slot)
   return count;
 }
 
-/* The end of the blocks from FIRST on that move at once: data, and short gaps
- * in it.  FIRST itself when that holds nothing any more.
+/* The end of the piece that moves at once, from FIRST on: data and short gaps
+ * in it.  Returns FIRST if that block has been trimmed meanwhile.
  */
 static uint64_t
 find_end (const struct governor *g, uint64_t first, uint64_t end)
@@ -292,8 +298,8 @@ find_end (const struct governor *g, uint64_t first, uint64_t end)
   return last;
 }
 
-/* In the buffer, which holds the blocks [FIRST, END) as the spill file has
- * them: VRAM is zeros where there is no data.
+/* Zero the blocks without data in the buffer, which holds the blocks [FIRST,
+ * END) of the spill file.  In VRAM such blocks must be zeros.
  */
 static void
 clear_gaps (struct governor *g, uint64_t first, uint64_t end)
@@ -329,7 +335,7 @@ move_blocks (struct governor *g, struct chunk *chunk, uint64_t first,
   return r == 0 ? p->f->write (p, chunk, in_slot, g->buffer, bytes) : -1;
 }
 
-/* Copy the data of SLOT, to which no write is under way. */
+/* Copy the data of SLOT, which is frozen, to or from the chunk NUMBER. */
 static int
 move_data (struct governor *g, unsigned slot, unsigned number,
            enum slot_state to)
@@ -351,8 +357,8 @@ move_data (struct governor *g, unsigned slot, unsigned number,
   return 0;
 }
 
-/* Give SLOT the place NEW instead of WORD; the chunk NUMBER is the one of the
- * two that is in VRAM.  Returns 0, or -1 with the slot as it was.
+/* Move SLOT from the place WORD to the place NEW, of which one is the chunk
+ * NUMBER.  Returns 0, or -1 with the slot unchanged.
  */
 static int
 move_slot (struct governor *g, unsigned slot, uint64_t word, uint64_t new,
@@ -364,15 +370,15 @@ move_slot (struct governor *g, unsigned slot, uint64_t word, uint64_t new,
     elastic_go_on (g->e, slot, word);
     return -1;
   }
-  /* For a moment: reads of the old place end. */
+  /* Wait until reads of the old place have ended. */
   if (!elastic_stop (g->e, slot, word | SLOT_FROZEN, SLOT_LOCKED))
     return -1;
   elastic_go_on (g->e, slot, new);
   return 0;
 }
 
-/* The slot in VRAM that is missed least, or -1: one with little data, else one
- * that no request has met lately, else the one with the least data.
+/* The slot in VRAM that costs least to move out, or -1: one with little data,
+ * else a cold one, else the one with the least data.
  */
 static int
 choose_victim (const struct governor *g)
@@ -396,7 +402,7 @@ choose_victim (const struct governor *g)
   return victim;
 }
 
-/* Move SLOT, unless it is -1, to the spill file.  Returns the chunk that it
+/* Move SLOT to the spill file; -1 does nothing.  Returns the chunk that it
  * had, or -1.
  */
 static int
@@ -415,7 +421,7 @@ move_out (struct governor *g, int slot)
   return (int) SLOT_CHUNK (word);
 }
 
-/* A slot in the spill file, one that is used if there is, or -1. */
+/* A slot in the spill file, preferably one that is not cold, or -1. */
 static int
 choose_returner (const struct governor *g)
 {
@@ -428,7 +434,7 @@ choose_returner (const struct governor *g)
   return slot;
 }
 
-/* Move SLOT, unless it is -1, back into a chunk of the reserve. */
+/* Move SLOT back into a chunk of the reserve; -1 does nothing. */
 static void
 move_back (struct governor *g, int slot)
 {
@@ -447,7 +453,8 @@ move_back (struct governor *g, int slot)
   free_chunk (g, (unsigned) number, true);
 }
 
-/* A slot in the spill file that holds nothing any more is empty. */
+/* Make SLOT, which is in the spill file, empty if it holds no data any more.
+ */
 static void
 release_spilled (struct governor *g, unsigned slot)
 {
@@ -459,7 +466,7 @@ release_spilled (struct governor *g, unsigned slot)
                                                           : SLOT_EMPTY);
 }
 
-/* From time to time, find out which slots no request meets. */
+/* From time to time, mark all slots as cold.  A request clears the mark. */
 static void
 age (struct governor *g)
 {
@@ -482,8 +489,8 @@ count_given_back (struct governor *g, enum give_back why)
   atomic_fetch_add (&g->e->shared->given_back[why], g->size);
 }
 
-/* Give one chunk back: of the reserve, else of a slot that holds nothing, else
- * of one that moves to the spill file.
+/* Give back one chunk: of the reserve, else of an empty slot, else of a slot
+ * that moves to the spill file.
  */
 static bool
 give_back_one (struct governor *g, enum give_back why)
@@ -502,8 +509,8 @@ give_back_one (struct governor *g, enum give_back why)
   return true;
 }
 
-/* Look for slots that hold nothing; give the chunks back of those that have
- * not for some time, or keep them in the reserve.
+/* Look for empty slots.  Move chunks of slots that have been empty for
+ * EMPTY_MS to the reserve, up to TARGET, or give them back.
  */
 static void
 scan (struct governor *g, unsigned target)
@@ -545,7 +552,9 @@ scan (struct governor *g, unsigned target)
  * Policy.
  */
 
-/* How many bytes are free, those among them that are being closed. */
+/* Find out how many bytes are free, including those that are about to be.
+ * Returns false after log_error.
+ */
 static bool
 look_at_free (struct governor *g, uint64_t *bytes_free)
 {
@@ -599,7 +608,7 @@ count_over (const struct governor *g, uint64_t bytes_free, enum give_back *why)
   return (unsigned) ((over + g->size - 1) / g->size);
 }
 
-/* Give N chunks back, if there are so many.  Returns how many were not. */
+/* Give back N chunks.  Returns how many are missing. */
 static unsigned
 give_back (struct governor *g, unsigned n, enum give_back why)
 {
@@ -614,7 +623,7 @@ give_back (struct governor *g, unsigned n, enum give_back why)
   return n;
 }
 
-/* There is nothing to give back any more. */
+/* Nothing more has to be given back: note how long that took. */
 static void
 note_time (struct governor *g)
 {
@@ -625,7 +634,7 @@ note_time (struct governor *g)
   g->over_since = 0;
 }
 
-/* How many chunks the reserve is to have. */
+/* How many chunks the reserve should have. */
 static unsigned
 reserve_target (struct governor *g)
 {
@@ -651,7 +660,7 @@ may_grow (struct governor *g, uint64_t bytes_free)
          bytes_free >= g->options.headroom + g->size + (urgent ? 0 : g->size);
 }
 
-/* Take a slot that holds nothing its chunk away, for the reserve. */
+/* Move the chunk of an empty slot to the reserve. */
 static bool
 recycle_chunk (struct governor *g)
 {
@@ -668,7 +677,7 @@ recycle_chunk (struct governor *g)
   return true;
 }
 
-/* Bring the reserve to TARGET.  Returns whether it is. */
+/* Bring the reserve to TARGET chunks.  Returns whether it has as many. */
 static bool
 fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
 {
@@ -687,14 +696,16 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
   return true;
 }
 
-/* Whether there is a headroom to watch.  It is not when no VRAM is held. */
+/* Whether there is a headroom to watch.  Without VRAM there is nothing to give
+ * back.
+ */
 static bool
 watches_headroom (const struct governor *g)
 {
   return g->options.headroom > 0 && g->held > 0;
 }
 
-/* Whether there is so much VRAM that a slot can have some of it back. */
+/* Whether enough VRAM is free to move a slot back. */
 static bool
 may_move_back (const struct governor *g, uint64_t bytes_free)
 {
@@ -703,7 +714,7 @@ may_move_back (const struct governor *g, uint64_t bytes_free)
          bytes_free >= g->options.headroom + 3 * g->size;
 }
 
-/* Move a slot at random. */
+/* Move a random slot. */
 static void
 move_any (struct governor *g)
 {
@@ -785,7 +796,7 @@ governor_step (struct governor *g)
  * The thread.
  */
 
-/* Sleep for MS, or until WAKE has another value than SEEN. */
+/* Sleep for MS, or until WAKE differs from SEEN. */
 static void
 sleep_until_woken (struct governor *g, uint32_t seen, unsigned ms)
 {
@@ -843,7 +854,7 @@ governor_create (struct slots *slots, const struct blockmap *map,
   }
   for (unsigned i = 0; i < slots->count; ++i)
     g->held += slots->chunk[i] != NULL;
-  /* Slots may have been emptied before. */
+  /* The earlier server may have left empty slots. */
   atomic_store (&g->e->trimmed, true);
   store_facts (g);
   return g;

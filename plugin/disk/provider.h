@@ -13,17 +13,19 @@
 #include "disk/superblock.h"
 
 /* A provider is one way to get VRAM and to copy to and from it.  Its file ends
- * in a filled-in struct provider_functions, and nothing else of it is seen
- * outside its folder.  VRAM comes in chunks, which may come and go one by one;
- * a place in VRAM is a chunk and an offset in it.
+ * in a filled-in struct provider_functions, the only symbol that is used
+ * outside its folder.  VRAM is allocated in chunks, which may come and go one
+ * by one.  A place in VRAM is a chunk and an offset in it.
  */
 
-/* VRAM is allocated in multiples of this, or of more where a driver asks so. */
+/* VRAM is allocated in multiples of this, in bytes, or more if the driver says
+ * so.
+ */
 #define GRANULARITY (2 * MiB)
 
 /* One GPU. */
 struct device {
-  int index; /* the provider's number of it, as device=N means it */
+  int index; /* the provider's number, device=N */
   char name[128];
   char uuid[48]; /* "GPU-" and 36 characters, as nvidia-smi -L prints it */
   char pci[16];  /* "0000:01:00.0" */
@@ -37,8 +39,8 @@ struct devices {
 };
 
 /* The largest copies, in bytes, that go through the CPU's mapping of VRAM
- * rather than by DMA.  A GPU that has copied nothing for a while takes long to
- * begin, so after a rest the mapping is worth it for larger reads.
+ * rather than by DMA.  After a rest, DMA takes long to begin, so the mapping
+ * is faster for larger reads than otherwise.
  */
 struct copy_limits {
   uint64_t read_max, read_max_rested, write_max;
@@ -46,7 +48,7 @@ struct copy_limits {
 
 /* Whether the CPU maps VRAM. */
 enum mapping_mode {
-  MAPPING_AUTO, /* where it can */
+  MAPPING_AUTO, /* if possible */
   MAPPING_YES,  /* or fail */
   MAPPING_NO,
 };
@@ -57,17 +59,17 @@ enum mapping_mode {
 #define STAGING_MIN (8 * 1024)
 #define STAGING_MAX (64 * 1024 * 1024)
 
-/* What the user asked for that a GPU is opened with. */
+/* Parameters for opening a GPU. */
 struct provider_options {
   unsigned queues;  /* DMA queues, 0: from the number of CPUs */
-  uint64_t staging; /* bytes of pinned memory of each, multiple of the least */
+  uint64_t staging; /* bytes for each queue, a multiple of STAGING_MIN */
   enum mapping_mode mapping;
   bool read_max_set; /* else measured */
   uint64_t read_max; /* bytes: larger reads go by DMA */
   bool boost;        /* let the driver raise the clocks while idle */
 };
 
-/* Why something is not possible, one line. */
+/* Size of a reason, which is one line. */
 #define PROVIDER_REASON 512
 
 /* How copies go at this moment. */
@@ -77,7 +79,7 @@ struct provider_path {
     PATH_DMA,     /* by DMA alone */
     PATH_MAPPING, /* through the mapping where that is faster, else by DMA */
   } path;
-  char reason[PROVIDER_REASON]; /* of PATH_DMA */
+  char reason[PROVIDER_REASON]; /* for PATH_DMA: why not the mapping */
 };
 
 /* One allocation of VRAM.  Providers put it first in a struct of their own. */
@@ -108,32 +110,32 @@ struct provider {
 #define SPARE_ALL  UINT64_MAX /* all of it */
 #define SPARE_NONE (UINT64_MAX - 1)
 
-/* Any thread may call any of these at any time, unless the comment says
- * otherwise.  No call may begin before nbdkit has forked, but for load.  A
- * thread other than the one that opened the provider has these calls watched, if
- * it has called watchdog_add_thread, and the copies and check in any case.
+/* Any thread may call these at any time, unless the comment says otherwise.
+ * Only load may be called before nbdkit forks.  The watchdog watches copies
+ * and check on all threads, and the other calls on the thread that opened the
+ * provider and on those that have called watchdog_add_thread.
  */
 struct provider_functions {
   const char *name;
 
-  /* Find the driver's libraries and set the environment that they read, but
-   * start no thread.  May be called before nbdkit forks.  Returns 0, or -1 after
-   * log_error.
+  /* Load the driver's libraries and set the environment that they read, but
+   * start no thread.  Returns 0, or -1 after log_error.
    */
   int (*load) (const struct provider_options *options);
 
-  /* Start the driver, which may take WAIT_MS to come up, and list its GPUs, at
-   * least one.  devices_free frees the list.  Returns 0, or -1 after log_error.
+  /* Initialise the driver, waiting for it up to WAIT_MS, and list its GPUs, at
+   * least one.  devices_free frees the list.  Returns 0, or -1 after
+   * log_error.
    */
   int (*list) (unsigned wait_ms, struct devices *devices);
 
-  /* How many bytes of VRAM are free on a GPU that has not been opened.  Returns
-   * 0, or -1 after log_error.
+  /* Store how many bytes of VRAM are free on a GPU that has not been opened.
+   * Returns 0, or -1 after log_error.
    */
   int (*device_free) (const struct device *device, uint64_t *bytes);
 
-  /* Print what is known of the driver for --dump-plugin, as lines NAME=VALUE.
-   * After load, whatever that returned.
+  /* Print facts about the driver for --dump-plugin, as lines NAME=VALUE.  Call
+   * it after load, even if that has failed.
    */
   void (*dump) (void);
 
@@ -143,10 +145,10 @@ struct provider_functions {
   int (*can_map) (const struct device *device, uint64_t bytes,
                   char reason[PROVIDER_REASON]);
 
-  /* Open DEVICE, prepare all that copies need, and try each path once, in VRAM
-   * that is freed again.  SIZE is how many bytes of VRAM will be wanted.
-   * LIMITS, unless NULL, were measured before and are not measured again.
-   * Returns NULL after log_error.
+  /* Open DEVICE, prepare copies, and try each path once in VRAM that is freed
+   * again.  SIZE is how many bytes of VRAM will be needed.  LIMITS are results
+   * of an earlier server, or NULL to measure them.  Returns NULL after
+   * log_error.
    */
   struct provider *(*open) (const struct device *device,
                             const struct provider_options *options,
@@ -157,67 +159,66 @@ struct provider_functions {
    */
   void (*close) (struct provider *p);
 
-  /* Allocate SIZE bytes, a multiple of p->granularity, whose content is
-   * undefined.  One thread at a time.  Returns 0, 1 when VRAM is short, or -1;
-   * 1 and -1 with the reason in REASON.
+  /* Allocate SIZE bytes, a multiple of p->granularity.  Their content is
+   * undefined.  One thread at a time.  Returns 0, or with the reason in
+   * REASON: 1 if VRAM is short, -1 for other errors.
    */
   int (*allocate) (struct provider *p, uint64_t size, struct chunk **chunk,
                    char reason[PROVIDER_REASON]);
 
-  /* Have the chunk of SIZE bytes that FD stands for, with its content; FD is
-   * taken over on success.  One thread at a time.  Returns NULL with the reason
-   * in REASON.
+  /* Import the exported chunk FD of SIZE bytes, with its content.  FD is taken
+   * over on success.  One thread at a time.  Returns NULL with the reason in
+   * REASON.
    */
   struct chunk *(*import) (struct provider *p, int fd, uint64_t size,
                            char reason[PROVIDER_REASON]);
 
-  /* Let the CPU map CHUNK, where it can, and prove that its mapping and DMA
-   * reach the same VRAM; else its copies go by DMA alone.  64 bytes at the
-   * offset SPARE may be overwritten, or see above.  No copy of CHUNK may be
+  /* Map CHUNK for the CPU, if possible, and check that mapping and DMA reach
+   * the same VRAM.  Otherwise copies go by DMA alone.  The 64 bytes at the
+   * offset SPARE (or see above) may be overwritten.  No copy of CHUNK may be
    * under way.  One thread at a time.  Returns 0, or -1 with the reason in
-   * REASON when DMA fails, or when nothing can be mapped in spite of
-   * MAPPING_YES.
+   * REASON if DMA fails, or if the chunk cannot be mapped with MAPPING_YES.
    */
   int (*map) (struct provider *p, struct chunk *chunk, uint64_t spare,
               char reason[PROVIDER_REASON]);
 
-  /* A new descriptor of CHUNK, close-on-exec.  The VRAM and its content live
-   * for as long as a descriptor is open or a process has the chunk.  Returns -1
+  /* Return a new descriptor of CHUNK, close-on-exec.  The VRAM and its content
+   * live while a descriptor is open or a process uses the chunk.  Returns -1
    * with the reason in REASON.
    */
   int (*export) (struct provider *p, const struct chunk *chunk,
                  char reason[PROVIDER_REASON]);
 
-  /* The chunks that the start needs have been mapped: give back memory that was
-   * needed for that.
+  /* Free memory that only map needs.  Call it when all chunks have been
+   * mapped.
    */
   void (*settle) (struct provider *p);
 
-  /* No copy of CHUNK may be under way.  One thread at a time. */
+  /* Free CHUNK.  No copy of it may be under way.  One thread at a time. */
   void (*free) (struct provider *p, struct chunk *chunk);
 
   /* How many bytes of VRAM are free.  Returns 0, or -1 after log_error. */
   int (*free_bytes) (struct provider *p, uint64_t *bytes);
 
-  /* Copy COUNT bytes between BUF and OFFSET in CHUNK, any alignment.  When a
-   * call has returned 0, every later call sees its bytes; calls at the same
-   * time happen in any order, byte by byte.  These allocate nothing.  Return 0,
-   * or -1 with errno = EIO after the log has been told.
+  /* Copy COUNT bytes between BUF and OFFSET in CHUNK, with any alignment.
+   * When a call has returned 0, every later call sees its bytes.  Calls at the
+   * same time happen in any order, byte by byte.  These allocate nothing.
+   * Return 0, or -1 with errno = EIO after a message in the log.
    */
   int (*read) (struct provider *p, struct chunk *chunk, uint64_t offset,
                void *buf, size_t count);
   int (*write) (struct provider *p, struct chunk *chunk, uint64_t offset,
                 const void *buf, size_t count);
 
-  /* Overwrite COUNT bytes at OFFSET in CHUNK with zeros.  As the copies. */
+  /* Overwrite COUNT bytes at OFFSET in CHUNK with zeros.  Returns as read. */
   int (*zero) (struct provider *p, struct chunk *chunk, uint64_t offset,
                uint64_t count);
 
-  /* Whether the GPU still holds what was written, as far as can be known: before
-   * a request without data is answered, and after the copy of one with data.
-   * Costs a few nanoseconds; asks the driver now and then, and always after the
-   * machine has slept.  Returns 0, or -1 with errno = EIO when the GPU is lost,
-   * and with it all that was written: every copy fails at once from then on.
+  /* Check whether the GPU still holds its data.  Called before a request
+   * without data is answered, and after the copy of a request with data.
+   * Takes a few nanoseconds; asks the driver now and then, and always after
+   * the machine has slept.  Returns 0, or -1 with errno = EIO if the GPU is
+   * lost.  From then on every copy fails at once.
    */
   int (*check) (struct provider *p);
 

@@ -16,11 +16,11 @@
 /* The fewest slots of an elastic disk, if its chunks can be that small. */
 #define ELASTIC_SLOTS_MIN 8
 
-/* How much less is tried when VRAM is short. */
+/* How much less to try if VRAM is short, in bytes. */
 #define STEP (512 * MiB)
 
-/* VRAM is overwritten in pieces, so that a slow GPU is not taken for one that
- * hangs: even at 1 GB/s such a piece takes 1 second.
+/* VRAM is overwritten in pieces, so that the watchdog does not take a slow GPU
+ * for one that hangs.  Even at 1 GB/s a piece takes only a second.
  */
 #define ZERO_PIECE GiB
 
@@ -30,8 +30,8 @@ slot_size (const struct slots *slots)
   return UINT64_C (1) << slots->shift;
 }
 
-/* Few slots are easy to hold as descriptors; small ones let VRAM be given back
- * in small pieces.
+/* The smallest slot with which CHUNKS_MAX descriptors are enough, because VRAM
+ * is given back by the slot.
  */
 static void
 choose_slot_size (struct slots *slots, uint64_t size)
@@ -63,7 +63,7 @@ add_chunk (struct slots *slots, uint64_t size, char reason[PROVIDER_REASON])
   return 0;
 }
 
-/* Have chunks for SIZE bytes, keeping those of an earlier try that fit.
+/* Allocate chunks for SIZE bytes, and keep those of an earlier try that fit.
  * Returns as the provider's allocate.
  */
 static int
@@ -94,8 +94,8 @@ step_down (uint64_t size, uint64_t min)
   return size > min + STEP ? size - STEP : min;
 }
 
-/* Try SIZE.  Returns 1 when it has been allocated and HEADROOM is free beside
- * it, 0 when VRAM is short, -1 after log_error.
+/* Try to allocate SIZE bytes.  Returns 1 if that worked and HEADROOM is still
+ * free, 0 if VRAM is short, or -1 after log_error.
  */
 static int
 try_size (struct slots *slots, uint64_t size, uint64_t headroom)
@@ -157,7 +157,7 @@ err:
   return -1;
 }
 
-/* At least a few slots, so that a small disk can be given back in parts. */
+/* Several slots, so that a small disk can be given back in parts. */
 static void
 choose_elastic_slot_size (struct slots *slots, uint64_t size)
 {
@@ -167,8 +167,8 @@ choose_elastic_slot_size (struct slots *slots, uint64_t size)
     slots->shift--;
 }
 
-/* The largest size from SIZE down to MIN, in steps as above, that HEADROOM
- * allows by what is free now.  Returns 0 when there is none.
+/* The largest size from SIZE down to MIN, in the same steps, for which
+ * BYTES_FREE leaves HEADROOM.  Returns 0 if there is none.
  */
 static uint64_t
 find_size (uint64_t size, uint64_t min, uint64_t headroom, uint64_t bytes_free)
@@ -197,7 +197,7 @@ slots_begin_elastic (struct slots *slots, struct provider *provider,
     return -1;
   }
   choose_elastic_slot_size (slots, slots->size);
-  /* The last slot needs a whole chunk, too. */
+  /* The last slot also needs a whole chunk. */
   if (ROUND_UP (slots->size, slot_size (slots)) > bytes_free - headroom &&
       ROUND_DOWN (slots->size, slot_size (slots)) >= min)
     slots->size = ROUND_DOWN (slots->size, slot_size (slots));
@@ -207,7 +207,7 @@ slots_begin_elastic (struct slots *slots, struct provider *provider,
        ++i)
     r = provider->f->allocate (provider, slot_size (slots), &slots->chunk[i],
                                reason);
-  /* One of them will do. */
+  /* One chunk is enough to start with. */
   if (r != 0 && slots->chunk[0] == NULL) {
     if (r == 1)
       report_short (provider, min, headroom);
@@ -261,7 +261,7 @@ slots_of_chunk (const struct slots *slots, unsigned number)
   return -1;
 }
 
-/* Import the chunk of SIZE bytes that FDS[I] stands for. */
+/* Import the chunk FDS[I] of SIZE bytes. */
 static int
 import_chunk (struct slots *slots, unsigned i, uint64_t size, int *fds)
 {
@@ -311,7 +311,7 @@ err:
   return -1;
 }
 
-/* Where the chunk NUMBER holds nothing. */
+/* An offset in the chunk NUMBER where it holds no data. */
 static uint64_t
 find_spare (const struct slots *slots, const struct superblock *superblock,
             unsigned number)
@@ -391,7 +391,7 @@ slots_free (struct slots *slots)
   memset (slots, 0, sizeof *slots);
 }
 
-/* The place of the slot of OFFSET, whose word is WORD. */
+/* The chunk of the slot at OFFSET, whose word is WORD. */
 static struct chunk *
 chunk_at (const struct slots *slots, uint64_t offset, uint64_t word)
 {
@@ -399,8 +399,8 @@ chunk_at (const struct slots *slots, uint64_t offset, uint64_t word)
       ->chunk[slots->elastic ? SLOT_CHUNK (word) : offset >> slots->shift];
 }
 
-/* Read COUNT bytes of a slot in the spill file, whose content in blocks
- * without data is older than what the disk held there last.
+/* Read COUNT bytes of a slot in the spill file, which holds stale bytes in
+ * blocks without data.
  */
 static int
 read_spilled (const struct slots *slots, char *buf, size_t count,
@@ -431,7 +431,7 @@ read_in_slot (const struct slots *slots, void *buf, size_t count,
 {
   struct provider *p = slots->provider;
 
-  /* Its last block was trimmed at the same time. */
+  /* The last block was trimmed after the block map was read. */
   if (slots->elastic && SLOT_STATE (word) == SLOT_EMPTY) {
     memset (buf, 0, count);
     return 0;

@@ -15,56 +15,56 @@
 #include "disk/superblock.h"
 
 /* The disk is a row of slots of one size, a power of two.  Slot I has chunk I,
- * and the last chunk may be smaller; all is constant while requests are
- * served. On an elastic disk all chunks are of one size, come and go, and
+ * and the last chunk may be smaller.  Nothing changes while requests are
+ * served.  On an elastic disk all chunks have one size, come and go, and
  * belong to the slots whose words name them.
  */
 struct slots {
   struct provider *provider;
   uint64_t size;      /* bytes of the disk, a multiple of BLOCK_SIZE */
-  uint64_t allocated; /* bytes of all chunks, or of all that there can be */
+  uint64_t allocated; /* bytes of all chunks, elastic: of all slots */
   unsigned shift;     /* a slot has 1 << SHIFT bytes */
-  unsigned count;     /* slots, and the most chunks */
-  struct chunk *chunk[CHUNKS_MAX]; /* NULL: there is none of that number */
+  unsigned count;     /* number of slots, and the most chunks */
+  struct chunk *chunk[CHUNKS_MAX]; /* elastic: NULL for those not allocated */
   struct elastic *elastic;         /* NULL: the disk is not elastic */
 };
 
-/* Allocate SIZE bytes of VRAM (a multiple of BLOCK_SIZE), or as much as there
- * is in steps of 512 MiB below that, but no less than MIN, leaving HEADROOM
- * bytes free for other programs.  Returns 0, or -1 after log_error with
- * nothing allocated.
+/* Allocate SIZE bytes of VRAM, a multiple of BLOCK_SIZE.  If less is free,
+ * allocate less, in steps of 512 MiB down to MIN.  HEADROOM bytes stay free
+ * for other programs.  Returns 0, or -1 after log_error with nothing
+ * allocated.
  */
 extern int slots_allocate (struct slots *slots, struct provider *provider,
                            uint64_t size, uint64_t min, uint64_t headroom);
 
-/* The same for an elastic disk, of which only the reserve is allocated, as
- * chunks that are yet to be mapped and zeroed.  A write that needs a chunk
- * waits for up to TIMEOUT_MS.
+/* The same for an elastic disk.  Only the chunks of the reserve are allocated,
+ * and still have to be mapped and zeroed.  A write waits up to TIMEOUT_MS for
+ * a chunk.
  */
 extern int slots_begin_elastic (struct slots *slots, struct provider *provider,
                                 uint64_t size, uint64_t min, uint64_t headroom,
                                 unsigned timeout_ms);
 
-/* The chunks that no slot names are zeroed: they make the reserve. */
+/* Put all chunks that no slot names into the reserve.  They must be zeroed. */
 extern void slots_fill_reserve (struct slots *slots);
 
-/* Have the chunks of the disk that SUPERBLOCK describes, content and all, from
- * their descriptors FDS in order; on an elastic disk, -1 for those that it has
- * not.  Each that is taken over becomes -1.  TIMEOUT_MS as above.  Returns 0,
- * or -1 after log_error.
+/* Import the chunks of the disk that SUPERBLOCK describes, with their
+ * content.  FDS are their descriptors in order, -1 for chunks that an elastic
+ * disk does not have.  A descriptor that is taken over becomes -1. TIMEOUT_MS
+ * as above.  Returns 0, or -1 after log_error.
  */
 extern int slots_import (struct slots *slots, struct provider *provider,
                          const struct superblock *superblock, int *fds,
                          unsigned timeout_ms);
 
-/* Let the CPU map the chunks.  SUPERBLOCK says where they hold data; NULL:
- * they hold none.  Returns 0, or -1 after log_error.
+/* Map the chunks for the CPU, if possible.  SUPERBLOCK says where they hold
+ * data; NULL: they hold none.  Returns 0, or -1 after log_error.
  */
 extern int
 slots_map (struct slots *slots, const struct superblock *superblock);
 
-/* Overwrite all VRAM with zeros, also what lies beyond the disk's end; or one
- * chunk.  Return 0, or -1 with errno = EIO after log_error.
+/* Overwrite all VRAM, also beyond the disk's end, or one chunk with zeros.
+ * Return 0, or -1 with errno = EIO after log_error.
  */
 extern int slots_zero (struct slots *slots);
 extern int slots_zero_chunk (struct slots *slots, unsigned number);
@@ -73,14 +73,14 @@ extern int slots_zero_chunk (struct slots *slots, unsigned number);
 extern bool slots_have_data (const struct slots *slots,
                              const struct blockmap *map, unsigned slot);
 
-/* The slot whose word names the chunk NUMBER, -1: none does. */
+/* The slot whose word names the chunk NUMBER, or -1. */
 extern int slots_of_chunk (const struct slots *slots, unsigned number);
 
-/* Free all chunks.  A struct of zeros is allowed. */
+/* Free all chunks.  SLOTS may be all zeros. */
 extern void slots_free (struct slots *slots);
 
-/* How many chunks the reserve of an elastic disk has at rest: one that is
- * large is made again before it is full.
+/* How many chunks the reserve of an elastic disk has at rest.  One large chunk
+ * is enough, because the next one is ready before it is full.
  */
 static inline unsigned
 slots_reserve (const struct slots *slots)
@@ -99,8 +99,8 @@ slots_bytes_in_slot (const struct slots *slots, uint64_t count,
   return count < left ? count : left;
 }
 
-/* Around a write to the slot of OFFSET, from before it is decided what to
- * write until the blocks are published.  As elastic_pin.
+/* Pin the slot at OFFSET for a write, and release it.  Begin before reading
+ * the block map, and end after publishing the blocks.  Returns as elastic_pin.
  */
 static inline int
 slots_begin_write (const struct slots *slots, uint64_t offset)
@@ -121,7 +121,7 @@ slots_end_write (const struct slots *slots, uint64_t offset)
                    PIN_WRITE);
 }
 
-/* Blocks have lost their data. */
+/* Note that blocks have been trimmed. */
 static inline void
 slots_trimmed (const struct slots *slots)
 {
@@ -129,9 +129,10 @@ slots_trimmed (const struct slots *slots)
     elastic_trim (slots->elastic);
 }
 
-/* Copy COUNT bytes at OFFSET of the disk, by one call of the provider for each
- * slot.  On an elastic disk, a write must lie in one slot, between
- * slots_begin_write and slots_end_write.  As the provider's read and write.
+/* Copy COUNT bytes at OFFSET of the disk, with one call of the provider for
+ * each slot.  On an elastic disk a write must lie in one slot, between
+ * slots_begin_write and slots_end_write.  Return as the provider's read and
+ * write.
  */
 extern int slots_read (const struct slots *slots, void *buf, size_t count,
                        uint64_t offset);

@@ -9,21 +9,22 @@
 
 #include "common/units.h"
 
-/* Linux fills a swap area of a device without seeks in clusters of 2 MiB, and
- * takes them 64 MiB apart: first each 32nd of them from the start of the area
- * to its end, then their neighbours, and so on (mm/swapfile.c,
- * SWAP_CLUSTER_COLS, since Linux 4.12).  A few pages of swap would touch each
- * slot of an elastic disk.  So such a disk numbers the 2 MiB units in that
- * order: what is swapped out one after the other shares slots.
+/* Linux fills a swap area on a device without seeks in clusters of 2 MiB that
+ * are 64 MiB apart: first every 32nd cluster of the area, then their
+ * neighbours, and so on (mm/swapfile.c, SWAP_CLUSTER_COLS, since Linux 4.12).
+ * A little swap would therefore touch each slot of an elastic disk.  So an
+ * elastic disk numbers units of 2 MiB in the kernel's order, and pages that
+ * are swapped out together share slots.
  *
- * The next server must find the same places.  They depend on the disk's size
- * alone, and belong to the layout SUPERBLOCK_VERSION_ELASTIC.
+ * The order depends on the disk's size only, and is part of the layout
+ * SUPERBLOCK_VERSION_ELASTIC, because the next server must find the same
+ * places.
  */
 #define SPREAD_UNIT    (2 * MiB)
 #define SPREAD_COLUMNS 32
 
 struct spread {
-  uint64_t rows; /* 0: each byte has its own offset for its place */
+  uint64_t rows; /* 0: places are offsets */
 };
 
 /* For an elastic disk of SIZE bytes. */
@@ -33,7 +34,7 @@ spread_of (uint64_t size)
   return (struct spread){ .rows = size / (SPREAD_UNIT * SPREAD_COLUMNS) };
 }
 
-/* The place of OFFSET.  What is left beyond the last row keeps its own. */
+/* The place of OFFSET.  Bytes beyond the last row are not moved. */
 static inline uint64_t
 spread_place (struct spread spread, uint64_t offset)
 {
@@ -46,7 +47,7 @@ spread_place (struct spread spread, uint64_t offset)
          offset % SPREAD_UNIT;
 }
 
-/* How many of COUNT bytes at OFFSET have their places in a row. */
+/* How many of COUNT bytes at OFFSET have adjacent places. */
 static inline uint64_t
 spread_run (struct spread spread, uint64_t offset, uint64_t count)
 {

@@ -33,7 +33,7 @@ _Static_assert(SUPERBLOCK_SLOTS_AT + CHUNKS_MAX * sizeof (uint64_t) <= BITS_AT,
                "no room");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words are shared by processes");
 
-/* FNV-1a: against damage, not against anyone. */
+/* FNV-1a: it detects damage, not attacks. */
 static uint64_t
 checksum (const struct superblock_header *header)
 {
@@ -83,8 +83,8 @@ superblock_create (struct superblock *superblock,
   superblock->size = superblock_size (header->disk_size);
   superblock->fd =
       memfd_create ("nbdkit-vram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  /* Sealed: a process that has a descriptor cannot take the pages away from a
-   * server, which would be SIGBUS.
+  /* Sealed, so that no process with a descriptor can shrink the memfd, which
+   * would give the server SIGBUS.
    */
   if (superblock->fd == -1 ||
       ftruncate (superblock->fd, (off_t) superblock->size) == -1 ||
@@ -105,13 +105,13 @@ superblock_create (struct superblock *superblock,
   return 0;
 }
 
-/* What is wrong with HEADER of a superblock of SIZE bytes, or NULL. */
+/* Returns what is wrong with HEADER of a superblock of SIZE bytes, or NULL. */
 static const char *
 find_fault (const struct superblock_header *header, uint64_t size)
 {
   if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
     return "it is damaged, or no disk of this plugin: its first bytes differ";
-  /* Before the checksum, whose place may be another one in another version. */
+  /* Before the checksum, which may lie elsewhere in another version. */
   if (!superblock_version_known (header->version))
     return "another version of this plugin made it, whose superblock differs; "
            "start that version";
@@ -147,7 +147,7 @@ slot_has_data (const struct superblock *superblock, unsigned i)
   return false;
 }
 
-/* What is wrong with the slot table, or NULL. */
+/* Returns what is wrong with the slot table, or NULL. */
 static const char *
 find_slot_fault (const struct superblock *superblock)
 {
@@ -192,7 +192,7 @@ superblock_open (struct superblock *superblock, int fd)
     log_error ("adopt: fstat: %m");
     goto err;
   }
-  /* Only a memfd has seals; without them its pages might go away. */
+  /* Only a memfd has seals.  Without them its pages could be removed. */
   seals = fcntl (fd, F_GET_SEALS);
   if (seals == -1 || (seals & SEALS) != SEALS) {
     fault = "it is not memory that a server of this plugin has made";

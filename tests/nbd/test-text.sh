@@ -19,11 +19,6 @@ cat >"$tmp/wide" <<'END'
 .ci/check
 configure.ac
 packaging/gentoo/nbdkit-vram.ebuild
-plugin/disk/blockmap.c
-plugin/disk/blockmap.h
-plugin/disk/disk.c
-plugin/disk/disk.h
-plugin/disk/provider.h
 plugin/handover/gpu-node.h
 quickstart
 swap/Makefile.am
