@@ -13,16 +13,16 @@
 #include "common/units.h"
 #include "gpu/calibrate.h"
 
-/* How long to go on to larger sizes, and how often to try each. */
+/* Stop after this time, and copy each size this often. */
 #define TRY_NS  7500000
 #define REPEATS 5
 
-/* The mapping wins where it takes no more than 21/20 of the time of DMA: it
- * leaves DMA queues, the driver and the GPU's engines to others.
+/* The mapping wins if it takes up to 5 % longer than DMA, because it needs no
+ * DMA queue, no driver call and no engine of the GPU.
  */
 #define WINS(mapping_ns, dma_ns) ((mapping_ns) *20 <= (dma_ns) *21)
 
-/* Bytes that are written to prove that both paths reach the same place. */
+/* Bytes to write to check that both paths reach the same place. */
 #define TOKEN 64
 
 enum path { MAPPING, DMA };
@@ -44,13 +44,13 @@ const struct copy_limits calibrate_usual = {
   .write_max = 256 * KiB,
 };
 
-/* What a copy of SIZE bytes took by each path. */
+/* How long a copy of SIZE bytes took by each path. */
 struct sample {
   uint32_t size;
   uint64_t ns[2];
 };
 
-/* Say why 1 is returned. */
+/* Store the reason, and return 1. */
 static int
 refuse (const struct copier *copier, char reason[PROVIDER_REASON])
 {
@@ -61,7 +61,7 @@ refuse (const struct copier *copier, char reason[PROVIDER_REASON])
   return 1;
 }
 
-/* Copy by PATH.  Returns 0, 1 when the mapping fails, -1 when DMA does. */
+/* Copy by PATH.  Returns 0, 1 if the mapping fails, or -1 if DMA fails. */
 static int
 copy (struct copier *copier, const struct cuda_chunk *chunk, enum path path,
       enum direction direction, uint64_t offset, char *buf, size_t count)
@@ -81,7 +81,7 @@ copy (struct copier *copier, const struct cuda_chunk *chunk, enum path path,
  * Proving.
  */
 
-/* Bytes that no other place has been given. */
+/* Fill TOKEN with bytes that no other place holds. */
 static void
 make_token (char token[TOKEN])
 {
@@ -182,7 +182,7 @@ try_copies (struct copier *copier, const struct cuda_chunk *chunk,
   return 0;
 }
 
-/* Fill in SAMPLES, as many as time allows, and end them with one of size 0. */
+/* Measure SAMPLES, as many as time allows.  The list ends with size 0. */
 static int
 try_sizes (struct copier *copier, const struct cuda_chunk *chunk,
            enum direction direction, char *buf, const uint32_t *sizes,
@@ -211,7 +211,7 @@ try_sizes (struct copier *copier, const struct cuda_chunk *chunk,
 }
 
 /* Let the GPU rest, and store how much longer than in SAMPLE each path takes
- * then.  Of two tries of DMA the quicker one counts.
+ * afterwards.  The faster of two tries of DMA counts.
  */
 static int
 try_rested (struct copier *copier, const struct cuda_chunk *chunk, char *buf,
@@ -238,8 +238,8 @@ try_rested (struct copier *copier, const struct cuda_chunk *chunk, char *buf,
   return 0;
 }
 
-/* The largest size that the mapping wins, with all smaller ones, when copies
- * take EXTRA longer than in SAMPLES; 0 if none.
+/* The largest size up to which the mapping wins for all sizes, if copies take
+ * EXTRA longer than in SAMPLES.  0 if none.
  */
 static uint64_t
 largest_win (const struct sample *samples, const uint64_t extra[2])

@@ -13,7 +13,7 @@
 /* The CPU's unit of transfer to and from write-combined memory, in bytes. */
 #define LINE 64
 
-/* For tests: the path is left to chance. */
+/* For tests: choose the path at random. */
 static bool
 heads (void)
 {
@@ -32,7 +32,7 @@ note_dma (struct copier *copier, uint64_t now)
   atomic_store_explicit (&copier->last_dma, now, memory_order_relaxed);
 }
 
-/* Whether there is a mapping to use at all. */
+/* Whether CHUNK has a mapping that works. */
 static bool
 has_mapping (const struct copier *copier, const struct cuda_chunk *chunk)
 {
@@ -56,7 +56,7 @@ read_by_mapping (struct copier *copier, const struct cuda_chunk *chunk,
     return false;
   now = clock_ns ();
   last = atomic_load_explicit (&copier->last_dma, memory_order_relaxed);
-  /* Another thread's clock_ns may be later than this one's. */
+  /* Another thread may have stored a later time. */
   if (now < last + COPY_REST_NS)
     return false;
   note_dma (copier, now);
@@ -74,7 +74,7 @@ write_by_mapping (struct copier *copier, const struct cuda_chunk *chunk,
   return count <= copier->limits.write_max;
 }
 
-/* DMA has been used; of interest only where a rest makes a difference. */
+/* Note that DMA has been used.  Only needed if a rest makes a difference. */
 static void
 note_use (struct copier *copier)
 {
@@ -91,9 +91,9 @@ all_ones (const char *bytes, size_t count)
   return true;
 }
 
-/* Read those lines again that hold nothing but ones, from the first to the
- * last of them.  Ones are what the bus answers, without an error, for a GPU
- * that is gone; whether they are data, the driver knows.
+/* Read again, by DMA, the lines that hold only ones, from the first to the
+ * last of them.  For a GPU that is gone the bus answers with ones and no
+ * error.  Only the driver knows whether they are data.
  */
 static int
 check_ones (struct copier *copier, const struct cuda_chunk *chunk,
@@ -105,7 +105,7 @@ check_ones (struct copier *copier, const struct cuda_chunk *chunk,
     n = LINE - (offset + at) % LINE;
     if (n > count - at)
       n = count - at;
-    /* The first byte settles it for nearly all data. */
+    /* Most data differs in the first byte. */
     if (buf[at] != (char) 0xff || !all_ones (buf + at, n))
       continue;
     if (end == 0)

@@ -19,7 +19,7 @@
  * to a write, on any connection and by either path, sees the bytes of that
  * write or of a later one.  Requests that are under way at the same time
  * happen in any order, byte by byte.  A request is answered when its copy has
- * returned, and each copy ends in a state in which the promise holds:
+ * returned.  After each kind of copy the promise holds:
  *
  * 1. Write through the mapping.  Its stores are drained before it returns
  * (sfence on x86, dsb on ARM): they have left the CPU as posted writes, in
@@ -49,27 +49,25 @@
  *    before the same bytes go by DMA, and 1 says that they arrive first.
  */
 
-/* What copies of one GPU need.  Constant while copies run, but for LAST_DMA.
- */
+/* What copies of one GPU need.  Constant while copies run, except LAST_DMA. */
 struct copier {
   struct cuda *cuda;
   struct dma_queues *queues;
   struct mapping *mapping;   /* NULL: everything goes by DMA */
-  struct copy_limits limits; /* in force */
+  struct copy_limits limits; /* limits in use */
 
-  /* When DMA was last used, or would have been but for a rest (so that of
-   * several reads in a row only the first finds the GPU rested); clock_ns.
+  /* When a copy last used DMA, or would have used it without a rest, so that
+   * only the first of several reads finds the GPU rested; clock_ns.
    */
   _Atomic uint64_t last_dma;
 };
 
-/* After so long without DMA the GPU counts as rested. */
+/* The GPU counts as rested after this time without DMA, in ns. */
 #define COPY_REST_NS 10000000
 
-/* Copy COUNT bytes at OFFSET in CHUNK; any alignment, any thread.  A copy that
- * the mapping cannot do goes by DMA instead; a request fails only when that
- * fails as well, or when the context is lost.  Return 0, or -1 with errno =
- * EIO after the log has been told.
+/* Copy COUNT bytes at OFFSET in CHUNK, with any alignment.  Any thread.  If
+ * the mapping fails, DMA is used instead.  Return 0, or -1 with errno = EIO
+ * and a message in the log if DMA fails or the context is lost.
  */
 extern int copy_read (struct copier *copier, const struct cuda_chunk *chunk,
                       uint64_t offset, void *buf, size_t count);

@@ -9,10 +9,10 @@
 
 extern void devices_free (struct devices *gpus);
 
-/* The GPU that SPEC means: an index, a name or a part of one (in upper or
- * lower case), a UUID with or without "GPU-", or a PCI address with or without
- * its domain.  NULL after log_error, which lists the GPUs, when SPEC means
- * none or several.
+/* Find the GPU that SPEC names: an index, a name or a part of it in upper or
+ * lower case, a UUID with or without "GPU-", or a PCI address with or without
+ * its domain.  Returns NULL after log_error, which lists the GPUs, if SPEC
+ * matches none or several.
  */
 extern const struct device *
 devices_find (const struct devices *gpus, const char *spec);
@@ -21,8 +21,8 @@ devices_find (const struct devices *gpus, const char *spec);
 extern const struct device *
 devices_find_uuid (const struct devices *gpus, const uint8_t uuid[16]);
 
-/* The GPU with the most free VRAM, by asking F when there are several.  NULL
- * after log_error.
+/* Find the GPU with the most free VRAM.  If there are several, F tells how
+ * much is free.  Returns NULL after log_error.
  */
 extern const struct device *
 devices_most_free (const struct provider_functions *f,

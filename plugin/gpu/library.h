@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Open NAME where the dynamic linker finds it, or return NULL; dlerror then
- * says why.  RTLD_NODELETE: a driver starts threads that it does not stop, so
- * their code must stay when nbdkit unloads the plugin.
+/* Load the library NAME.  Returns NULL if that fails, and dlerror says why.
+ * RTLD_NODELETE: a driver starts threads that it does not stop, so their code
+ * must stay when nbdkit unloads the plugin.
  */
 static inline void *
 library_open (const char *name)
@@ -20,9 +20,9 @@ library_open (const char *name)
   return dlopen (name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 }
 
-/* Look SYMBOL up and store its address in FIELD, a function pointer; false
- * when there is none.  A void pointer holds a function's address on every
- * system that has dlsym (POSIX.1-2008).
+/* Store the address of SYMBOL in FIELD, a function pointer.  Returns false if
+ * there is no such symbol.  POSIX.1-2008 lets a void pointer hold a function's
+ * address.
  */
 static inline bool
 library_symbol (void *library, const char *symbol, void *field)

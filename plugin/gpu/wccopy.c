@@ -19,7 +19,7 @@
 /* See wccopy.h on data races. */
 #define NO_TSAN __attribute__ ((no_sanitize ("thread")))
 
-/* Integers that may lie in memory of any type. */
+/* Integers that may alias any type. */
 typedef uint16_t __attribute__ ((may_alias)) word16;
 typedef uint32_t __attribute__ ((may_alias)) word32;
 typedef uint64_t __attribute__ ((may_alias)) word64;
@@ -28,13 +28,13 @@ typedef uint64_t __attribute__ ((may_alias)) word64;
 struct instructions {
   const char *name;
   bool (*usable) (void);
-  /* Copy LINES lines; VRAM's side is aligned to a line. */
+  /* Copy LINES lines.  The address in VRAM is aligned to a line. */
   void (*store_lines) (char *dst, const char *src, size_t lines);
   void (*load_lines) (char *dst, const char *src, size_t lines);
 };
 
-/* Portable: 8 bytes at a time, each a volatile access, so that the
- * compiler neither joins nor splits nor repeats them.
+/* Portable: 8 bytes at a time.  The accesses are volatile, so that the
+ * compiler does not join, split or repeat them.
  */
 
 static bool
@@ -186,7 +186,7 @@ load_sse41 (char *dst, const char *src, size_t lines)
 
 #endif /* __x86_64__ */
 
-/* The best first. */
+/* Best first. */
 static const struct instructions sets[] = {
 #ifdef __x86_64__
   { "avx512", has_avx512, store_avx512, load_avx512 },
@@ -198,7 +198,7 @@ static const struct instructions sets[] = {
 
 #define SETS (sizeof sets / sizeof sets[0])
 
-/* Until one is chosen, what runs everywhere. */
+/* The default until wccopy_init runs everywhere. */
 static const struct instructions *chosen = &sets[SETS - 1];
 static bool is_chosen;
 
@@ -221,8 +221,8 @@ wccopy_chosen (void)
   return is_chosen ? chosen->name : wccopy_choose (NULL);
 }
 
-/* No load that follows is done before, or is answered from a buffer that was
- * filled before.
+/* Later loads are not executed before this, and not answered from a buffer
+ * that was filled before.
  */
 static inline void
 fence_before_loads (void)

@@ -7,26 +7,25 @@
 
 #include <stddef.h>
 
-/* The CPU sees VRAM as write-combined memory: nothing of it is ever in the
- * CPU's caches.  Stores gather in a few buffers of one line (64 bytes) each
- * and cross the bus when one is full or is drained.  An ordinary load is a
- * round trip over the bus for as few bytes as it asks for; a non-temporal load
- * fetches the line, and many of them are under way at a time.
+/* The CPU sees VRAM as write-combined memory, which is never cached.  Stores
+ * collect in a few buffers of one line (64 bytes) each, and cross the bus when
+ * a buffer is full or drained.  An ordinary load is a round trip over the bus
+ * for a few bytes.  A non-temporal load fetches a whole line, and many of them
+ * are under way at a time.
  *
- * These functions take any alignment and any length on both sides, and see to
- * it that VRAM is accessed in naturally aligned pieces only (a mapping of the
- * device type, as ARM has it, faults on others), is never read in order to be
- * written, and is never written outside of [DST, DST + COUNT).  Reading may
- * touch all of the lines that the range has a part in.  They are not
- * instrumented for data races: clients may write and read the same bytes at
- * the same time if they like.
+ * These functions take any alignment and length.  They access VRAM in
+ * naturally aligned pieces only (ARM's device memory faults on others), never
+ * read it in order to write, and never write outside of [DST, DST + COUNT).
+ * Reads may touch whole lines around the range.  They are not instrumented for
+ * data races, because clients may write and read the same bytes at the same
+ * time.
  *
- * The fences are in here, copy.h says what they are good for:
+ * They contain the fences that copy.h explains:
  *
- * - wccopy_to returns when the stores have left the CPU, in an order that
- *   whatever the CPU does next comes after.
- * - wccopy_from reads what VRAM holds after the call began, not what a buffer
- *   of the CPU still holds of it.
+ * - wccopy_to returns when the stores have left the CPU, in front of all that
+ *   the CPU does next.
+ * - wccopy_from reads what VRAM holds after the call began, not old content of
+ *   a buffer of the CPU.
  */
 
 /* Copy COUNT bytes from SRC in host memory to DST in VRAM. */
@@ -35,17 +34,19 @@ extern void wccopy_to (void *dst, const void *src, size_t count);
 /* Copy COUNT bytes from SRC in VRAM to DST in host memory. */
 extern void wccopy_from (void *dst, const void *src, size_t count);
 
-/* Drain the buffers after a wccopy_to that was not let finish. */
+/* Drain the buffers after a wccopy_to that was interrupted. */
 extern void wccopy_drain (void);
 
-/* Take the instructions called NAME ("avx512", "avx2", "sse4.1", "portable"),
- * or the best that this CPU has when NAME is NULL; before the first copy, and
- * while no copy is under way.  Returns the name of what is taken, NULL when
- * the CPU does not have what was asked for.
+/* Choose the instructions NAME ("avx512", "avx2", "sse4.1", "portable"), or if
+ * NAME is NULL the best of this CPU.  Call it before the first copy, or while
+ * no copy is under way.  Returns the name, or NULL if the CPU does not have
+ * these instructions.
  */
 extern const char *wccopy_choose (const char *name);
 
-/* The name of what has been taken; the best is, where nothing has been. */
+/* The name of the instructions in use.  Chooses the best ones if there was no
+ * choice yet.
+ */
 extern const char *wccopy_chosen (void);
 
 #endif /* VRAM_WCCOPY_H */

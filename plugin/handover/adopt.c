@@ -14,7 +14,7 @@
 #include "handover/adopt.h"
 #include "handover/fdstore.h"
 
-/* The place for the descriptor that is called NAME, or NULL. */
+/* Where to store the descriptor called NAME, or NULL. */
 static int *
 place_of (struct adopt *adopt, const char *name)
 {
@@ -26,7 +26,7 @@ place_of (struct adopt *adopt, const char *name)
     return &adopt->gpu;
   if (strcmp (name, ADOPT_SPILL_NAME) == 0)
     return &adopt->spill;
-  /* From a server that died while it made sure that descriptors are kept. */
+  /* Left by a server that died in fdstore_check. */
   if (strcmp (name, FDSTORE_PROBE_NAME) == 0)
     return &adopt->probe;
   for (size_t i = 0; i < CHUNKS_MAX; ++i) {
@@ -123,9 +123,9 @@ check_all_chunks (const struct adopt *adopt,
   return -1;
 }
 
-/* An elastic disk needs those that its slots name.  The others hold nothing,
- * and whether the store still has them is not known: they are let go.  As
- * above.
+/* An elastic disk needs the chunks that its slots name.  The other chunks hold
+ * no data, and may be missing in the store, so they are closed.  Returns 0, or
+ * -1 after log_error.
  */
 static int
 check_named_chunks (struct adopt *adopt, const struct superblock *superblock)

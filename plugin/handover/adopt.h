@@ -10,9 +10,8 @@
 
 #include "disk/superblock.h"
 
-/* What the descriptors are called while they are kept: the superblock, each
- * chunk by its number, and the GPU's device node, which servers that know of
- * it hand over, and no server needs to adopt a disk.
+/* Names of the descriptors in the store: the superblock, each chunk with its
+ * number, and the GPU's device node, which is not needed to adopt a disk.
  */
 #define ADOPT_SUPERBLOCK_NAME "vram-state"
 #define ADOPT_CHUNK_NAME      "vram-chunk-%zu"
@@ -20,28 +19,27 @@
 #define ADOPT_SPILL_NAME      "vram-spill"
 #define ADOPT_NAME_MAX        32
 
-/* The descriptors that adopt= has brought, -1 for those that it has not. */
+/* The descriptors of adopt=, -1 for missing ones. */
 struct adopt {
-  bool wanted; /* there was an adopt= */
+  bool wanted; /* adopt= was given */
   int superblock, gpu, probe, spill;
   int chunk[CHUNKS_MAX];
-  size_t chunks; /* how many chunks were brought */
+  size_t chunks; /* number of chunks */
 };
 
 /* Parse the value of adopt=, "FD:NAME,FD:NAME...": open descriptors of this
- * process and what they were called in the store; each is taken over, and not
- * passed on to children.  Returns 0, or -1 after log_error.
+ * process and their names in the store.  They are taken over, and set to close
+ * on exec.  Returns 0, or -1 after log_error.
  */
 extern int adopt_parse (const char *value, struct adopt *adopt);
 
-/* Open the superblock that was brought, and check that all chunks that it
- * speaks of were brought, and no others.  Changes nothing of the disk. Returns
- * 0, or -1 after log_error.
+/* Open the superblock of adopt=, and check that exactly its chunks were
+ * given.  Does not change the disk.  Returns 0, or -1 after log_error.
  */
 extern int adopt_open (struct adopt *adopt, struct superblock *superblock);
 
-/* Close what is still open of the descriptors.  The program that keeps them
- * has its own.
+/* Close the descriptors that have not been taken over.  The supervisor has its
+ * own.
  */
 extern void adopt_close (struct adopt *adopt);
 

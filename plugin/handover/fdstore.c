@@ -16,7 +16,7 @@
 #include "common/sd_notify.h"
 #include "handover/fdstore.h"
 
-/* How long the supervisor may take. */
+/* How long the supervisor may take to answer, in ms. */
 #define ANSWER_MS 10000
 
 bool
@@ -30,8 +30,8 @@ fdstore_put (const char *name, int fd)
 {
   char text[128];
 
-  /* Not polled: the manager would drop a descriptor that poll has an error
-   * for, and a GPU's may have any.
+  /* FDPOLL=0: otherwise the manager drops a descriptor when poll reports an
+   * error for it, which a GPU's descriptor may.
    */
   snprintf (text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
   if (sd_notify_send (sd_notify_address (), text, &fd, 1, true) == -1) {
@@ -79,7 +79,7 @@ fdstore_wait_supervisor (void)
                       true);
   close (fds[1]);
   answer = (struct pollfd){ .fd = fds[0], .events = POLLIN };
-  /* A supervisor that dies first closes its end without an answer. */
+  /* A supervisor that dies closes its end without an answer. */
   if (r == -1 || poll (&answer, 1, ANSWER_MS) != 1 ||
       read (fds[0], &byte, 1) != 1) {
     log_error ("vram-swap daemon does not answer");
@@ -99,7 +99,9 @@ fdstore_check (void)
     log_error ("pipe2: %m");
     return -1;
   }
-  /* Handed over last, so that it finds room only if all others did. */
+  /* Handed over last: if there is room for this one, there was room for all
+   * others.
+   */
   r = fdstore_put (FDSTORE_PROBE_NAME, fds[1]);
   close (fds[1]);
   if (r == 0)

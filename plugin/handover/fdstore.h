@@ -7,54 +7,52 @@
 
 #include <stdbool.h>
 
-/* The program that started this server and set NOTIFY_SOCKET, which is systemd
- * for a unit with FileDescriptorStoreMax=, or another that speaks its protocol
- * (sd_notify), keeps descriptors for the next server.  It does not answer:
- * what it is told are datagrams, which it takes in order.
- *
- * Those below that return int return 0, or -1 after log_error; they wait for
- * the manager for a few seconds at most.  One thread at a time.
+/* The program that started this server and set NOTIFY_SOCKET keeps descriptors
+ * for the next server.  It is systemd, for a unit with
+ * FileDescriptorStoreMax=, or another program with the same protocol
+ * (sd_notify).  It receives datagrams in order and does not answer.  Functions
+ * that return int return 0, or -1 after log_error.  They wait for the manager
+ * for a few seconds at most.  One thread at a time.
  */
 
-/* Whether there is a manager to talk to.  Without one nothing else may be
- * called but fdstore_ready.
+/* Whether there is a manager.  Without one, only fdstore_ready may be called.
  */
 extern bool fdstore_exists (void);
 
-/* Have the manager keep a duplicate of FD under NAME, whatever poll says of
- * the descriptor.
+/* Have the manager keep a duplicate of FD under NAME, even if poll reports an
+ * error for it.
  */
 extern int fdstore_put (const char *name, int fd);
 
-/* Have the manager close all descriptors that it keeps under NAME. */
+/* Have the manager close all descriptors under NAME. */
 extern int fdstore_remove (const char *name);
 
-/* Wait until the manager has taken all that it was told so far. */
+/* Wait until the manager has taken all messages so far. */
 extern int fdstore_wait (void);
 
-/* The same where the manager is 'vram-swap daemon', without waiting for
- * systemd, which it passes things on to, and which may itself wait for a page
- * that is swapped out to this disk.  It answers only what it keeps, and what
- * systemd will find in its socket: a daemon that dies meanwhile does not
- * answer.
+/* The same for 'vram-swap daemon', without waiting for systemd, to which it
+ * passes descriptors on.  systemd may be waiting for a page that is swapped
+ * out to this disk.  The daemon answers when it keeps the descriptors and has
+ * sent them to systemd's socket.  If it dies first, there is no answer.
  */
 extern int fdstore_wait_supervisor (void);
 
-/* As fdstore_wait, and make sure that the manager keeps descriptors, and had
- * room for all of them.
+/* As fdstore_wait, and check that the manager keeps descriptors and had room
+ * for all of them.
  */
 extern int fdstore_check (void);
 
-/* The manager keeps this descriptor for as long as fdstore_check takes. */
+/* The name of a descriptor that the manager keeps during fdstore_check. */
 #define FDSTORE_PROBE_NAME "vram-probe"
 
 /* Tell 'vram-swap daemon', if it supervises this server, that a client has
- * gone. The kernel does not tell it when another program detaches its device.
+ * disconnected.  The kernel does not report that another program has detached
+ * the device.
  */
 extern void fdstore_disconnected (void);
 
-/* This server is ready to serve, and STATUS says what.  No error where no
- * program wants to know.
+/* Report that this server is ready, with STATUS as a line of text.  Does
+ * nothing if there is no manager.
  */
 extern void fdstore_ready (const char *status);
 

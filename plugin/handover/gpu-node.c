@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "handover/gpu-node.h"
 
-/* The number N of the node, or -1. */
+/* The number N of /dev/nvidiaN, or -1. */
 static int
 find_minor (const char *pci)
 {

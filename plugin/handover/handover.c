@@ -18,7 +18,7 @@
 #include "handover/gpu-node.h"
 #include "watchdog.h"
 
-/* In the environment of a server that 'vram-swap daemon' has started. */
+/* Set in the environment of a server that 'vram-swap daemon' has started. */
 #define SUPERVISED "VRAM_SWAP_SUPERVISED"
 
 static pid_t parent;
@@ -84,7 +84,7 @@ const struct governor_store handover_store = {
 int
 handover_put_spill (int fd)
 {
-  /* There may be one of an earlier try. */
+  /* Remove the one of an earlier try. */
   if (fdstore_remove (ADOPT_SPILL_NAME) == -1)
     return -1;
   return fdstore_put (ADOPT_SPILL_NAME, fd);
@@ -98,11 +98,11 @@ handover_begin (const struct slots *slots, const struct superblock *superblock)
     if (slots->chunk[i] &&
         put_chunk (slots->provider, slots->chunk[i], i) == -1)
       goto err;
-  /* Last: with this one the disk is complete. */
+  /* Last, because with the superblock the disk is complete. */
   if (fdstore_put (ADOPT_SUPERBLOCK_NAME, superblock->fd) == -1 ||
       fdstore_wait () == -1)
     goto err;
-  /* A supervisor that has written into the superblock keeps it. */
+  /* A supervisor that has set the field keeps the disk. */
   if (atomic_load (&superblock->shared->supervisor) == SUPERVISOR_NONE &&
       fdstore_check () == -1)
     goto err;
@@ -120,7 +120,7 @@ handover_outlive_parent (void)
 
   if (prctl (PR_GET_PDEATHSIG, &signal_number) == -1 || signal_number == 0)
     return 0;
-  /* The next supervisor finds this server, and goes on with it. */
+  /* The next supervisor finds this server and takes it over. */
   if (getenv (SUPERVISED)) {
     prctl (PR_SET_PDEATHSIG, 0);
     return 0;
@@ -129,7 +129,7 @@ handover_outlive_parent (void)
     log_error ("PR_SET_PDEATHSIG: %m");
     return -1;
   }
-  /* One that had died already sends no signal any more. */
+  /* If it had died before, there is no signal. */
   if (getppid () != parent) {
     log_error ("the process that started this server has ended");
     return -1;

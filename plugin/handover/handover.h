@@ -13,29 +13,29 @@
 
 /* handover=auto|yes|no: whether the service manager is given the disk. */
 enum handover {
-  HANDOVER_AUTO, /* where there is one that keeps descriptors */
+  HANDOVER_AUTO, /* if there is one that keeps descriptors */
   HANDOVER_YES,  /* or fail */
   HANDOVER_NO,
 };
 
-/* Hand SUPERBLOCK, all chunks of SLOTS and their GPU's device node to the
- * store, and make sure that it keeps them: from then on the disk outlives this
- * process.  Returns 0, or -1 after log_error; the store then has nothing.
+/* Hand SUPERBLOCK, all chunks of SLOTS and the GPU's device node to the store,
+ * and check that they are kept.  From then on the disk outlives this process.
+ * Returns 0, or -1 after log_error with nothing in the store.
  */
 extern int handover_begin (const struct slots *slots,
                            const struct superblock *superblock);
 
-/* Hand over the device node of the GPU at PCI, if there is one, for a disk
- * whose first server did not.
+/* Hand over the device node of the GPU at the address PCI, if there is one,
+ * for a disk whose first server did not do that.
  */
 extern void handover_put_gpu (const char *pci);
 
-/* Hand over the spill file, before the disk.  Returns 0, or -1 after
- * log_error.
+/* Hand over the spill file.  Call it before handover_begin.  Returns 0, or -1
+ * after log_error.
  */
 extern int handover_put_spill (int fd);
 
-/* Hands chunks that come and go to the store. */
+/* The store for the governor's chunks. */
 extern const struct governor_store handover_store;
 
 /* Remember the process that started this server, for handover_outlive_parent.
@@ -43,23 +43,22 @@ extern const struct governor_store handover_store;
  */
 extern void handover_load (void);
 
-/* Keep the disk when the process that started this server ends.  nbdkit
- * --exit-with-parent, and nbdkit 1.32 always, has itself sent SIGTERM then,
- * which may end the disk; this makes it SIGKILL.  For a disk that has been
- * handed over.  Call it on the main thread; for an adopted disk before nbdkit
- * catches SIGTERM.  Returns 0, or -1 after log_error when that process has
- * ended already.
+/* Keep a handed-over disk when the process that started this server ends.
+ * nbdkit --exit-with-parent, and nbdkit 1.32 always, asks for SIGTERM in this
+ * case, which might end the disk.  This changes the signal to SIGKILL.  Call
+ * it on the main thread; for an adopted disk, before nbdkit catches SIGTERM.
+ * Returns 0, or -1 after log_error if that process has ended already.
  */
 extern int handover_outlive_parent (void);
 
-/* Whether a server that is told to end may end the disk, too.  A supervisor
- * says so in the superblock (enum superblock_supervisor); without one, any
- * signal to end means it.
+/* Whether a server that is told to end may also end the disk.  A supervisor
+ * says so in the superblock (enum superblock_supervisor).  Without a
+ * supervisor, any signal to end is enough.
  */
 extern bool handover_may_end (const struct superblock *superblock);
 
-/* Give the disk up.  No later server adopts it, not even one that the store
- * hands the descriptors to nevertheless.
+/* Give up the disk.  No later server will adopt it, even if it still gets the
+ * descriptors from the store.
  */
 extern void handover_revoke (const struct superblock *superblock);
 

@@ -19,7 +19,6 @@ cat >"$tmp/wide" <<'END'
 .ci/check
 configure.ac
 packaging/gentoo/nbdkit-vram.ebuild
-plugin/handover/gpu-node.h
 quickstart
 swap/Makefile.am
 swap/conf.c

@@ -41,7 +41,7 @@ boost_state (void)
 
   if (value == NULL || strcmp (value, "1") != 0)
     return QUIET_BOOST;
-  /* The module may be invisible, as in WSL2, where "none" is no version. */
+  /* In WSL2 the module is invisible, and the version is "none". */
   if (strcmp (cuda_driver_version (version), "none") == 0)
     return QUIET_UNKNOWN;
   return boost_version_known (version) ? QUIET_YES : QUIET_OLD_DRIVER;

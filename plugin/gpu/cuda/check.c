@@ -14,13 +14,12 @@
 #include "common/memlock.h"
 #include "gpu/cuda/check.h"
 
-/* How much the difference between two clocks may change although the machine
- * has not slept: one is read after the other.
+/* How much the difference between two clocks may change without sleep, in ns,
+ * because one is read after the other.
  */
 #define TOLERANCE_NS 10000000
 
-/* Bytes to allocate: a page of VRAM, all of which is overwritten at the end.
- */
+/* Bytes to allocate: a page of VRAM.  All of it is overwritten at the end. */
 #define CANARY_ROOM 65536
 
 static int64_t
@@ -32,7 +31,7 @@ clock_of (clockid_t clock)
   return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* How long the machine has slept since it was started. */
+/* How long the machine has slept since boot, in ns. */
 static int64_t
 slept (void)
 {
@@ -81,9 +80,7 @@ gpu_check_now (struct gpu_check *check, int64_t now_ns)
   }
   else if (llabs (now_ns - atomic_load (&check->queried_ns)) >= QUERY_NS) {
     r = dma_query (check->queues);
-    /* Another program may have raised the nice value of a thread that has
-     * served requests for long.
-     */
+    /* Another program may have raised the nice value of a thread meanwhile. */
     memlock_check_thread ();
     atomic_store (&check->queried_ns, now_ns);
   }
@@ -103,7 +100,7 @@ gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
   atomic_init (&check->slept_ns, slept ());
   atomic_init (&check->checked_ns, clock_of (CLOCK_REALTIME_COARSE));
   atomic_init (&check->queried_ns, clock_of (CLOCK_REALTIME_COARSE));
-  /* With little VRAM left the disk does without. */
+  /* If VRAM is short, go on without a canary. */
   if (libcuda.mem_alloc (&check->canary, CANARY_ROOM) != CUDA_SUCCESS) {
     check->canary = 0;
     log_debug ("no VRAM for a canary");

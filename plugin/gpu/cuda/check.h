@@ -13,53 +13,53 @@
 
 #include "gpu/cuda/dma.h"
 
-/* How often requests compare clocks, at most, in nanoseconds.  A machine
- * cannot sleep and wake up again in less time.
+/* Requests compare clocks at most this often, in nanoseconds.  A machine
+ * cannot sleep and wake up in less time.
  */
 #define CHECK_NS 250000000
 
-/* How often they ask the driver, at most, in nanoseconds: that takes 30 us
- * after a rest.
+/* Requests ask the driver at most this often, in nanoseconds.  After a rest
+ * this takes 30 us.
  */
 #define QUERY_NS 2000000000
 
 #define CANARY_SIZE 64
 
-/* A copy by the mapping calls no driver, so it learns nothing of a context
- * that was killed, nor of VRAM that was lost while the machine slept (which
- * happens unless the driver was told to preserve it).  So requests check:
- * every QUERY_NS one of them asks the driver about an idle stream, and after
- * the machine has slept all of them wait until one of them has compared a
- * canary, some bytes of VRAM of our own.  An idle machine is not woken for
- * this.
+/* A copy by the mapping does not call the driver, so it does not notice that a
+ * context was killed, or that VRAM was lost while the machine slept (the
+ * driver preserves it only if told to).  So requests check this: every
+ * QUERY_NS one of them asks the driver about an idle stream.  After the
+ * machine has slept, all requests wait until one of them has compared a
+ * canary, a few known bytes in VRAM.  An idle machine is not woken for this.
  */
 struct gpu_check {
   struct cuda *cuda;
   struct dma_queues *queues;
-  CUdeviceptr canary; /* 0: there is no VRAM for one */
+  CUdeviceptr canary; /* 0: none, VRAM was short */
   unsigned char bytes[CANARY_SIZE];
 
-  _Atomic int64_t checked_ns; /* when; wall clock */
+  _Atomic int64_t checked_ns; /* time of the last check; wall clock */
   _Atomic int64_t queried_ns; /* when the driver was asked; wall clock */
-  _Atomic int64_t slept_ns;   /* how long the machine has slept till then */
+  _Atomic int64_t slept_ns;   /* how long the machine had slept then */
   pthread_mutex_t lock;       /* one check at a time */
 };
 
-/* Begin.  The calling thread must have entered the context.  Returns 0, or -1
- * as copies do.
+/* Prepare checks.  The calling thread must have entered the context.  Returns
+ * 0, or -1 as copies do.
  */
 extern int gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
                             struct dma_queues *queues);
 
-/* No check may be under way; also when it has not begun (all zeros). */
+/* No check may be under way.  CHECK may be all zeros. */
 extern void gpu_check_end (struct gpu_check *check);
 
 /* For gpu_check only. */
 extern int gpu_check_now (struct gpu_check *check, int64_t now_ns);
 
-/* Before a request without data is answered, and after the copy of one with
- * data.  Returns 0, or -1 with errno = EIO and the GPU lost.  The coarse clock
- * costs a few nanoseconds; it jumps when the machine has slept.
+/* Call it before a request without data is answered, and after the copy of a
+ * request with data.  Returns 0, or -1 with errno = EIO after the GPU was
+ * declared lost.  The coarse clock costs a few nanoseconds, and jumps when the
+ * machine has slept.
  */
 static inline int
 gpu_check (struct gpu_check *check)

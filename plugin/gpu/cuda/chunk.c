@@ -61,7 +61,7 @@ chunk_granularity (const struct cuda *cuda)
   return granularity > GRANULARITY ? granularity : GRANULARITY;
 }
 
-/* Give CHUNK, whose handle is set, an address. */
+/* Map CHUNK, whose handle is set, to an address. */
 static CUresult
 map (struct cuda *cuda, struct cuda_chunk *chunk, const char **what)
 {
@@ -90,8 +90,8 @@ err_address:
   return r;
 }
 
-/* After R, the result of making the handle of CHUNK: give it an address, or
- * leave nothing.
+/* Map CHUNK if R, the result of making its handle, is success.  Clean up after
+ * failure.
  */
 static CUresult
 finish (struct cuda *cuda, struct cuda_chunk *chunk, CUresult r,
@@ -151,7 +151,7 @@ chunk_export (const struct cuda_chunk *chunk, int *fd)
 {
   CUresult r;
 
-  /* The driver need not export again what it has imported. */
+  /* The driver may refuse to export an imported chunk again. */
   if (chunk->fd != -1) {
     *fd = fcntl (chunk->fd, F_DUPFD_CLOEXEC, 3);
     return *fd == -1 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;

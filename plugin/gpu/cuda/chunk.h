@@ -16,23 +16,21 @@ struct cuda_chunk {
   struct chunk chunk; /* first */
   CUdeviceptr address;
 
-  /* By cuMemCreate, at an address of its own; else by cuMemAlloc, and nothing
-   * else than DMA can reach it.
-   */
+  /* Of cuMemCreate, or of cuMemAlloc, which only DMA can reach. */
   bool exportable;
   CUmemGenericAllocationHandle handle;
-  int fd; /* that it was imported from, -1: it was made here */
+  int fd; /* its descriptor if it was imported, else -1 */
 
-  struct chunk_mapping mapping; /* all zeros: the CPU has none */
+  struct chunk_mapping mapping; /* all zeros if not mapped for the CPU */
 };
 
-/* The granularity of exportable chunks, or 0 after log_debug when this driver
- * or this GPU has none.
+/* The granularity of exportable chunks in bytes, or 0 after log_debug if this
+ * driver or GPU cannot export them.
  */
 extern uint64_t chunk_granularity (const struct cuda *cuda);
 
-/* In each of these the calling thread must have entered the context.  CHUNK
- * must be all zeros, and is so again when they fail.  *WHAT is the name of the
+/* For these functions the calling thread must have entered the context.  CHUNK
+ * must be all zeros, and is all zeros again after a failure.  *WHAT names the
  * call that failed.
  */
 
@@ -45,8 +43,8 @@ chunk_allocate (struct cuda *cuda, struct cuda_chunk *chunk, uint64_t size,
 extern CUresult chunk_import (struct cuda *cuda, struct cuda_chunk *chunk,
                               int fd, uint64_t size, const char **what);
 
-/* A new descriptor, close-on-exec, of an exportable chunk; the memory lives
- * for as long as any descriptor of it is open.
+/* Make a descriptor of an exportable chunk, close-on-exec.  The memory lives
+ * while any descriptor of it is open.
  */
 extern CUresult chunk_export (const struct cuda_chunk *chunk, int *fd);
 

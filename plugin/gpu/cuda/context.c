@@ -27,23 +27,22 @@
 /* The exit status of a child whose exec has failed, as in a shell. */
 #define CANNOT_RUN 127
 
-/* How long loading the modules may take. */
+/* How long nvidia-modprobe may take, in seconds. */
 #define MAKE_NODES_MS 20000
 
-/* How many hardware queues the driver opens for all streams together, unless
- * the user has set CUDA_DEVICE_MAX_CONNECTIONS.  Its own default of 8 takes 26
- * MiB more resident memory; DMA of 8 jobs is 1 % faster with that in the mean,
- * 4 KiB writes of 32 threads 6 %.  With 1 they are 40 % slower (H100, driver
- * 580.159.04).
+/* Hardware queues that the driver opens for all streams together, unless the
+ * user has set CUDA_DEVICE_MAX_CONNECTIONS.  The driver's default of 8 takes
+ * 26 MiB more resident memory, and makes DMA of 8 jobs 1 % faster on average,
+ * 4 KiB writes of 32 threads 6 %.  With 1 queue they are 40 % slower (H100,
+ * driver 580.159.04).
  */
 #define HARDWARE_QUEUES "3"
 
-/* How often to try again while the driver is coming up. */
+/* Pause between tries while the driver is starting, in ms. */
 #define RETRY_MS 200
 
-/* The context that the calling thread has made current.  initial-exec: the
- * thread's block holds it already, so that the first use on a request path
- * allocates nothing.
+/* The context that the calling thread has made current.  initial-exec: no
+ * allocation on first use.
  */
 static _Thread_local CUcontext current
     __attribute__ ((tls_model ("initial-exec")));
@@ -81,10 +80,10 @@ cuda_driver_version (char buf[CUDA_DRIVER_VERSION])
   return buf;
 }
 
-/* The device node of CUDA's memory manager is not there at boot until
- * something makes it; nvidia-modprobe, setuid root, is NVIDIA's program for
- * that (-c0: the first GPU's node, -u: the memory manager's).  It loads the
- * modules as well, so that no node at all is no reason to do without.
+/* The device node of CUDA's memory manager may be missing after boot.
+ * NVIDIA's nvidia-modprobe, which is setuid root, makes it (-c0: the first
+ * GPU's node, -u: the memory manager's).  It also loads the modules, so it
+ * helps if there is no node at all.
  */
 static void
 make_device_nodes (void)
@@ -123,7 +122,7 @@ make_device_nodes (void)
     log_debug ("ran nvidia-modprobe -c0 -u because %s was missing", UVM_NODE);
 }
 
-/* Errors with which a driver that is still being loaded answers. */
+/* Errors of a driver that is still starting. */
 static bool
 may_go_away (CUresult error)
 {
@@ -265,7 +264,7 @@ cuda_free_bytes (struct cuda *cuda, uint64_t *bytes)
   return 0;
 }
 
-/* Whether the log has no line for ERROR yet. */
+/* Whether ERROR has not been logged yet. */
 static bool
 first_of_its_kind (struct cuda *cuda, CUresult error)
 {
@@ -289,12 +288,12 @@ cuda_failed (struct cuda *cuda, CUresult error, const char *what,
                what, CUDA_WORDS_ARGS (error));
   watchdog_shield (wait);
 
-  /* An error that belongs to the context, such as an Xid, is the answer to
-   * every later call as well; one that belongs to the call is not.
+  /* If the context has failed, as after an Xid, every later call returns an
+   * error too.
    */
   if (!cuda_is_lost (cuda)) {
     r = stream ? libcuda.stream_query (stream) : make_current (cuda);
-    /* Want of host memory, which making it current may need, passes. */
+    /* A lack of host memory may be temporary. */
     if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_READY &&
         (stream || r != CUDA_ERROR_OUT_OF_MEMORY))
       cuda_set_lost (cuda, CUDA_WORDS, CUDA_WORDS_ARGS (r));

@@ -18,19 +18,19 @@ struct cuda {
   CUdevice device;
   CUcontext context;
 
-  /* Set once, never cleared: the context is lost or the GPU hangs.  Every
-   * request fails at once from then on and no call into the driver is made.
+  /* The context is lost or the GPU hangs.  Never cleared.  From then on every
+   * request fails at once, and the driver is not called.
    */
   atomic_bool lost;
 
-  /* One bit a CUresult: which errors the log already has. */
+  /* One bit for each CUresult that has been logged. */
   _Atomic uint64_t logged[16];
 };
 
-/* Initialise the driver.  Only after nbdkit has forked, because it starts
- * threads.  When the driver is still coming up it is tried again for up to
- * WAIT_MS milliseconds.  Where /dev/nvidia-uvm is missing and nvidia-modprobe
- * exists, that is run before, once.  Returns 0, or -1 after log_error.
+/* Initialise the driver.  Call it after nbdkit has forked, because it starts
+ * threads.  While the driver is starting, tries again for up to WAIT_MS
+ * milliseconds.  If /dev/nvidia-uvm is missing, runs nvidia-modprobe once
+ * before.  Returns 0, or -1 after log_error.
  */
 extern int cuda_init (unsigned wait_ms);
 
@@ -40,8 +40,8 @@ extern int cuda_init (unsigned wait_ms);
 #define CUDA_DRIVER_VERSION 64
 extern const char *cuda_driver_version (char buf[CUDA_DRIVER_VERSION]);
 
-/* The driver's own words for ERROR, constant strings: its name and its text.
- * Messages show both: printf ("... " CUDA_WORDS, CUDA_WORDS_ARGS (error)).
+/* The driver's name and text for ERROR, constant strings.  Messages show both:
+ * printf ("... " CUDA_WORDS, CUDA_WORDS_ARGS (error)).
  */
 extern const char *cuda_error_name (CUresult error);
 extern const char *cuda_error_text (CUresult error);
@@ -53,18 +53,18 @@ extern const char *cuda_error_text (CUresult error);
  */
 extern int cuda_open (struct cuda *cuda, CUdevice device);
 
-/* Close the context, unless it is lost: then the driver is not called again,
- * because it might not return, and the kernel cleans up at exit.
+/* Close the context.  If it is lost, do nothing, because a call into the
+ * driver might not return; the kernel cleans up at exit.
  */
 extern void cuda_close (struct cuda *cuda);
 
-/* Make the context current on the calling thread, at the cost of one
- * comparison when it is already.  Returns 0, or -1 as cuda_failed does; -1
- * with errno = EIO at once when the context is lost.
+/* Make the context current on the calling thread.  If it is already, this
+ * costs one comparison.  Returns 0, or -1 as cuda_failed does, at once if the
+ * context is lost.
  */
 extern int cuda_enter (struct cuda *cuda);
 
-/* Whether the calling thread has the context current. */
+/* Whether the context is current on the calling thread. */
 extern bool cuda_entered (const struct cuda *cuda);
 
 /* Free VRAM in bytes.  The calling thread must have entered the context.
@@ -72,17 +72,17 @@ extern bool cuda_entered (const struct cuda *cuda);
  */
 extern int cuda_free_bytes (struct cuda *cuda, uint64_t *bytes);
 
-/* Report that the driver answered ERROR when asked to WHAT ("copy to VRAM"):
- * logged once per kind of error, not once per request.  STREAM, or
- * without one (NULL) a second try to make the context current, tells whether
- * the error sticks: then the context is lost.  Sets errno to EIO and returns
- * -1, so that callers can return its result.
+/* Report that the driver returned ERROR when asked to WHAT ("copy to VRAM").
+ * Each kind of error is logged once, not once per request.  Then STREAM is
+ * queried, or if it is NULL the context made current, to find out whether the
+ * error stays: if so, the context is lost.  Sets errno to EIO and returns -1,
+ * so that callers can return its result.
  */
 extern int cuda_failed (struct cuda *cuda, CUresult error, const char *what,
                         CUstream stream);
 
-/* Declare the context lost, for REASON, which is logged (once), and tell those
- * who want to know (watchdog_on_lost).
+/* Declare the context lost, log REASON (once), and call the functions of
+ * watchdog_on_lost.
  */
 extern void cuda_set_lost (struct cuda *cuda, const char *reason, ...)
     __attribute__ ((format (printf, 2, 3)));

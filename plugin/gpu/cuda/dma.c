@@ -24,9 +24,9 @@
  */
 #define HALVES 2
 
-/* How long a wait polls before it sleeps.  A copy of 4 KiB takes 7 us, and up
- * to 200 us when the GPU has been idle: sleeping costs more than that.  A wait
- * that is longer than this is for a sick GPU, and must not burn a CPU.
+/* How long a wait polls before it sleeps.  A copy of 4 KiB takes 7 us, after a
+ * rest up to 200 us, and sleeping costs more than that.  A longer wait means
+ * that the GPU is in trouble, and must not burn a CPU.
  */
 #define POLL_NS 250000
 #define NAP_US  50
@@ -35,10 +35,10 @@ struct dma_queue {
   CUstream stream;
   char *staging;
 
-  /* Recorded behind the copy of a half and asked whether it is done.  A word
-   * that the stream writes for the CPU to poll (cuStreamWriteValue32) is one
-   * more submission to the GPU, and these are what threads contend for: 4
-   * threads get 40 % fewer reads with it.
+  /* Recorded behind the copy of a half, and polled until it is done.  Polling
+   * a word that the stream writes (cuStreamWriteValue32) would need one more
+   * submission to the GPU, for which threads contend: 4 threads read 40 %
+   * fewer pages.
    */
   CUevent copied[HALVES];
 
@@ -48,16 +48,16 @@ struct dma_queue {
 struct dma_queues {
   struct cuda *cuda;
   unsigned count;
-  size_t half; /* bytes of half a staging buffer, the largest piece */
+  size_t half; /* half a staging buffer, the largest piece; bytes */
   struct dma_queue queue[DMA_QUEUES_MAX];
   char *pinned; /* all staging memory */
 
   pthread_mutex_t lock;
   pthread_cond_t freed; /* or the GPU is lost */
-  uint64_t free;        /* bit set: the queue is free; under the lock */
+  uint64_t free;        /* bit set: the queue is free; needs the lock */
 };
 
-/* What is done with a queue by one thread: COPY (queues, queue, job). */
+/* A job that one thread does with a queue: COPY (queues, queue, job). */
 struct job {
   int (*copy) (struct dma_queues *queues, struct dma_queue *queue,
                const struct job *job);
@@ -70,7 +70,7 @@ struct job {
   size_t count;
 };
 
-/* Give up the CPU's pipeline for a moment while polling. */
+/* Pause the CPU's pipeline while polling. */
 static inline void
 relax (void)
 {
@@ -104,7 +104,7 @@ close_queue (struct dma_queue *queue)
     libcuda.stream_destroy (queue->stream);
 }
 
-/* The GPU is lost: no copy waits for a queue any more. */
+/* The GPU is lost: wake all copies that wait for a queue. */
 static void
 wake_all (void *arg)
 {
@@ -182,9 +182,9 @@ dma_free (struct dma_queues *queues)
   free (queues);
 }
 
-/* A queue, or NULL when none is free, unless to WAIT, or when the GPU is lost.
- * The lowest one: few queues at work keep their staging memory in the CPU's
- * caches.
+/* Take a free queue, with WAIT after waiting for one.  Returns NULL if none is
+ * free or the GPU is lost.  Takes the lowest one, so that few queues are used
+ * and their staging memory stays in the CPU's caches.
  */
 static struct dma_queue *
 get_queue (struct dma_queues *queues, bool wait)
@@ -243,10 +243,9 @@ wait_piece (struct dma_queues *queues, struct dma_queue *queue, unsigned piece,
   }
 }
 
-/* After a failure, pieces of the same copy may still be moving.  Wait until
- * the queue is quiet, so that the next copy owns its staging memory.  A driver
- * that cannot say whether it is leaves the GPU lost: no copy uses a queue
- * then.
+/* After a failure, wait until no other piece of the copy is moving, so that
+ * the next copy can use the staging memory.  If the driver cannot tell, the
+ * GPU counts as lost, and no copy uses a queue any more.
  */
 static void
 quieten (struct dma_queues *queues, struct dma_queue *queue)
@@ -281,7 +280,7 @@ half_of (const struct dma_queues *queues, const struct dma_queue *queue,
   return queue->staging + piece % HALVES * queues->half;
 }
 
-/* The CPU fills one half while DMA empties the other. */
+/* Write: the CPU fills one half while DMA empties the other. */
 static int
 write_pieces (struct dma_queues *queues, struct dma_queue *queue,
               const struct job *job)
@@ -302,11 +301,11 @@ write_pieces (struct dma_queues *queues, struct dma_queue *queue,
     if (r != CUDA_SUCCESS)
       return cuda_failed (queues->cuda, r, job->what, queue->stream);
   }
-  /* A stream works in order: with the last piece, all are done. */
+  /* A stream works in order: when the last piece is done, all are. */
   return wait_piece (queues, queue, piece - 1, job->what);
 }
 
-/* DMA fills one half while the CPU empties the other. */
+/* Read: DMA fills one half while the CPU empties the other. */
 static int
 read_pieces (struct dma_queues *queues, struct dma_queue *queue,
              const struct job *job)
@@ -350,7 +349,7 @@ set_bytes (struct dma_queues *queues, struct dma_queue *queue,
   return wait_piece (queues, queue, 0, job->what);
 }
 
-/* Ask the driver about a queue that has nothing to do. */
+/* Query an idle queue. */
 static int
 query (struct dma_queues *queues, struct dma_queue *queue,
        const struct job *job)
@@ -375,8 +374,8 @@ copy_nothing (struct dma_queues *queues, struct dma_queue *queue,
   return 0;
 }
 
-/* Do JOB with QUEUE.  After one that failed this returns only when the GPU is
- * done with the queue's buffers, or when the GPU is lost.
+/* Do JOB with QUEUE.  After a failure this returns when the GPU has finished
+ * with the queue's buffers, or is lost.
  */
 static int
 use_queue (struct dma_queues *queues, struct dma_queue *queue,
@@ -385,7 +384,7 @@ use_queue (struct dma_queues *queues, struct dma_queue *queue,
   int r;
 
   if (sigsetjmp (queue->wait.escape, 0) != 0) {
-    /* The watchdog has taken this thread out of the driver. */
+    /* The watchdog has interrupted a call into the driver. */
     watchdog_end (&queue->wait);
     errno = EIO;
     return -1;
@@ -467,8 +466,7 @@ dma_set (struct dma_queues *queues, CUdeviceptr dst, unsigned char value,
   return run (queues, &job);
 }
 
-/* Do JOB with a queue that is free; copies that are under way in all queues
- * need no such help.
+/* Do JOB if a queue is free.  If all are busy, their copies do the same work.
  */
 static int
 run_if_free (struct dma_queues *queues, const struct job *job)

@@ -50,8 +50,8 @@ STUB (memcpy_dtoh_async, cuMemcpyDtoHAsync_v2,
 STUB (memset_d8_async, cuMemsetD8Async,
       (CUdeviceptr dst, unsigned char value, size_t bytes, CUstream stream))
 
-/* Virtual memory management, CUDA 10.2 and newer.  So every driver that has
- * the functions above should have these, but nothing below depends on it.
+/* Virtual memory management, CUDA 10.2 and newer.  Drivers with the functions
+ * above should have these too, but need not.
  */
 OPTIONAL_STUB (mem_get_allocation_granularity, cuMemGetAllocationGranularity,
                (size_t * granularity, const CUmemAllocationProp *prop,

@@ -25,30 +25,30 @@
 #include "gpu/vulkan/release.h"
 #include "watchdog.h"
 
-/* DMA queues unless lanes= says otherwise: copies keep a CPU busy each, and
- * the GPU gains nothing from more than a few at a time.
+/* The most DMA queues without lanes=.  Each copy keeps a CPU busy, and the GPU
+ * is no faster with more than a few at a time.
  */
 #define QUEUES_MIN 4
 #define QUEUES_MAX 16
 
-/* The best size of chunks.  A smaller one could be given back more finely, and
- * would need more descriptors.
+/* The best size of chunks.  With smaller chunks VRAM could be given back in
+ * smaller pieces, but a disk would need more descriptors.
  */
 #define CHUNK_SIZE (64 * MiB)
 
 struct cuda_gpu {
   struct provider provider; /* first */
   struct cuda cuda;
-  bool exportable; /* chunks of VRAM can be exported, as far as is known */
+  bool exportable; /* chunks can be exported */
   struct dma_queues *queues;
-  struct mapping *mapping; /* NULL: there is none */
-  atomic_uint mapped;      /* chunks that the CPU maps */
+  struct mapping *mapping; /* NULL: no mapping */
+  atomic_uint mapped;      /* number of mapped chunks */
 
-  /* Why there is no mapping, or not of the last chunk. */
+  /* Why there is no mapping, or why the last chunk is not mapped. */
   pthread_mutex_t no_mapping_lock;
   char no_mapping[PROVIDER_REASON];
 
-  bool wants_mapping; /* no window=no */
+  bool wants_mapping; /* window=no was not given */
   bool demanded;      /* window=yes */
   struct copier copier;
   struct gpu_check check;
@@ -108,7 +108,7 @@ cuda_provider_can_map (const struct device *device, uint64_t bytes,
 static void
 cuda_provider_settle (struct provider *p)
 {
-  /* Also when Vulkan was of no use. */
+  /* Also if Vulkan was loaded and does not work. */
   if (gpu_of (p)->wants_mapping)
     release_libraries ();
 }
@@ -117,8 +117,8 @@ cuda_provider_settle (struct provider *p)
  * Chunks.
  */
 
-/* As chunk_allocate, exportable as long as the driver keeps what its
- * attributes promise.
+/* As chunk_allocate.  Chunks are exportable unless the driver has refused
+ * that.
  */
 static CUresult
 allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
@@ -127,7 +127,7 @@ allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
   CUresult r;
 
   r = chunk_allocate (&gpu->cuda, chunk, size, gpu->exportable, what);
-  /* Addresses do not run short because VRAM does. */
+  /* A failed reservation is not a lack of VRAM. */
   if (!gpu->exportable || r == CUDA_SUCCESS ||
       (r == CUDA_ERROR_OUT_OF_MEMORY &&
        strcmp (*what, "cuMemAddressReserve") != 0))
@@ -147,7 +147,7 @@ set_no_mapping (struct cuda_gpu *gpu, const char *reason)
   pthread_mutex_unlock (&gpu->no_mapping_lock);
 }
 
-/* Have the CPU map CHUNK, if it can.  As prove_mapping. */
+/* Map CHUNK for the CPU, if possible.  Returns as prove_mapping. */
 static int
 map_chunk (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t spare,
            char reason[PROVIDER_REASON])
@@ -217,7 +217,9 @@ cuda_provider_free (struct provider *p, struct chunk *c)
     if (!cuda_is_lost (&gpu->cuda))
       mapping_remove (gpu->mapping, &chunk->mapping);
   }
-  /* When that fails, so does the rest, which is then left to the driver. */
+  /* If this fails, all other calls would fail too; the driver frees the VRAM
+   * at exit.
+   */
   cuda_enter (&gpu->cuda);
   chunk_free (&gpu->cuda, chunk);
   free (chunk);
@@ -325,7 +327,7 @@ default_queues (void)
   return cpus > QUEUES_MAX ? QUEUES_MAX : (unsigned) cpus;
 }
 
-/* Do without a mapping, for no_mapping, unless it was demanded. */
+/* Go on without a mapping, unless it was demanded. */
 static int
 refuse_mapping (struct cuda_gpu *gpu)
 {
@@ -359,8 +361,8 @@ set_limits (struct cuda_gpu *gpu, const struct provider_options *options)
              size_text (limits->read_max_rested, text[2]));
 }
 
-/* Try the mapping in SCRATCH, and measure what to use it for, unless LIMITS
- * were measured before.  As prove_mapping.
+/* Try the mapping in SCRATCH, and measure its limits unless LIMITS has them.
+ * Returns as prove_mapping.
  */
 static int
 try_mapping (struct cuda_gpu *gpu, struct cuda_chunk *scratch,
@@ -427,8 +429,8 @@ cuda_provider_close (struct provider *p)
   free (gpu);
 }
 
-/* Make the DMA queues and the mapping, and run each of their paths once, in
- * VRAM that holds nothing.
+/* Make the DMA queues and the mapping, and use each path once in VRAM without
+ * data.
  */
 static int
 open_paths (struct cuda_gpu *gpu, const struct provider_options *options,
@@ -539,13 +541,13 @@ cuda_provider_check (struct provider *p)
     errno = EIO;
     return -1;
   }
-  /* With the thread's first request of any kind. */
+  /* With the first request of each thread. */
   if (dma_prepare_thread (gpu->queues) == -1)
     return -1;
   return gpu_check (&gpu->check);
 }
 
-/* Whether no chunk could be mapped; there may be no chunk. */
+/* Whether no chunk is mapped.  (An elastic disk may have no chunk.) */
 static bool
 nothing_maps (struct cuda_gpu *gpu)
 {
@@ -580,7 +582,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
     path->path = PATH_MAPPING;
     return;
   }
-  /* Without the advice, which is long, and in the man page too. */
+  /* Without the advice, which is long and also in the man page. */
   pthread_mutex_lock (&gpu->no_mapping_lock);
   snprintf (path->reason, PROVIDER_REASON, "%.*s", (int) strcspn (reason, ";"),
             reason);

@@ -26,13 +26,13 @@ libvulkan_load_error (void)
   return load_error;
 }
 
-/* libvulkan.so.1 is a loader: it opens every driver of the machine, software
- * renderers of 100 MiB among them, and the layers that overlays, recorders and
- * the like install for all programs; such a layer may open sockets, start
- * threads, and allocate when it likes.  This process must do none of that, so
- * it asks for the NVIDIA driver and for no layer that it did not name.  The
- * loader listens to these variables since 1.3.234 and an older one ignores
- * them; there is no other way to tell it.  What the user has set stays.
+/* libvulkan.so.1 is a loader.  It opens every Vulkan driver of the machine,
+ * including software renderers of 100 MiB, and the layers that overlays and
+ * recorders install for all programs.  Such a layer may open sockets, start
+ * threads, and allocate at any time, which this process must not do.  These
+ * variables select the NVIDIA driver and disable implicit layers.  Loaders
+ * older than 1.3.234 ignore them, and there is no other way.  Values of the
+ * user stay.
  */
 void
 libvulkan_prepare (void)

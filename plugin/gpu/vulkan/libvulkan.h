@@ -19,7 +19,7 @@ typedef uint32_t VkFlags;
 typedef struct VkInstance_T *VkInstance;
 typedef struct VkPhysicalDevice_T *VkPhysicalDevice;
 typedef struct VkDevice_T *VkDevice;
-/* A handle that is no pointer where pointers have 32 bits. */
+/* A handle that has 64 bits even if pointers have 32. */
 typedef uint64_t VkDeviceMemory;
 
 enum {
@@ -119,7 +119,7 @@ typedef struct {
 typedef struct {
   VkStructureType type;
   void *next;
-  /* VkPhysicalDeviceProperties; what follows the name is not looked at. */
+  /* VkPhysicalDeviceProperties; the fields after the name are not used. */
   uint32_t api_version;
   uint32_t driver_version;
   uint32_t vendor_id;
@@ -188,8 +188,8 @@ struct libvulkan {
 
 extern struct libvulkan libvulkan;
 
-/* Before the process has threads: keep code that has no business in this
- * process out of it (see libvulkan.c), by means of the environment.
+/* Set environment variables that keep other drivers and layers out of this
+ * process (see libvulkan.c).  Call it before the process has threads.
  */
 extern void libvulkan_prepare (void);
 

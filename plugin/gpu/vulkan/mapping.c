@@ -24,28 +24,28 @@
 #include "gpu/wccopy.h"
 #include "watchdog.h"
 
-/* The GPUs that are looked at, and the extensions of one. */
+/* The most GPUs, and extensions of a GPU, that are examined. */
 #define GPUS_MAX       16
 #define EXTENSIONS_MAX 512
 #define QUEUES_MAX     16
 
-/* Memory that is in VRAM, that the CPU can map, and whose two sides need no
- * call to see each other's stores.
+/* Memory in VRAM that the CPU can map, and in which CPU and GPU see each
+ * other's stores without a call.
  */
 #define WANTED                                                                \
   (VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |                                      \
    VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |                                      \
    VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
 
-/* What to do where the CPU sees too little of VRAM. */
+/* What to do if the CPU sees too little of VRAM. */
 #define ADVICE                                                                \
   "Resizable BAR shows it all: enable \"Above 4G Decoding\" and \"Re-Size "   \
   "BAR Support\" in the firmware setup, and nvidia-smi -q -d MEMORY shows a " \
   "BAR1 as large as the VRAM"
 
-/* What is left of the VRAM that the CPU sees, of whatever size, to games and
- * compositors, in bytes: an eighth, within these limits.  On most laptops it
- * is as large as all VRAM, or 256 MiB.
+/* How much of the VRAM that the CPU can see to leave to games and compositors:
+ * an eighth, within these limits, in bytes.  On most laptops the CPU sees all
+ * of it, or 256 MiB.
  */
 #define LEAVE_MIN (64 * MiB)
 #define LEAVE_MAX GiB
@@ -58,7 +58,7 @@ struct mapping {
   VkDevice device;
   VkPhysicalDeviceMemoryProperties memory;
 
-  uint32_t type;   /* that chunks are imported as, NO_TYPE before the first */
+  uint32_t type;   /* memory type of chunks, NO_TYPE before the first one */
   uint64_t mapped; /* bytes */
 
   atomic_bool shut; /* set once, never cleared */
@@ -66,16 +66,16 @@ struct mapping {
 };
 
 /*
- * SIGBUS.  A thread that is about to touch a mapping says so, and where to go
- * on when the kernel cannot serve the access.
+ * SIGBUS.  Before a thread touches a mapping, it stores where to go on if the
+ * kernel cannot serve the access.
  */
 
 struct guard {
   sigjmp_buf env;
-  const char *start, *end; /* the mapping that is being touched */
+  const char *start, *end; /* the mapping in use */
 };
 
-/* initial-exec: a signal handler must not make the C library allocate it. */
+/* initial-exec, because a signal handler must not allocate. */
 static _Thread_local struct guard *volatile guard
     __attribute__ ((tls_model ("initial-exec")));
 
@@ -83,9 +83,7 @@ static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned handler_users;
 static struct sigaction previous;
 
-/* The signal is not about a mapping: do what would have been done without this
- * handler.
- */
+/* The signal is not about a mapping: do what the earlier handler would do. */
 static void
 pass_on (int sig, siginfo_t *info, void *context)
 {
@@ -99,9 +97,9 @@ pass_on (int sig, siginfo_t *info, void *context)
     previous.sa_handler (sig);
     return;
   }
-  /* An access that faults is tried again on return and then has its usual end,
-   * with the core dump showing the right place; a signal that was sent is sent
-   * again.
+  /* A faulting access is repeated on return, and ends the process as usual,
+   * with the right place in the core dump.  A signal that was sent by a
+   * process is sent again.
    */
   signal (sig, SIG_DFL);
   if (info->si_code <= 0)
@@ -117,8 +115,8 @@ handle_sigbus (int sig, siginfo_t *info, void *context)
 
   if (self && info->si_code > 0 && address >= self->start &&
       address < self->end) {
-    /* The jump does not restore the mask of blocked signals: saving it would
-     * cost each copy a system call.
+    /* The jump does not restore the signal mask, because saving it would cost
+     * a system call for each copy.
      */
     pthread_sigmask (SIG_SETMASK, &interrupted->uc_sigmask, NULL);
     siglongjmp (self->env, 1);
@@ -151,7 +149,7 @@ remove_handler (void)
   struct sigaction now;
 
   pthread_mutex_lock (&handler_lock);
-  /* Not when someone has put another one over it, which may call ours. */
+  /* Not if another handler has replaced ours, because it may call ours. */
   if (--handler_users == 0 && sigaction (SIGBUS, NULL, &now) == 0 &&
       (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_sigbus)
     sigaction (SIGBUS, &previous, NULL);
@@ -160,8 +158,8 @@ remove_handler (void)
 
 enum direction { TO_VRAM, FROM_VRAM };
 
-/* Copy between HOST and AT in CHUNK.  Returns 0, or -1 on SIGBUS.  Nothing in
- * here changes after sigsetjmp, so that all of it is valid after the jump.
+/* Copy between HOST and AT in CHUNK.  Returns 0, or -1 on SIGBUS.  No variable
+ * changes after sigsetjmp, so all are valid after the jump.
  */
 static int
 copy_guarded (const struct chunk_mapping *chunk, char *at, char *host,
@@ -236,7 +234,7 @@ mapping_read (struct mapping *mapping, const struct chunk_mapping *chunk,
  * Opening.
  */
 
-/* Say why there is no mapping; returns -1. */
+/* Store why there is no mapping, and return -1. */
 static int no_mapping (char *reason, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 
@@ -334,8 +332,8 @@ check_extension (struct mapping *mapping, char *reason)
                              VK_KHR_EXTERNAL_MEMORY_FD);
 }
 
-/* How many bytes of memory of type I may be mapped, 0 where the CPU cannot map
- * VRAM of that type.
+/* How many bytes of memory type I may be mapped.  0 if it is not VRAM that the
+ * CPU can map.
  */
 static uint64_t
 capacity (const struct mapping *mapping, uint32_t i)
@@ -352,8 +350,8 @@ capacity (const struct mapping *mapping, uint32_t i)
   return heap > leave ? heap - leave : 0;
 }
 
-/* Check that at least half of BYTES can be mapped: less is not worth what it
- * takes from other programs.
+/* Check that at least half of BYTES can be mapped.  A smaller part is not
+ * worth taking from other programs.
  */
 static int
 check_types (struct mapping *mapping, uint64_t bytes, char *reason)
@@ -375,8 +373,8 @@ check_types (struct mapping *mapping, uint64_t bytes, char *reason)
                      SIZE_STR (most), SIZE_STR (bytes));
 }
 
-/* The family of queues that does least: a device must have a queue, and ours
- * is never used.
+/* The queue family with the fewest abilities.  A device must have a queue, but
+ * this one is not used.
  */
 static uint32_t
 least_queue_family (struct mapping *mapping)
@@ -425,7 +423,7 @@ create_device (struct mapping *mapping, char *reason)
                      libvulkan_result_name (r), r);
 }
 
-/* Import the memory of FD as memory of type TYPE.  FD stays the caller's. */
+/* Import FD as memory of type TYPE.  FD stays the caller's. */
 static VkResult
 import (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
         uint32_t type)
@@ -446,13 +444,13 @@ import (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
   if (import.fd == -1)
     return VK_ERROR_TOO_MANY_OBJECTS;
   r = libvulkan.allocate_memory (mapping->device, &info, NULL, &chunk->memory);
-  /* On success it is Vulkan's. */
+  /* On success Vulkan owns the duplicate. */
   if (r != VK_SUCCESS)
     close (import.fd);
   return r;
 }
 
-/* Import and map; leaves nothing behind on failure. */
+/* Import and map.  Cleans up after failure. */
 static VkResult
 import_and_map (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
                 uint32_t type)
@@ -484,7 +482,8 @@ mapping_add (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
 
   watchdog_enter ();
   chunk->size = size;
-  /* No rule says which type fits memory of another API: the first that works.
+  /* No rule says which type fits memory of another API: take the first one
+   * that works.
    */
   for (uint32_t i = 0; r != VK_SUCCESS && i < mapping->memory.type_count;
        ++i) {
@@ -502,7 +501,7 @@ mapping_add (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
   else if (r != VK_SUCCESS)
     no_mapping (reason, "Vulkan does not map memory of CUDA: %s (%d); " ADVICE,
                 libvulkan_result_name (r), r);
-  /* The driver puts page tables in place at the first access. */
+  /* The driver sets up page tables at the first access. */
   else if (copy_guarded (chunk, chunk->address, &byte, 1, FROM_VRAM) == 0)
     return 0;
   else {
@@ -525,7 +524,7 @@ mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk)
   memset (chunk, 0, sizeof *chunk);
 }
 
-/* Everything up to the types of memory. */
+/* Open everything up to the memory types. */
 static int
 begin (struct mapping *mapping, const uint8_t uuid[16], uint64_t bytes,
        char *reason)

@@ -12,10 +12,9 @@
 #include "disk/provider.h"
 #include "gpu/vulkan/libvulkan.h"
 
-/* A Vulkan device that chunks of VRAM are imported into, as memory that is in
- * VRAM and visible to the CPU.  Copies use a chunk's mapping, which is
- * write-combined, without the driver, without a lock and without waiting for
- * another copy.
+/* A Vulkan device that imports chunks of VRAM as memory that the CPU can map.
+ * The mapping of a chunk is write-combined.  Copies through it call no driver,
+ * take no lock, and do not wait for each other.
  */
 struct mapping;
 
@@ -26,44 +25,43 @@ struct chunk_mapping {
   uint64_t size;
 };
 
-/* Open the GPU with this UUID for mappings of up to BYTES of its VRAM.  Starts
- * threads of the driver's libraries.  Returns NULL with the reason in REASON;
- * nothing is logged as an error then.
+/* Open the GPU with this UUID for mappings of up to BYTES of its VRAM.  The
+ * driver's libraries start threads.  Returns NULL with the reason in REASON,
+ * and logs no error.
  */
 extern struct mapping *mapping_open (const uint8_t uuid[16], uint64_t bytes,
                                      char reason[PROVIDER_REASON]);
 
-/* Whether mapping_open would succeed; the reason is in REASON if not. */
+/* Whether mapping_open would succeed.  If not, REASON says why. */
 extern bool mapping_probe (const uint8_t uuid[16], uint64_t bytes,
                            char reason[PROVIDER_REASON]);
 
-/* Map the SIZE bytes of VRAM that the descriptor FD stands for, and touch
- * them, so that no request is the first to.  FD stays the caller's.  One
- * thread at a time.  Returns 0, or -1 with the reason in REASON, among them
- * that no more of the VRAM that the CPU sees may be used: part of it is left
- * to other programs.
+/* Map the exported chunk FD of SIZE bytes, and touch its pages so that no
+ * request has to.  FD stays the caller's.  One thread at a time.  Returns 0,
+ * or -1 with the reason in REASON.  One reason is that the rest of the VRAM
+ * that the CPU can see is left to other programs.
  */
 extern int mapping_add (struct mapping *mapping, struct chunk_mapping *chunk,
                         int fd, uint64_t size, char reason[PROVIDER_REASON]);
 
-/* Unmap; nothing happens when CHUNK has no mapping.  No copy of it may be
- * under way.  One thread at a time.
+/* Unmap CHUNK.  Does nothing if it is not mapped.  No copy of it may be under
+ * way.  One thread at a time.
  */
 extern void
 mapping_remove (struct mapping *mapping, struct chunk_mapping *chunk);
 
-/* Close the device.  With LEAVE the driver is not called, which is what a
- * context that is lost needs; else nothing may be mapped.  NULL is allowed.
+/* Close the device.  With LEAVE, for a lost context, the driver is not
+ * called.  Otherwise no chunk may be mapped.  MAPPING may be NULL.
  */
 extern void mapping_close (struct mapping *mapping, bool leave);
 
-/* Copy COUNT bytes between host memory and OFFSET in CHUNK, any alignment, any
- * thread.  Return 0 when that is done, with what copy.h says about order, or
- * -1 when it has to be done by DMA instead, always with all of the bytes: the
- * mapping is shut.  It is shut for good, and the log told, when the kernel
- * answers an access with SIGBUS: the driver takes mappings away when the GPU
- * sleeps, and puts them back at the next access if it can.  What was copied
- * before is undefined, but nothing of it is still under way.
+/* Copy COUNT bytes between host memory and OFFSET in CHUNK, with any
+ * alignment.  Any thread.  Return 0 when done, in the order that copy.h
+ * describes, or -1 if the mapping is closed: then all of the bytes must be
+ * copied by DMA.  The mapping is closed for good, with a message in the log,
+ * when an access gets SIGBUS.  (The driver removes mappings when the GPU
+ * sleeps, and restores them at the next access if it can.)  How much was
+ * copied before is undefined, but no store is still under way.
  */
 extern int
 mapping_write (struct mapping *mapping, const struct chunk_mapping *chunk,

@@ -17,7 +17,7 @@
 #include "gpu/vulkan/release.h"
 #include "common/units.h"
 
-/* What the kernel says of one mapping of a file. */
+/* One mapping of a file in /proc/self/smaps. */
 struct map {
   uintptr_t start, end;
   bool wanted;       /* a mapping to look at */
@@ -25,8 +25,8 @@ struct map {
   uint64_t changed;  /* pages that differ from the file */
 };
 
-/* Whether PATH is a library that Vulkan alone uses: libGLX_nvidia,
- * libnvidia-glcore, libvulkan and their like.
+/* Whether PATH is a library that only Vulkan uses, such as libGLX_nvidia,
+ * libnvidia-glcore or libvulkan.
  */
 static bool
 is_vulkan_library (const char *path)
@@ -38,13 +38,13 @@ is_vulkan_library (const char *path)
   return strstr (name, "nvidia") || strncmp (name, "/libvulkan", 10) == 0;
 }
 
-/* Give back the pages of MAP; returns how many KiB. */
+/* Release the pages of MAP.  Returns how many KiB. */
 static uint64_t
 drop (const struct map *map)
 {
   if (!map->wanted || map->changed > 0 || map->resident == 0)
     return 0;
-  /* Refused where memory has been locked already. */
+  /* This fails if memory has been locked already. */
   if (madvise ((void *) map->start, map->end - map->start, MADV_DONTNEED) ==
       -1)
     return 0;
@@ -63,7 +63,7 @@ parse_map (const char *line, struct map *map)
               &map->start, &map->end, permissions, &path) != 3 ||
       path == 0)
     return false;
-  /* Private, and not to be written to. */
+  /* Private and read-only. */
   map->wanted = permissions[1] == '-' && permissions[3] == 'p' &&
                 is_vulkan_library (line + path);
   map->resident = map->changed = 0;
