@@ -23,8 +23,8 @@ python3 "$tests/nbd/elastic-kills.py" "$kills" "$tmp" "${server[@]}" \
 clean_report
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 
-# Slots move at random between VRAM and the spill file, where the folder is on a
-# disk that will do.
+# Slots move at random between VRAM and the spill file, if the folder is on a
+# suitable disk.
 python3 "$tests/nbd/elastic-kills.py" "$kills" "$tmp" "${server[@]}" \
   -D "$PLUGIN_NAME.restless=1" "$VRAM_PLUGIN" "${disk[@]}" spill="$tmp"
 clean_report

@@ -8,8 +8,8 @@ set -e -x -u
 
 requires_program make
 
-# A tree whose configure and Makefile only note what they were told, and an
-# nbdkit whose plugins lie in $tmp/plugins.
+# A tree whose configure and Makefile only record how they are called, and an
+# nbdkit whose plugins are in $tmp/plugins.
 mkdir -p "$tmp/tree/.ci" "$tmp/tree/packaging" "$tmp/bin" "$tmp/manager" \
   "$tmp/plugins"
 cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
@@ -48,8 +48,8 @@ for name in one two; do
   echo "out/$name.$2"
 done
 END
-# Debian's package manager. All is installed, but for our packages until
-# $tmp/installed exists.
+# Debian's package manager. All packages are installed but nbdkit-vram's, which
+# are installed while $tmp/installed exists.
 cat >"$tmp/manager/apt-get" <<END
 #!/bin/sh
 echo "\$*" >>"$tmp/packages"
@@ -65,7 +65,7 @@ printf installed
 END
 chmod +x "$tmp/bin/"* "$tmp/manager/"* "$tmp/tree/.ci/check" \
   "$tmp/tree/autogen.sh" "$tmp/tree/packaging/build"
-# All programs but those, and sudo.
+# All programs but package managers and sudo.
 mkdir "$tmp/plain"
 ln -s /usr/bin/* "$tmp/plain"
 for name in apt-get dnf dpkg-query pacman sudo; do
@@ -88,7 +88,7 @@ quickstart ()
 }
 as=()
 
-# Nothing is installed, nor made, before all words are known.
+# Wrong arguments are refused before anything is installed or built.
 quickstart 2 "unknown stage 'nosuch'" check nosuch
 quickstart 2 "unknown stage 'nosuch'" check gcc nosuch
 quickstart 2 "'--bogus' after '10G'" 10G --bogus
@@ -97,7 +97,7 @@ quickstart 2 "'--bogus'" --bogus
 [ ! -e "$tmp/packages" ]
 [ ! -e "$tmp/tree/out" ]
 
-# Folders that are empty go, up to the one that is named.
+# install-guard.sh prune removes empty folders up to the one that is named.
 mkdir -p "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share"
 : >"$tmp/top/lib/c/file"
 sh "$top_srcdir/install-guard.sh" prune "$tmp/top" "$tmp/top/lib/a/b" \
@@ -113,24 +113,24 @@ chmod 755 "$tmp"
 chown -R 65534:65534 "$tmp/tree"
 as=("${user[@]}")
 quickstart 1 "installing: run this as root \(sudo is not installed\)" install
-quickstart 1 "nothing of nbdkit-vram is installed as a package" uninstall
+quickstart 1 "nbdkit-vram is not installed: no packages" uninstall
 [ ! -e "$tmp/packages" ]
 
-# Root installs from the user's tree, in which the user goes on building.
-# This machine's units must not be reloaded.
+# Root installs from the user's tree, and leaves no files of root's there. That
+# would reload the configuration of a systemd or udev that runs.
 [ ! -e /usr/local/sbin/vram-swap ] || skip "'make install' was run here"
 if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
   skip "systemd or udev runs here"
 fi
 as=()
 
-# As packages, which root installs and the user builds. What is under swap is
-# not uninstalled.
+# Packages: the user builds them and root installs them. They are not removed
+# while swap cannot be switched off.
 quickstart 0 "^building packages ... done" install
 [ "$(cat "$tmp/tree/out/built-by")" = 65534 ]
 [ "$(cat "$tmp/tree/out/kind")" = "--nocheck deb" ]
-grep -q " install .*--reinstall .*$tmp/tree/out/one.deb $tmp/tree/out/two.deb" \
-  "$tmp/packages"
+debs="$tmp/tree/out/one.deb $tmp/tree/out/two.deb"
+grep -q " install .*--reinstall .*$debs" "$tmp/packages"
 expect_log "systemctl enable --now vram-swap"
 [ ! -e "$built" ]
 touch "$tmp/installed" "$tmp/is-on"
@@ -140,7 +140,7 @@ quickstart 0 "^Uninstalled" uninstall
 grep -q " purge vram-swap nbdkit-plugin-gpuram" "$tmp/packages"
 rm "$tmp/installed"
 
-# With make, where the package manager is not known.
+# Without a package manager: make install.
 PATH=$elsewhere
 quickstart 0 "^building ... done" --no-install install
 [ "$(cat "$built/built")" = 65534 ]
@@ -154,7 +154,7 @@ as=("${user[@]}")
 quickstart 0 "^building ... done" --no-install install
 [ "$(wc -l <"$built/told")" -eq 2 ]
 
-# What is under swap is not uninstalled.
+# Nothing is uninstalled while swap cannot be switched off.
 : >"$built/is-on"
 quickstart 1 "swap cannot be switched off" uninstall
 [ "$(wc -l <"$built/told")" -eq 2 ]
@@ -167,9 +167,9 @@ rm "$built/read-only"
 quickstart 0 "^Uninstalled" uninstall
 [ "$(tail -n 2 "$built/told" | tr '\n' ' ')" = "off uninstall " ]
 
-# If another plugin has the name, ours gets a free one. An earlier one
-# of ours is not another one.
-echo "somebody else's" >"$tmp/plugins/nbdkit-vram-plugin.so"
+# If another plugin has the name, ours gets a free name. An earlier build of
+# ours is no other plugin.
+echo "another plugin" >"$tmp/plugins/nbdkit-vram-plugin.so"
 quickstart 0 "This one is called gpuram" --no-install install
 [ "$(cat "$built/configured")" = --with-plugin-name=gpuram ]
 cp "$VRAM_PLUGIN" "$tmp/plugins/nbdkit-vram-plugin.so"

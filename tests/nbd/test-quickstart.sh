@@ -11,7 +11,7 @@ requires_program make
 requires_program nbdcopy
 [ -e "$VRAM_PLUGIN" ] || skip "the plugin is not built: $VRAM_PLUGIN"
 
-# A copy that finds a finished build beside itself.
+# A copy of quickstart that finds a finished build beside itself.
 mkdir -p "$tmp/tree/out/build/plugin/.libs"
 cp "$top_srcdir/quickstart" "$top_srcdir/install-guard.sh" "$tmp/tree"
 printf '#!/bin/sh\n' >"$tmp/tree/configure"
@@ -21,9 +21,9 @@ printf 'PLUGIN_NAME = %s\nall:\n' \
   "$PLUGIN_NAME" >"$tmp/tree/out/build/Makefile"
 ln -s "$VRAM_PLUGIN" \
   "$tmp/tree/out/build/plugin/.libs/nbdkit-$PLUGIN_NAME-plugin.so"
-# A build of another name has left its own.
+# A build with another name has left its plugin.
 : >"$tmp/tree/out/build/plugin/.libs/nbdkit-another-plugin.so"
-# No other plugin is called vram, whatever is installed here.
+# Whatever is installed here, this nbdkit has no other plugin called vram.
 mkdir "$tmp/bin" "$tmp/plugins"
 cat >"$tmp/bin/nbdkit" <<END
 #!/bin/sh

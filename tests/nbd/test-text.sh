@@ -19,13 +19,10 @@ cat >"$tmp/wide" <<'END'
 .ci/check
 configure.ac
 packaging/gentoo/nbdkit-vram.ebuild
-quickstart
 swap/Makefile.am
 swap/conf.c
 swap/units/vram-swap-sleep@.service.in
 swap/units/vram-swap.service.in
-tests/nbd/test-elastic-kills.sh
-tests/nbd/test-quickstart-builds.sh
 tests/unit/memory-provider.h
 tests/unit/plugin/test-model.sh
 tests/unit/swap/check-ill.expected
