@@ -1,4 +1,4 @@
-# nbdkit-vram: packages for Gentoo; README.md says where the file belongs
+# nbdkit-vram: package for Gentoo; README.md says where to put this file
 # SPDX-License-Identifier: BSD-3-Clause
 # Distributed under the terms of the BSD 3-Clause License
 
@@ -33,7 +33,7 @@ BDEPEND="
 "
 
 pkg_nofetch() {
-	einfo "Put ${P}.tar.xz, which \"make dist\" has made, into your DISTDIR."
+	einfo "Put ${P}.tar.xz, made by \"make dist\", into your DISTDIR."
 }
 
 src_configure() {
@@ -55,16 +55,16 @@ pkg_postinst() {
 	# The daemon runs the old program and its server the old plugin.
 	if [[ -S /run/vram-swap/control ]]; then
 		timeout 300 vram-swap reload ||
-			ewarn "The installed version is not in use yet: vram-swap reload"
+			ewarn "Not in use yet: \"vram-swap reload\" retries"
 	fi
-	elog "\"systemctl enable --now vram-swap\", or \"rc-update add vram-swap\","
-	elog "has the machine swap to VRAM."
+	elog "To switch swap in VRAM on: \"systemctl enable --now vram-swap\","
+	elog "or \"rc-update add vram-swap\"."
 }
 
 pkg_prerm() {
-	# Not when another version takes its place.
+	# An upgrade keeps swap on.
 	if [[ -z ${REPLACED_BY_VERSION} ]]; then
 		vram-swap --quiet down ||
-			die "swap in VRAM cannot be switched off; end programs until it can"
+			die "cannot switch swap off; end programs and retry"
 	fi
 }
