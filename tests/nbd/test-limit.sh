@@ -82,7 +82,10 @@ connections = []
 for _ in range (40):
     connections.append (socket.socket (socket.AF_UNIX))
     connections[-1].connect (sys.argv[1])
-    connections[-1].send (b'{"request":"limit","size":0,"hold":true}\n')
+    try:
+        connections[-1].send (b'{"request":"limit","size":0,"hold":true}\n')
+    except BrokenPipeError:     # refused already
+        pass
 answered = 0
 for c in connections:
     try:
