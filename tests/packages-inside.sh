@@ -168,7 +168,7 @@ cmp data back
 rm data back
 if [ -e "$plugins/nbdkit-vram-plugin.so" ]; then
   dpkg -S "$plugins/nbdkit-vram-plugin.so"
-  says "vram_" nbdkit vram --help
+  says "nbdkit vram plugin" nbdkit vram --help
   nbdkit vram --dump-plugin >dump
   grep -qx name=vram dump || fail "nbdkit's own plugin vram is gone"
   ! grep vram_superblock_version dump || fail "vram is this project's plugin"

@@ -100,7 +100,7 @@ crowd=$!
 wait_for "$patience" limit_is "0 B"
 swap_says 4 status --json
 [[ $said == *'"daemon": true'* ]] || fail "root has no answer: $said"
-echo >"$tmp/end"
+echo 1<>"$tmp/end"
 wait "$crowd"
 end_server TERM
 [ "$status" -eq 0 ] || fail "vram-swap daemon's exit status is $status"
