@@ -69,8 +69,7 @@ find_gpu_of_disk (const struct devices *gpus)
   char text[UUID_TEXT];
 
   if (gpu == NULL) {
-    log_error ("adopt: the disk cannot be taken over: it lies on another "
-               "GPU, %s, which is missing",
+    log_error ("adopt: the disk cannot be taken over: its GPU, %s, is missing",
                device_uuid_text (uuid, text));
     return NULL;
   }
@@ -78,8 +77,8 @@ find_gpu_of_disk (const struct devices *gpus)
     return gpu;
   named = devices_find (gpus, parameters.device);
   if (named && named != gpu) {
-    log_error ("adopt: the disk cannot be taken over: it lies on another "
-               "GPU, %s, than device=%s, which is %s",
+    log_error ("adopt: the disk cannot be taken over: it is on %s, but "
+               "device=%s is %s",
                gpu->uuid, parameters.device, named->uuid);
     return NULL;
   }
@@ -232,8 +231,8 @@ check_size (void)
   if (parameters.size.kind != SIZE_BYTES || asked == header->asked ||
       asked == header->disk_size)
     return 0;
-  log_error ("adopt: the disk cannot be taken over: size=%s is another size "
-             "than the disk's, which is %s",
+  log_error ("adopt: the disk cannot be taken over: size=%s differs from the "
+             "disk's %s",
              SIZE_STR (asked), SIZE_STR (header->disk_size));
   return -1;
 }
@@ -286,18 +285,16 @@ find_disk (void)
   if (adopt_open (adopt, &superblock) == -1)
     return -1;
   if (atomic_load (&superblock.shared->ended) != 0) {
-    log_warning ("adopt: the server before this one had given the "
-                 "disk up; starting with a new one");
+    log_warning (
+        "adopt: the earlier server gave up the disk; starting with a new one");
     handover_revoke (&superblock);
     superblock_close (&superblock);
     adopt_close (adopt);
     return 0;
   }
   if (superblock.slots && !fdstore_exists ()) {
-    log_error (
-        "adopt: the disk cannot be taken over: its VRAM comes and goes, "
-        "and there is no service manager that keeps descriptors "
-        "(NOTIFY_SOCKET)");
+    log_error ("adopt: the disk cannot be taken over: an elastic disk needs a "
+               "service manager that keeps descriptors (NOTIFY_SOCKET)");
     return -1;
   }
   adopted = handed_over = true;
@@ -623,8 +620,8 @@ lifecycle_end (void)
   if (disk == NULL)
     return;
   if (keep)
-    log_warning ("told to end, but not by what keeps the disk, which "
-                 "is left to the next server");
+    log_warning ("told to end, but not by the supervisor; the disk is left to "
+                 "the next server");
   else if (handed_over) {
     /* Otherwise it would go on handing chunks over. */
     governor_stop (governor);

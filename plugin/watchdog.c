@@ -330,8 +330,8 @@ watchdog_remove_thread (void)
 
 static void __attribute__ ((noreturn)) end_process (void)
 {
-  log_error ("a call into the NVIDIA driver does not return: ending all the "
-             "same, and VRAM is not overwritten");
+  log_error ("a call into the NVIDIA driver does not return; ending without "
+             "overwriting VRAM");
   if (give_up)
     give_up ();
   _exit (EXIT_FAILURE);

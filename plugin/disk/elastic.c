@@ -231,9 +231,8 @@ elastic_pin (struct elastic *e, unsigned slot, enum pin kind, uint64_t *word)
   saved = errno;
   atomic_fetch_sub (count, 1);
   if (saved == ENOSPC && !atomic_exchange (&e->refusing, true))
-    log_error ("VRAM is short: writes to parts of the disk that hold nothing "
-               "fail until other programs free some, or headroom= or the "
-               "limit allows more");
+    log_error ("VRAM is short: writes to empty parts of the disk fail until "
+               "VRAM is freed, or headroom= or the limit allows more");
   errno = saved;
   return -1;
 }

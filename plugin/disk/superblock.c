@@ -110,13 +110,12 @@ static const char *
 find_fault (const struct superblock_header *header, uint64_t size)
 {
   if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
-    return "it is damaged, or no disk of this plugin: its first bytes differ";
+    return "it is damaged, or not of this plugin: its first bytes differ";
   /* Before the checksum, which may lie elsewhere in another version. */
   if (!superblock_version_known (header->version))
-    return "another version of this plugin made it, whose superblock differs; "
-           "start that version";
+    return "another version of this plugin made it; start that version";
   if (header->checksum != checksum (header))
-    return "its header is damaged: the checksum does not fit";
+    return "its header is damaged: the checksum is wrong";
   if (header->block_size != BLOCK_SIZE || header->disk_size == 0 ||
       header->disk_size % BLOCK_SIZE != 0 ||
       header->disk_size > header->allocated || header->chunk_count == 0 ||
@@ -124,7 +123,7 @@ find_fault (const struct superblock_header *header, uint64_t size)
       header->chunk_size % BLOCK_SIZE != 0 ||
       (header->chunk_size & (header->chunk_size - 1)) != 0 ||
       (header->allocated - 1) / header->chunk_size + 1 != header->chunk_count)
-    return "its sizes do not fit each other";
+    return "its sizes contradict each other";
   if (size != superblock_size (header->disk_size))
     return "its block map does not fit the disk's size";
   return NULL;
@@ -172,7 +171,7 @@ find_slot_fault (const struct superblock *superblock)
     case SLOT_SPILL:
       break;
     default:
-      return "it is damaged: a slot is nowhere";
+      return "it is damaged: a slot has no place";
     }
   }
   return NULL;
@@ -195,7 +194,7 @@ superblock_open (struct superblock *superblock, int fd)
   /* Only a memfd has seals.  Without them its pages could be removed. */
   seals = fcntl (fd, F_GET_SEALS);
   if (seals == -1 || (seals & SEALS) != SEALS) {
-    fault = "it is not memory that a server of this plugin has made";
+    fault = "it is not a memfd of this plugin";
     goto err_fault;
   }
   superblock->size = (uint64_t) st.st_size;

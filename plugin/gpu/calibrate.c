@@ -56,7 +56,7 @@ refuse (const struct copier *copier, char reason[PROVIDER_REASON])
 {
   snprintf (reason, PROVIDER_REASON, "%s",
             mapping_is_open (copier->mapping)
-                ? "the mapping does not show what the GPU sees"
+                ? "mapping and DMA do not see the same bytes"
                 : "the mapping of VRAM fails (SIGBUS)");
   return 1;
 }

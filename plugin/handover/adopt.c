@@ -53,13 +53,13 @@ parse_one (const char *item, struct adopt *adopt)
   }
   place = place_of (adopt, end + 1);
   if (place == NULL) {
-    log_error ("adopt=...%s: it is called " ADOPT_SUPERBLOCK_NAME
+    log_error ("adopt=...%s: unknown name; wanted " ADOPT_SUPERBLOCK_NAME
                " or " ADOPT_CHUNK_NAME " and so on",
                item, (size_t) 0);
     return -1;
   }
   if (*place != -1) {
-    log_error ("adopt=...%s: there are two of that name", item);
+    log_error ("adopt=...%s: the name is given twice", item);
     return -1;
   }
   if (fcntl ((int) fd, F_SETFD, FD_CLOEXEC) == -1) {

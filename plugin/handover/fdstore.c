@@ -58,7 +58,7 @@ int
 fdstore_wait (void)
 {
   if (sd_notify_barrier (sd_notify_address ()) == -1) {
-    log_error ("the service manager does not take what it is told: %m");
+    log_error ("the service manager does not receive messages: %m");
     return -1;
   }
   return 0;
@@ -125,7 +125,8 @@ fdstore_disconnected (void)
   if (fdstore_exists () && getenv ("VRAM_SWAP_SUPERVISED") &&
       sd_notify_send (sd_notify_address (), "X_VRAM_DISCONNECTED=1", NULL, 0,
                       false) == -1)
-    log_debug ("cannot tell the supervisor that a client has gone: %m");
+    log_debug (
+        "cannot tell the supervisor that a client has disconnected: %m");
 }
 
 void

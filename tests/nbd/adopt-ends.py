@@ -62,7 +62,7 @@ store.fds = held
 log = sys.argv[1] + "/log.given-up"
 store.start (log = log)
 store.wait_ready ()
-assert "the server before this one had given the disk up" in open (log).read ()
+assert "the earlier server gave up the disk" in open (log).read ()
 assert store.names () == kept, store.names ()
 client = Client (store.socket, 0, 136 * 256, 16, 8)     # knows zeros
 client.connect ()

@@ -70,9 +70,9 @@ class without:
 
 
 fds = store.fds
-store.refuses ("size=72 MiB is another size than the disk's, which is 136 MiB",
+store.refuses ("size=72 MiB differs from the disk's 136 MiB",
                "size=72M")
-store.refuses ("size=200 MiB is another size", "size=200M")
+store.refuses ("size=200 MiB differs", "size=200M")
 with without ("vram-chunk-1"):
     store.refuses ("chunk 1 of 3 is missing")
 with without ("vram-chunk-2"):
@@ -87,9 +87,9 @@ with without (vram_chunk_0 = fds["vram-chunk-2"],
 with without (vram_chunk_1 = os.open ("/dev/null", os.O_RDWR)):
     store.refuses ("cannot import chunk 1 of 3")
 with without (vram_state = os.open ("/dev/zero", os.O_RDWR)):
-    store.refuses ("not memory that a server of this plugin has made")
+    store.refuses ("it is not a memfd of this plugin")
 with changed (0):
-    store.refuses ("it is damaged, or no disk of this plugin")
+    store.refuses ("it is damaged, or not of this plugin")
 with changed (8):
     store.refuses ("another version of this plugin made it")
 for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
@@ -98,11 +98,11 @@ for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
 if not real_gpu:
     os.environ["STANDIN_CUDA_UUIDS"] = "12345678-0000-4000-8000-000000000000"
     uuid = "GPU-57a4d1ed-0000-4000-8000-000000000000"
-    store.refuses ("it lies on another GPU, " + uuid + ", which is missing")
+    store.refuses ("its GPU, " + uuid + ", is missing")
     del os.environ["STANDIN_CUDA_UUIDS"]
     os.environ["STANDIN_CUDA_DEVICES"] = "2"
-    store.refuses ("it lies on another GPU, "
-                   "GPU-57a4d1ed-0000-4000-8000-000000000000, than device=1",
+    store.refuses ("it is on GPU-57a4d1ed-0000-4000-8000-000000000000, "
+                   "but device=1",
                    "device=1")
     adopts ("device=0")
     # The other one has more that is free.

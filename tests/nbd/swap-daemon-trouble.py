@@ -131,7 +131,7 @@ os.kill (server[0], signal.SIGQUIT)
 store.wait_ready ()
 assert running () != server
 check ()
-assert said ("told to end, but not by what keeps the disk") == 1
+assert said ("told to end, but not by the supervisor") == 1
 
 # Other settings, and one that there is not: those of the disk go on, also when
 # the daemon is another one.
@@ -210,6 +210,6 @@ store.start_as_systemd (log)
 wait_until ("a server", lambda: os.path.exists (store.socket))
 client = Client (store.socket, 0, 136 * 256, 16, 8)
 check ()
-assert said ("the service manager does not take what it is told") > 0
+assert said ("the service manager does not receive messages") > 0
 assert said ("warning: the disk ends with this server") == 1
 assert store.end (signal.SIGTERM) == 0

@@ -17,17 +17,17 @@ python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground \
 refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk
 refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M \
   adopt=1:vram-state
-refuses_to_start "adopt=...3:disk: it is called vram-state or vram-chunk-0" \
+refuses_to_start "adopt=...3:disk: unknown name; wanted vram-state or" \
   size=16M adopt=3:disk
-refuses_to_start "adopt=...3:vram-chunk-128: it is called" size=16M \
+refuses_to_start "adopt=...3:vram-chunk-128: unknown name" size=16M \
   adopt=3:vram-chunk-128
 refuses_to_start "adopt=...999:vram-state: Bad file descriptor" size=16M \
   adopt=999:vram-state
 refuses_to_start "adopt=: wanted|adopt=\.\.\.: wanted" size=16M adopt=
 exec 7</dev/null
-refuses_to_start "adopt=...7:vram-state: there are two" size=16M \
+refuses_to_start "adopt=...7:vram-state: the name is given twice" size=16M \
   adopt=7:vram-state,7:vram-state
-refuses_to_start "not memory that a server of this plugin has made" size=16M \
+refuses_to_start "it is not a memfd of this plugin" size=16M \
   adopt=7:vram-state
 refuses_to_start \
   "adopt=7:vram-state and adopt=7:vram-chunk-0: .* can be given only once" \

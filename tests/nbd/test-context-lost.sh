@@ -87,6 +87,6 @@ for i in range (100):
             assert e.errno == "EIO", e.errno
 '
 wait_for "$patience" grep -q "the GPU is lost" "$log"
-expect_log_times 1 "the GPU is lost, and with it what this disk held"
+expect_log_times 1 "the GPU is lost, with all data of this disk"
 end_server TERM
 [ "$status" -eq 0 ]

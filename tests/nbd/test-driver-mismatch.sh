@@ -10,7 +10,7 @@ requires_standin
 
 export STANDIN_CUDA_INIT_FAIL=all:CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
 refuses_to_start \
-  "does not start: .* \(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\); .*: reboot, or" \
+  "cannot initialise .* \(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\); .*: reboot" \
   size=16M
 # That does not go away by waiting.
 [ "$(calls cuInit)" -eq 1 ]

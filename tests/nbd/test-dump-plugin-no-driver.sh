@@ -35,4 +35,4 @@ export STANDIN_CUDA_DEVICES=2 \
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump" 2>"$tmp/errors"
 grep -x 'vram_num_devices=1' "$tmp/dump"
 grep -x 'vram_device_index=1' "$tmp/dump"
-grep "warning: GPU 0 does not say what it is and is left out" "$tmp/errors"
+grep "warning: cannot query GPU 0, which is left out" "$tmp/errors"

@@ -48,7 +48,7 @@ end_server TERM
 [ "$status" -eq 1 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 \
-  "a call into the NVIDIA driver does not return: ending all the same"
+  "a call into the NVIDIA driver does not return; ending without"
 
 # It returns in time, if late: the end is as usual.
 rm "$tmp/hang-call"

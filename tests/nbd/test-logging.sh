@@ -11,7 +11,7 @@ requires_standin
 # What there is to warn about in each server: one of two GPUs is broken.
 export STANDIN_CUDA_DEVICES=2 \
   STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
-warning="$PLUGIN_NAME: warning: GPU 0 does not say what it is"
+warning="$PLUGIN_NAME: warning: cannot query GPU 0"
 
 start_vram size=16M resident=no
 expect_log_times 1 "^nbdkit: $warning"

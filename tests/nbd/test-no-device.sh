@@ -9,7 +9,7 @@ requires_standin
 
 export STANDIN_CUDA_DEVICES=0
 refuses_to_start \
-  "does not start: .* \(CUDA_ERROR_NO_DEVICE\); is there .* nvidia-smi" \
+  "cannot initialise .* \(CUDA_ERROR_NO_DEVICE\); look with nvidia-smi" \
   size=16M
 # It was tried for a while, for it could have been coming up.
 [ "$(calls cuInit)" -gt 2 ]

@@ -139,10 +139,10 @@ advice (CUresult error)
            "reboot, "
            "or unload and load the nvidia modules, after a driver update";
   case CUDA_ERROR_NO_DEVICE:
-    return "; is there an NVIDIA GPU, and is the nvidia kernel module loaded? "
-           "nvidia-smi tells";
+    return "; look with nvidia-smi whether there is a GPU and the nvidia "
+           "kernel module is loaded";
   case CUDA_ERROR_UNKNOWN:
-    return "; is /dev/nvidia-uvm there? nvidia-modprobe -c0 -u makes it";
+    return "; if /dev/nvidia-uvm is missing, run nvidia-modprobe -c0 -u";
   default:
     return "";
   }
@@ -168,7 +168,7 @@ cuda_init (unsigned wait_ms)
     log_debug ("cuInit: " CUDA_WORDS ": trying again", CUDA_WORDS_ARGS (r));
     clock_sleep_us (RETRY_MS * 1000);
   }
-  log_error ("the NVIDIA driver does not start: " CUDA_WORDS "%s",
+  log_error ("cannot initialise the NVIDIA driver: " CUDA_WORDS "%s",
              CUDA_WORDS_ARGS (r), advice (r));
   return -1;
 }
@@ -316,10 +316,9 @@ cuda_set_lost (struct cuda *cuda, const char *reason, ...)
   va_start (args, reason);
   vsnprintf (words, sizeof words, reason, args);
   va_end (args);
-  log_error ("the GPU is lost, and with it what this disk held: %s; every "
-             "request fails from now on: detach the clients and restart "
-             "the server (the kernel's log has the GPU's own account, look "
-             "for Xid)",
+  log_error ("the GPU is lost, with all data of this disk: %s; every request "
+             "fails from now on; detach the clients and restart the server "
+             "(look for Xid in the kernel's log)",
              words);
   watchdog_shield (wait);
 }

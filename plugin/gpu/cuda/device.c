@@ -79,9 +79,8 @@ devices_list (struct devices *gpus)
     if (r == CUDA_SUCCESS)
       gpus->count++;
     else
-      log_warning ("GPU %d does not say what it is and is left "
-                   "out: " CUDA_WORDS,
-                   i, CUDA_WORDS_ARGS (r));
+      log_warning ("cannot query GPU %d, which is left out: " CUDA_WORDS, i,
+                   CUDA_WORDS_ARGS (r));
   }
   if (gpus->count > 0)
     return 0;

@@ -273,7 +273,7 @@ test_elastic (void)
     { { SLOT_IN_VRAM (1), 0, 0, SLOT_IN_VRAM (1) }, 0, "slots do not fit" },
     { { SLOT_IN_VRAM (4) }, 0, "slots do not fit" },
     { { SLOT_IN_VRAM (255) }, 0, "slots do not fit" },
-    { { 3 }, 0, "a slot is nowhere" },
+    { { 3 }, 0, "a slot has no place" },
   };
   struct superblock_header header = example;
 
@@ -457,10 +457,10 @@ test_damage (void)
       CHECK_EQ (pread (fd, &was, 1, at), 1);
       is = (unsigned char) (was ^ (1U << bit));
       CHECK_EQ (pwrite (fd, &is, 1, at), 1);
-      refuses (fd, at < VERSION_AT ? "it is damaged, or no disk of this plugin"
+      refuses (fd, at < VERSION_AT ? "it is damaged, or not of this plugin"
                    : at < VERSION_AT + 4
                        ? "another version of this plugin made it"
-                       : "its header is damaged: the checksum does not fit");
+                       : "its header is damaged: the checksum is wrong");
       CHECK_EQ (pwrite (fd, &was, 1, at), 1);
     }
   accepts (fd);
@@ -496,8 +496,7 @@ test_versions (void)
     other.checksum = checksum (&other);
     write_header (fd, &other);
     refuses (fd, "the disk cannot be taken over: another version of this "
-                 "plugin made it, whose superblock differs; start "
-                 "that version");
+                 "plugin made it; start that version");
     other.checksum = 0;
     write_header (fd, &other);
     refuses (fd, "another version of this plugin made it");
@@ -596,7 +595,7 @@ test_numbers (void)
     memcpy (other.gpu, header.gpu, sizeof other.gpu);
     other.checksum = checksum (&other);
     write_header (fd, &other);
-    refuses (fd, "its sizes do not fit each other");
+    refuses (fd, "its sizes contradict each other");
   }
   close (fd);
 }
@@ -655,8 +654,7 @@ test_block_map_size (void)
 static void
 test_no_state (void)
 {
-  static const char words[] = "not memory that a server of this plugin has "
-                              "made";
+  static const char words[] = "it is not a memfd of this plugin";
   static const unsigned missing[] = { F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL,
                                       SEALS };
   const int good = leave ();

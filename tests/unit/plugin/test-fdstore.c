@@ -374,8 +374,9 @@ test_gone (void)
   CHECK_HOLDS (stub_errors (), "cannot have the service manager close "
                                "vram-chunk-0: No such file or directory");
   CHECK_EQ (fdstore_wait (), -1);
-  CHECK_HOLDS (stub_errors (), "the service manager does not take what it is "
-                               "told: No such file or directory");
+  CHECK_HOLDS (stub_errors (),
+               "the service manager does not receive messages: "
+               "No such file or directory");
   CHECK_EQ (stub_errors_count (), 3);
   fdstore_ready ("nothing");
   CHECK_EQ (stub_errors_count (), 3);

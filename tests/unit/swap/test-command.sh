@@ -319,10 +319,10 @@ printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
 finds problem "libcuda: cannot load libcuda.so.1: no such file
          fix: install the driver's CUDA library"
 printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
-  "vram_error=the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
+  "vram_error=cannot initialise the NVIDIA driver: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
   >"$root/dump"
 finds problem \
-  "libcuda: the NVIDIA driver does not start: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+  "libcuda: cannot initialise the NVIDIA driver: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
 
 # The configured GPU, not the first, nor the one that auto would take.
 well "device = Small GPU"
