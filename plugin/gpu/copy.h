@@ -22,31 +22,29 @@
  * returned.  After each kind of copy the promise holds:
  *
  * 1. Write through the mapping.  Its stores are drained before it returns
- * (sfence on x86, dsb on ARM): they have left the CPU as posted writes, in
- * front of whatever this CPU, or another one that learns of the reply, does
- * next.
+ *    (sfence on x86, dsb on ARM): they have left the CPU as posted writes, in
+ *    front of all that any CPU does after it has seen the reply.
  *    - Read through the mapping next: the load is a read request on the same
- * bus, and PCI Express lets no read request pass a posted write.
- *    - Copy by DMA next, either direction: it begins with a write to the GPU's
- *      doorbell, and no posted write passes another one, so that the GPU has
- *      the bytes before it learns that there is a copy to do.  Inside the GPU
- *      both paths meet in the same L2 cache.
- *    So nothing has to be read back to push the writes out.  That would be
- *    needed for a device that is told of the work by another path than its own
- *    bus, such as a second GPU that reads the first one's memory.
+ *      bus, and PCI Express lets no read request pass a posted write.
+ *    - Copy by DMA next, in either direction: it begins with a write to the
+ *      GPU's doorbell.  No posted write passes another one, so the GPU has the
+ *      bytes before it learns of the copy.  Inside the GPU both paths meet in
+ *      the same L2 cache.
+ *    So no read is needed to push the writes out.  It would be needed for a
+ *    device that learns of the copy on another bus, such as a second GPU that
+ *    reads the first one's memory.
  *
- * 2. Copy by DMA.  It returns when the event recorded behind it is done, and
- *    what precedes an event that is done is visible to the whole system.  (A
- *    copy from pageable memory may return before its bytes arrive; DMA queues
- *    copy from pinned memory only.)
- *    - Read through the mapping next: the CPU may still have a line of VRAM in
- * a buffer of its own that it loaded before.  The fence in front of
- *      non-temporal loads (mfence) discards it, and keeps the loads from being
- *      done ahead of the reply.
- *    - Write through the mapping next: the GPU has done with these bytes.
+ * 2. Copy by DMA.  It returns when the event recorded behind it is done.  All
+ *    that precedes such an event is visible to the whole system.  (A copy from
+ *    pageable memory may return before its bytes arrive, but DMA queues copy
+ *    from pinned memory only.)
+ *    - Read through the mapping next: the CPU may hold an old line of VRAM in
+ *      a buffer.  The fence in front of non-temporal loads (mfence) discards
+ *      it, and keeps the loads from being executed before the reply.
+ *    - Write through the mapping next: the GPU has finished with these bytes.
  *
- * 3. A mapping that fails in the middle of a write: what it stored is drained
- *    before the same bytes go by DMA, and 1 says that they arrive first.
+ * 3. A mapping that fails in the middle of a write.  Its stores are drained
+ *    before the same bytes go by DMA, so by 1 they arrive first.
  */
 
 /* What copies of one GPU need.  Constant while copies run, except LAST_DMA. */
