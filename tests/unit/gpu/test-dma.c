@@ -616,15 +616,15 @@ test_slow_but_alive (void)
   pthread_t thread;
   uint64_t start;
 
-  driver_set ("DELAY", "2000");
-  begin (1, STAGING_MIN, 400);
+  driver_set ("DELAY", "5000");
+  begin (1, STAGING_MIN, 2000);
   start = clock_ms ();
   CHECK_EQ (pthread_create (&thread, NULL, write_large, NULL), 0);
   while (driver->calls ("cuMemcpyHtoDAsync_v2") == 0)
     clock_sleep_us (1000);
   start_waiting (&writer, VRAM - 1);
   pthread_join (thread, NULL);
-  CHECK (clock_ms () - start > 1000);
+  CHECK (clock_ms () - start > 2000);
   pthread_join (writer.thread, NULL);
   CHECK_EQ (writer.r, 0);
   end ();
