@@ -170,6 +170,24 @@ json_add_null (struct json *j, const char *name)
     add (j, name, json_null ());
 }
 
+void
+json_add_text (struct json *j, const char *name, const char *text)
+{
+  if (text && text[0])
+    json_add_string (j, name, text);
+  else
+    json_add_null (j, name);
+}
+
+void
+json_add_copy (struct json *j, const char *name, const json_t *value)
+{
+  if (!value)
+    json_add_null (j, name);
+  else if (!j->failed)
+    add (j, name, json_deep_copy (value));
+}
+
 int
 json_print (struct json *j, FILE *out)
 {
@@ -214,17 +232,9 @@ json_free (json_t *object)
 }
 
 const json_t *
-json_get_object (const json_t *object, const char *name)
+json_get (const json_t *object, const char *name)
 {
-  const json_t *member = json_object_get (object, name);
-
-  return json_is_object (member) ? member : NULL;
-}
-
-const char *
-json_get_string (const json_t *object, const char *name)
-{
-  return json_string_value (json_object_get (object, name));
+  return json_object_get (object, name);
 }
 
 bool
@@ -238,29 +248,22 @@ json_get_number (const json_t *object, const char *name, int64_t *value)
   return true;
 }
 
-bool
-json_get_bool (const json_t *object, const char *name, bool *value)
+int64_t
+json_number (const json_t *object, const char *name)
 {
-  const json_t *member = json_object_get (object, name);
-
-  if (!json_is_boolean (member))
-    return false;
-  *value = json_is_true (member);
-  return true;
+  return json_integer_value (json_object_get (object, name));
 }
 
-int64_t
-json_number_or_0 (const struct json_t *object, const char *name)
+bool
+json_flag (const json_t *object, const char *name)
 {
-  int64_t n = 0;
-
-  return object && json_get_number (object, name, &n) ? n : 0;
+  return json_is_true (json_object_get (object, name));
 }
 
 const char *
-json_string_or_empty (const struct json_t *object, const char *name)
+json_text (const json_t *object, const char *name)
 {
-  const char *s = object ? json_get_string (object, name) : NULL;
+  const char *s = json_string_value (json_object_get (object, name));
 
   return s ? s : "";
 }

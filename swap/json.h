@@ -44,6 +44,13 @@ void json_add_number (struct json *j, const char *name, int64_t value);
 void json_add_bool (struct json *j, const char *name, bool value);
 void json_add_null (struct json *j, const char *name);
 
+/* TEXT as a string; null for "" and NULL. */
+void json_add_text (struct json *j, const char *name, const char *text);
+
+/* The same value again; null for NULL. */
+void
+json_add_copy (struct json *j, const char *name, const struct json_t *value);
+
 /* Both end the object and free it.  json_print writes it to OUT, indented.
  * json_line writes it to BUF as one line with its newline, without a NUL, and
  * returns its length.  Both return -1 when it could not be made or does not
@@ -58,20 +65,18 @@ long json_line (struct json *j, char *buf, size_t size);
 struct json_t *json_read (const char *text, size_t size);
 void json_free (struct json_t *object);
 
-/* The member NAME, when it is there and of that type: otherwise NULL or false.
- * A string or an object in it lives as long as the object.
+/* The member NAME, or NULL.  It lives as long as OBJECT, which may be NULL or
+ * of another type, here and below.
  */
-const struct json_t *
-json_get_object (const struct json_t *object, const char *name);
-const char *json_get_string (const struct json_t *object, const char *name);
+const struct json_t *json_get (const struct json_t *object, const char *name);
+
+/* False when NAME is not a number. */
 bool json_get_number (const struct json_t *object, const char *name,
                       int64_t *value);
-bool
-json_get_bool (const struct json_t *object, const char *name, bool *value);
 
-/* The same; OBJECT may be NULL, and what is not there is 0, or "". */
-int64_t json_number_or_0 (const struct json_t *object, const char *name);
-const char *
-json_string_or_empty (const struct json_t *object, const char *name);
+/* 0, false or "" when NAME is missing or of another type. */
+int64_t json_number (const struct json_t *object, const char *name);
+bool json_flag (const struct json_t *object, const char *name);
+const char *json_text (const struct json_t *object, const char *name);
 
 #endif

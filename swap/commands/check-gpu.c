@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "capacity.h"
+#include "client.h"
 #include "findings.h"
 #include "gpu.h"
 #include "nvml.h"
@@ -200,14 +201,17 @@ check_rest (struct report *r, const char *version)
 
 /* Whether the clocks of the server's GPU stay up while the GPU is idle. */
 static void
-check_clocks (struct report *r, const struct server *s)
+check_clocks (struct report *r)
 {
   struct gpu g;
-  char pci[24], load[128];
+  struct json_t *answer = client_get ("status");
+  const char *pci = json_text (json_get (answer, "server"), "pci");
+  const bool known = pci[0] && gpu_is_awake (pci) && nvml_ask (&g, pci) &&
+                     g.sm_mhz >= 0 && g.sm_max_mhz > 0 && g.busy_percent >= 0;
+  char load[128];
 
-  if (!gpu_find_pci (s->description, pci, sizeof pci) || !gpu_is_awake (pci) ||
-      !nvml_ask (&g, pci) || g.sm_mhz < 0 || g.sm_max_mhz <= 0 ||
-      g.busy_percent < 0)
+  json_free (answer);
+  if (!known)
     return;
   gpu_load_text (&g, load, sizeof load);
   if (g.busy_percent == 0 && g.sm_mhz >= g.sm_max_mhz / 3 * 2 &&
@@ -391,7 +395,7 @@ check_gpu (struct report *r, const struct conf *c, const struct server *s)
   else if (plugin)
     works = check_awake (r, c, s);
   if (s)
-    check_clocks (r, s);
+    check_clocks (r);
   check_module (r, works);
   check_signatures (r);
 }

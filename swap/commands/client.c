@@ -81,41 +81,15 @@ next (struct connection *c, int ms, bool *cancelled)
 static void
 print_message (const struct json_t *object)
 {
-  const char *severity = json_get_string (object, "severity");
-  const char *text = json_get_string (object, "text");
+  const char *severity = json_text (object, "severity");
+  const char *text = json_text (object, "text");
 
-  if (!severity || !text)
-    return;
-  if (strcmp (severity, "error") == 0)
+  if (strcmp (severity, log_level_name (LOG_LEVEL_ERROR)) == 0)
     log_error ("%s", text);
-  else if (strcmp (severity, "warning") == 0)
+  else if (strcmp (severity, log_level_name (LOG_LEVEL_WARNING)) == 0)
     log_warning ("%s", text);
   else
     log_info ("%s", text);
-}
-
-static void
-show_progress (struct progress *p, const struct json_t *object)
-{
-  static char what[32], unit[32];
-  const char *w = json_get_string (object, "what");
-  const char *u = json_get_string (object, "unit");
-  int64_t size = 1, total = 0, left = 0;
-
-  if (!w || !u || !json_get_number (object, "unit_size", &size) ||
-      !json_get_number (object, "total", &total) ||
-      !json_get_number (object, "left", &left) || size <= 0)
-    return;
-  if (!p->what || strcmp (p->what, w) != 0 || p->total != total) {
-    snprintf (what, sizeof what, "%s", w);
-    snprintf (unit, sizeof unit, "%s", u);
-    progress_begin (p, what, unit, size, total);
-  }
-  progress_show (p, left);
-  if (left == 0) {
-    progress_end (p, 0);
-    p->what = NULL;
-  }
 }
 
 /* Connect and send what J holds, and free it. */
@@ -139,22 +113,22 @@ send_request (struct connection *c, struct json *j)
 static int
 wait_answer (struct connection *c, bool *cancelled)
 {
-  struct progress p = { .what = NULL };
+  struct progress p = { .total = 0 };
   struct json_t *object;
-  const char *event, *why;
+  const char *event;
   int64_t status = -1;
 
   while (status == -1 && (object = next (c, -1, cancelled)) != NULL) {
-    event = json_get_string (object, "event");
-    if (event && strcmp (event, "message") == 0)
+    event = json_text (object, "event");
+    if (strcmp (event, "message") == 0)
       print_message (object);
-    else if (event && strcmp (event, "progress") == 0)
-      show_progress (&p, object);
-    else if (!event && json_get_number (object, "status", &status)) {
-      why = json_get_string (object, "error");
-      if (why)
-        log_error ("%s", why);
-    }
+    else if (strcmp (event, "progress") == 0)
+      progress_show (&p, json_text (object, "what"),
+                     json_number (object, "total"),
+                     json_number (object, "left"));
+    else if (!event[0] && json_get_number (object, "status", &status) &&
+             json_text (object, "error")[0])
+      log_error ("%s", json_text (object, "error"));
     json_free (object);
   }
   return status;

@@ -17,7 +17,6 @@
 
 #include "capacity.h"
 #include "client.h"
-#include "disk/superblock.h"
 #include "gpu.h"
 #include "msg.h"
 #include "nvml.h"
@@ -48,25 +47,25 @@ static bool
 ask_held (struct held *h)
 {
   struct json_t *answer = client_get ("status");
-  const struct json_t *server =
-      answer ? json_get_object (answer, "server") : NULL;
-  const struct json_t *e = server ? json_get_object (server, "elastic") : NULL;
-  const bool elastic = json_number_or_0 (e, "is") == ELASTIC_YES;
+  const struct json_t *server = json_get (answer, "server");
+  const struct json_t *e = json_get (server, "elastic");
+  const bool elastic = json_flag (e, "on"), known = e != NULL;
 
   *h = (struct held){
-    .size = json_number_or_0 (server, "size"),
-    .held = json_number_or_0 (e, "held"),
-    .least = json_number_or_0 (e, "least"),
-    .limit = json_number_or_0 (e, "limit"),
+    .size = json_number (server, "size"),
+    .held = json_number (e, "held"),
+    .least = json_number (e, "least"),
     .elastic = elastic,
+    .obeyed = json_flag (e, "limit_obeyed"),
   };
-  if (e)
-    json_get_bool (e, "limit_obeyed", &h->obeyed);
-  snprintf (h->pci, sizeof h->pci, "%s", json_string_or_empty (server, "pci"));
+  if (!json_get_number (e, "limit", &h->limit))
+    h->limit =
+        json_flag (e, "limit_configured") ? LIMIT_CONFIGURED : INT64_MAX;
+  snprintf (h->pci, sizeof h->pci, "%s", json_text (server, "pci"));
   snprintf (h->reason, sizeof h->reason, "%s",
-            json_string_or_empty (e, elastic ? "spill_reason" : "reason"));
+            json_text (e, elastic ? "spill_reason" : "reason"));
   json_free (answer);
-  return e != NULL;
+  return known;
 }
 
 static void

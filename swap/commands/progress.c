@@ -1,10 +1,11 @@
-/* nbdkit-vram: shows how far something has come
+/* nbdkit-vram: shows how much of a job is left
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,21 +19,6 @@
 #define BAR_WIDTH     24
 #define REDRAW_MS     200
 #define MEANINGFUL_MS 1000 /* a rate of less time than this says nothing */
-
-void
-progress_begin (struct progress *p, const char *what, const char *unit,
-                int64_t unit_size, int64_t total)
-{
-  *p = (struct progress){
-    .what = what,
-    .unit = unit,
-    .unit_size = unit_size,
-    .total = total,
-    .started = now_ms (),
-    .terminal = isatty (STDOUT_FILENO),
-  };
-  p->shown = p->started - EVERY_MS;
-}
 
 void
 progress_text (const struct progress *p, int64_t left, long long ms,
@@ -52,38 +38,34 @@ progress_text (const struct progress *p, int64_t left, long long ms,
   if (rate > 0)
     snprintf (tail, sizeof tail, ", %s/s, about %" PRId64 " s left",
               human (rate), (left + rate / 2) / rate);
-  snprintf (buf, size, "%s: %s%3.0f %%, %" PRId64 " %s (%s) left%s", p->what,
-            drawn, share < 0 ? 0 : share * 100, left / p->unit_size, p->unit,
-            human (left), tail);
+  snprintf (buf, size, "%s: %s%3.0f %%, %s left%s", p->what, drawn,
+            share < 0 ? 0 : share * 100, human (left), tail);
 }
 
 void
-progress_show (struct progress *p, int64_t left)
+progress_show (struct progress *p, const char *what, int64_t total,
+               int64_t left)
 {
-  long long now = now_ms ();
+  const bool terminal = isatty (STDOUT_FILENO);
+  const long long now = now_ms ();
   char text[256];
 
-  if (quiet || now - p->shown < (p->terminal ? REDRAW_MS : EVERY_MS))
+  if (strcmp (p->what, what) != 0 || p->total != total) {
+    *p = (struct progress){ .total = total, .started = now };
+    snprintf (p->what, sizeof p->what, "%s", what);
+    p->shown = now - EVERY_MS;
+  }
+  if (quiet || (now - p->shown < (terminal ? REDRAW_MS : EVERY_MS) &&
+                !(terminal && left == 0)))
     return;
   p->shown = now;
-  progress_text (p, left, now - p->started, p->terminal ? BAR_WIDTH : 0, text,
+  progress_text (p, left, now - p->started, terminal ? BAR_WIDTH : 0, text,
                  sizeof text);
-  if (p->terminal)
-    printf ("\r%s\033[K", text);
+  if (terminal)
+    printf ("\r%s\033[K%s", text, left == 0 ? "\n" : "");
   else
-    printf ("%s\n", text);
+    puts (text);
   fflush (stdout);
-}
-
-void
-progress_end (struct progress *p, int64_t left)
-{
-  if (quiet)
-    return;
-  if (p->terminal) {
-    p->shown = 0;
-    progress_show (p, left);
-    putchar ('\n');
-  }
-  fflush (stdout);
+  if (left == 0)
+    p->what[0] = '\0';
 }

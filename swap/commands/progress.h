@@ -1,34 +1,25 @@
-/* nbdkit-vram: shows how far something has come
+/* nbdkit-vram: shows how much of a job is left
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #ifndef VRAM_SWAP_PROGRESS_H
 #define VRAM_SWAP_PROGRESS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-/* A bar that is drawn over itself on a terminal; elsewhere a line at the
- * beginning and then every 10 seconds.  Silent under --quiet.
- */
+/* What is shown.  Begin with zeros. */
 struct progress {
-  const char *what;
-  const char *unit; /* "pages" */
-  int64_t unit_size;
-  int64_t total;     /* bytes */
-  long long started; /* ms */
-  long long shown;
-  bool terminal;
+  char what[16];
+  int64_t total;            /* bytes */
+  long long started, shown; /* ms */
 };
 
-void progress_begin (struct progress *p, const char *what, const char *unit,
-                     int64_t unit_size, int64_t total);
-
-/* LEFT bytes are still to be done.  Cheap enough to call often. */
-void progress_show (struct progress *p, int64_t left);
-
-/* Ends the line. */
-void progress_end (struct progress *p, int64_t left);
+/* LEFT of TOTAL bytes are still to be done.  On a terminal this is a bar that
+ * is drawn over itself; elsewhere a line at first and then every 10 seconds.
+ * Silent under --quiet.  Cheap enough to call often.
+ */
+void progress_show (struct progress *p, const char *what, int64_t total,
+                    int64_t left);
 
 /* The text of one state, for the unit test. */
 void progress_text (const struct progress *p, int64_t left, long long ms,

@@ -14,8 +14,6 @@
 
 #include "capacity.h"
 #include "client.h"
-#include "disk/superblock.h"
-#include "elastic.h"
 #include "gpu.h"
 #include "json.h"
 #include "meminfo.h"
@@ -34,19 +32,13 @@
 
 /* All that there is to say, gathered before a word of it is said. */
 struct snapshot {
-  struct json_t
-      *answer;    /* the daemon's, NULL when none runs or it is silent */
-  bool forbidden; /* to ask it */
-  char state[16], cause[16], reason[256];
-  int64_t device; /* N of /dev/nbdN, or -1 */
-  int64_t connections, timeout, since_ms;
-  int64_t outages, outage_last_ms, outage_longest_ms, outage_ago_ms, outage_ms;
-
-  const struct json_t *server, *elastic; /* in the answer */
-  int64_t pid, generation, copy_path, lost_ms, size, used;
-  bool ready, lost, known; /* that there is a disk */
+  struct json_t *answer;  /* the daemon's, or what the last one has left */
+  bool daemon, forbidden; /* one answered; it may not be asked */
+  const struct json_t *server; /* in the answer */
+  int64_t device;              /* N of /dev/nbdN, or -1 */
+  int64_t pid;                 /* of the server, or 0 */
+  const char *pci;
   bool driver_replaced;
-  const char *copy_reason, *gpu_name, *pci;
 
   const struct swap *swap; /* ours, in swaps, or NULL */
   struct swaps swaps;
@@ -62,70 +54,38 @@ struct snapshot {
 };
 
 /* Without a daemon: what the last one has left. */
-static void
-read_file (struct snapshot *p)
+static struct json_t *
+answer_of_file (void)
 {
   struct runstate st;
-
   const bool old = !runstate_read (&st) && runstate_read_old (&st);
+  const int device = runstate_device (&st);
+  const char *reason = st.reason;
+  char text[2048];
+  struct json j;
+  long n;
 
-  p->device = runstate_device (&st);
-  snprintf (p->state, sizeof p->state, "%s",
-            state_name (p->device < 0 ? STATE_OFF
-                        : old         ? STATE_ON
-                                      : STATE_FAILED));
-  snprintf (p->cause, sizeof p->cause, "%s", cause_name (st.cause));
-  snprintf (p->reason, sizeof p->reason, "%s",
-            st.reason[0] ? st.reason
-            : p->device >= 0 && old
-                ? "kept by an earlier version of vram-swap; "
-                  "'systemctl restart vram-swap' empties it "
-                  "and goes on with this version"
-            : p->device >= 0            ? "the daemon does not run"
-            : st.cause == CAUSE_END     ? "the service was stopped"
-            : st.cause == CAUSE_REQUEST ? "could not be switched on"
-                                        : "the daemon does not run");
-  p->connections = st.connections;
-  p->timeout = st.timeout;
-}
-
-static void
-read_answer (struct snapshot *p)
-{
-  const struct json_t *a = p->answer;
-  int64_t n;
-
-  snprintf (p->state, sizeof p->state, "%s",
-            json_string_or_empty (a, "state"));
-  snprintf (p->cause, sizeof p->cause, "%s",
-            json_string_or_empty (a, "cause"));
-  snprintf (p->reason, sizeof p->reason, "%s",
-            json_string_or_empty (a, "reason"));
-  p->device = json_number_or_0 (a, "device");
-  p->connections = json_number_or_0 (a, "connections");
-  p->timeout = json_number_or_0 (a, "timeout");
-  p->since_ms = json_number_or_0 (a, "since_ms");
-  p->outages = json_number_or_0 (a, "outages");
-  p->outage_last_ms = json_number_or_0 (a, "outage_last_ms");
-  p->outage_longest_ms = json_number_or_0 (a, "outage_longest_ms");
-  p->outage_ago_ms = json_number_or_0 (a, "outage_ago_ms");
-  p->outage_ms = json_number_or_0 (a, "outage_ms");
-  p->server = json_get_object (a, "server");
-  p->elastic = p->server ? json_get_object (p->server, "elastic") : NULL;
-  p->pid = json_number_or_0 (p->server, "pid");
-  p->known = p->server && json_get_number (p->server, "generation", &n);
-  p->generation = json_number_or_0 (p->server, "generation");
-  p->copy_path = json_number_or_0 (p->server, "copy_path");
-  p->lost_ms = json_number_or_0 (p->server, "lost_ms");
-  p->size = json_number_or_0 (p->server, "size");
-  p->used = json_number_or_0 (p->server, "used");
-  if (p->server) {
-    json_get_bool (p->server, "ready", &p->ready);
-    json_get_bool (p->server, "lost", &p->lost);
-  }
-  p->copy_reason = json_string_or_empty (p->server, "copy_reason");
-  p->gpu_name = json_string_or_empty (p->server, "gpu");
-  p->pci = json_string_or_empty (p->server, "pci");
+  if (!reason[0] && device >= 0 && old)
+    reason = "kept by an earlier version of vram-swap; 'systemctl restart "
+             "vram-swap' empties it and goes on with this version";
+  else if (!reason[0] && device < 0 && st.cause == CAUSE_END)
+    reason = "the service was stopped";
+  else if (!reason[0] && device < 0 && st.cause == CAUSE_REQUEST)
+    reason = "could not be switched on";
+  else if (!reason[0])
+    reason = "the daemon does not run";
+  json_begin (&j);
+  json_add_string (&j, "state",
+                   state_name (device < 0 ? STATE_OFF
+                               : old      ? STATE_ON
+                                          : STATE_FAILED));
+  json_add_string (&j, "cause", cause_name (st.cause));
+  json_add_string (&j, "reason", reason);
+  json_add_number (&j, "device", device);
+  json_add_number (&j, "connections", st.connections);
+  json_add_number (&j, "timeout", st.timeout);
+  n = json_line (&j, text, sizeof text);
+  return n > 0 ? json_read (text, n) : NULL;
 }
 
 /* A GPU is asked when the server keeps it awake, and only then. */
@@ -137,7 +97,7 @@ look_at_gpu (struct snapshot *p)
     snprintf (p->gpu.pci, sizeof p->gpu.pci, "%s", p->pci);
   else
     p->asleep = gpu_find_asleep (p->gpu.pci, sizeof p->gpu.pci);
-  if (p->ready && p->pci[0] && gpu_is_awake (p->pci))
+  if (json_flag (p->server, "ready") && p->pci[0] && gpu_is_awake (p->pci))
     nvml_ask (&p->gpu, p->pci);
   if (p->gpu.pci[0])
     gpu_power_state (p->gpu.pci, p->power, sizeof p->power);
@@ -164,13 +124,15 @@ static int
 look (struct snapshot *p)
 {
   memset (p, 0, sizeof *p);
-  p->copy_reason = p->gpu_name = p->pci = "";
   p->answer = client_get ("status");
-  p->forbidden = !p->answer && errno == EACCES;
-  if (p->answer)
-    read_answer (p);
-  else
-    read_file (p);
+  p->daemon = p->answer != NULL;
+  p->forbidden = !p->daemon && errno == EACCES;
+  if (!p->daemon)
+    p->answer = answer_of_file ();
+  p->device = json_number (p->answer, "device");
+  p->server = json_get (p->answer, "server");
+  p->pid = json_number (p->server, "pid");
+  p->pci = json_text (p->server, "pci");
   if (swaps_read (&p->swaps) == -1 || meminfo_read (&p->mem) == -1)
     return -1;
   if (p->device >= 0)
@@ -211,17 +173,67 @@ print_memory_order (const struct snapshot *p)
   }
 }
 
+/* What was given back and moved, as far as there was any. */
 static void
-print_copies (const struct snapshot *p)
+print_elastic_past (const struct json_t *e)
 {
-  if (p->lost)
+  const int64_t trim = json_number (e, "given_back_trim"),
+                headroom = json_number (e, "given_back_headroom"),
+                limit = json_number (e, "given_back_limit"),
+                out = json_number (e, "moves_out"),
+                back = json_number (e, "moves_back");
+
+  if (trim + headroom + limit > 0)
+    printf ("           given back: %s after trims, %s for headroom, %s for "
+            "the limit; the longest took %" PRId64 " ms\n",
+            human (trim), human (headroom), human (limit),
+            (json_number (e, "give_back_us_max") + 999) / 1000);
+  if (out + back > 0)
+    printf ("           moves: %" PRId64 " to the spill file, %" PRId64
+            " back\n",
+            out, back);
+}
+
+/* VRAM that comes and goes. */
+static void
+print_elastic (const struct json_t *e)
+{
+  const char *reason = json_text (e, "reason");
+  int64_t limit;
+
+  if (!json_flag (e, "on")) {
+    if (reason[0])
+      printf ("VRAM:      held from start to end: %s\n", reason);
+    return;
+  }
+  printf ("VRAM:      %s held, %s of it hold data",
+          human (json_number (e, "held")), human (json_number (e, "slots")));
+  if (json_get_number (e, "limit", &limit))
+    printf (", limit %s", human (limit));
+  printf ("\n");
+  if (json_number (e, "spill_size") > 0)
+    printf ("           spill file: %s of %s used\n",
+            human (json_number (e, "spilled")),
+            human (json_number (e, "spill_size")));
+  else if (json_text (e, "spill_reason")[0])
+    printf ("           no spill file: %s\n", json_text (e, "spill_reason"));
+  print_elastic_past (e);
+}
+
+static void
+print_copies (const struct json_t *server)
+{
+  const char *path = json_text (server, "copy_path");
+
+  if (json_flag (server, "lost"))
     printf ("copies:    FAIL: the GPU is lost since %" PRId64 " s\n",
-            p->lost_ms / 1000);
-  else if (p->copy_path == COPY_PATH_MAPPING)
+            json_number (server, "lost_ms") / 1000);
+  else if (strcmp (path, "mapping") == 0)
     printf ("copies:    by the window, and by DMA where that is faster\n");
-  else if (p->copy_path == COPY_PATH_DMA)
-    printf ("copies:    by DMA alone: %s\n", p->copy_reason);
-  else if (p->known)
+  else if (strcmp (path, "dma") == 0)
+    printf ("copies:    by DMA alone: %s\n",
+            json_text (server, "copy_reason"));
+  else if (json_get (server, "generation"))
     printf ("copies:    not known: the server does not say\n");
 }
 
@@ -229,24 +241,25 @@ static void
 print_server (const struct snapshot *p)
 {
   const struct procmem *r = &p->procmem;
+  int64_t generation;
 
   if (p->pid <= 0) {
-    if (p->forbidden)
-      printf ("server:    not known (root and group vram-swap may ask)\n");
-    else
-      printf ("server:    none\n");
+    printf ("server:    %s\n",
+            p->forbidden ? "not known (root and group vram-swap may ask)"
+                         : "none");
     return;
   }
   printf ("server:    process %" PRId64 "%s", p->pid,
-          p->ready ? "" : ", NOT READY");
-  if (p->known)
+          json_flag (p->server, "ready") ? "" : ", NOT READY");
+  if (json_get_number (p->server, "generation", &generation))
     printf (", number %" PRId64 " of this disk, %s, %s of it in use",
-            p->generation, human (p->size), human (p->used));
-  if (p->gpu_name[0])
-    printf (", VRAM of %s, %s", p->gpu_name, p->pci);
+            generation, human (json_number (p->server, "size")),
+            human (json_number (p->server, "used")));
+  if (json_text (p->server, "gpu")[0])
+    printf (", VRAM of %s, %s", json_text (p->server, "gpu"), p->pci);
   printf ("\n");
-  elastic_print (p->elastic);
-  print_copies (p);
+  print_elastic (json_get (p->server, "elastic"));
+  print_copies (p->server);
   if (p->driver_replaced)
     printf ("driver:    was updated since this server started, which goes on "
             "with the old one; a new server may need a reboot\n");
@@ -296,43 +309,57 @@ print_policy (const struct snapshot *p, const struct options *o)
 static void
 print_device (const struct snapshot *p)
 {
+  const int64_t connections = json_number (p->answer, "connections"),
+                timeout = json_number (p->answer, "timeout");
+
   if (p->device < 0)
     return;
   printf ("device:    /dev/nbd%" PRId64 ", %" PRId64 " connection%s, ",
-          p->device, p->connections, p->connections == 1 ? "" : "s");
-  if (p->timeout)
-    printf ("timeout %" PRId64 " s\n", p->timeout);
+          p->device, connections, connections == 1 ? "" : "s");
+  if (timeout)
+    printf ("timeout %" PRId64 " s\n", timeout);
   else
     printf ("no timeout\n");
 }
 
 static void
-print_text (const struct snapshot *p, const struct options *o)
+print_outages (const struct json_t *answer)
 {
-  char device[32], text[512];
+  const int64_t n = json_number (answer, "outages");
 
-  printf ("VRAM swap: %s", p->state);
-  if (p->swap)
-    printf (", %s of %s used, since %" PRId64 " min", human (p->swap->used),
-            human (p->swap->size), p->since_ms / 60000);
-  if (strcmp (p->state, state_name (STATE_PAUSED)) == 0)
-    printf (" by the %s policy", p->cause);
-  if (p->reason[0])
-    printf (": %s", p->reason);
-  printf ("\n");
-  if (p->outage_ms > 0)
-    printf ("           no server for %" PRId64 " ms: what is swapped out "
-            "waits\n",
-            p->outage_ms);
-  print_gpu (p);
-  print_server (p);
-  print_device (p);
-  if (p->outages > 0)
+  if (n > 0)
     printf ("outages:   %" PRId64 " time%s the server was replaced, the last "
             "took %" PRId64 " ms (%" PRId64 " min ago), the longest %" PRId64
             " ms\n",
-            p->outages, p->outages == 1 ? "" : "s", p->outage_last_ms,
-            p->outage_ago_ms / 60000, p->outage_longest_ms);
+            n, n == 1 ? "" : "s", json_number (answer, "outage_last_ms"),
+            json_number (answer, "outage_ago_ms") / 60000,
+            json_number (answer, "outage_longest_ms"));
+}
+
+static void
+print_text (const struct snapshot *p, const struct options *o)
+{
+  const char *state = json_text (p->answer, "state"),
+             *reason = json_text (p->answer, "reason");
+  const int64_t outage = json_number (p->answer, "outage_ms");
+  char device[32], text[512];
+
+  printf ("VRAM swap: %s", state);
+  if (p->swap)
+    printf (", %s of %s used, since %" PRId64 " min", human (p->swap->used),
+            human (p->swap->size),
+            json_number (p->answer, "since_ms") / 60000);
+  if (strcmp (state, state_name (STATE_PAUSED)) == 0)
+    printf (" by the %s policy", json_text (p->answer, "cause"));
+  printf ("%s%s\n", reason[0] ? ": " : "", reason);
+  if (outage > 0)
+    printf ("           no server for %" PRId64 " ms: what is swapped out "
+            "waits\n",
+            outage);
+  print_gpu (p);
+  print_server (p);
+  print_device (p);
+  print_outages (p->answer);
   print_memory_order (p);
   if (p->swap && !p->capacity.fits) {
     snprintf (device, sizeof device, "/dev/nbd%" PRId64, p->device);
@@ -356,36 +383,18 @@ json_known (struct json *j, const char *name, int64_t n)
 }
 
 static void
-json_text (struct json *j, const char *name, const char *text)
-{
-  if (text[0])
-    json_add_string (j, name, text);
-  else
-    json_add_null (j, name);
-}
-
-static void
 json_server (struct json *j, const struct snapshot *p)
 {
-  static const char *const paths[] = {
-    [COPY_PATH_MAPPING] = "mapping",
-    [COPY_PATH_DMA] = "dma",
+  static const char *const copied[] = {
+    "pid", "generation", "size", "used", "copy_path", "copy_reason", "elastic",
   };
 
   json_add_object (j, "server");
-  json_add_bool (j, "ready", p->ready);
-  json_known (j, "pid", p->pid > 0 ? p->pid : -1);
-  json_known (j, "generation", p->known ? p->generation : -1);
-  json_known (j, "size", p->known ? p->size : -1);
-  json_known (j, "used", p->known ? p->used : -1);
-  json_add_bool (j, "lost", p->lost);
+  json_add_bool (j, "ready", json_flag (p->server, "ready"));
+  json_add_bool (j, "lost", json_flag (p->server, "lost"));
   json_add_bool (j, "driver_replaced", p->driver_replaced);
-  json_text (j, "copy_path",
-             p->copy_path > 0 && p->copy_path <= COPY_PATH_DMA
-                 ? paths[p->copy_path]
-                 : "");
-  json_text (j, "copy_reason", p->copy_reason);
-  elastic_print_json (j, p->elastic);
+  for (size_t i = 0; i < sizeof copied / sizeof copied[0]; i++)
+    json_add_copy (j, copied[i], json_get (p->server, copied[i]));
   if (p->has_procmem) {
     json_add_number (j, "resident", p->procmem.resident);
     json_add_number (j, "locked", p->procmem.locked);
@@ -401,13 +410,14 @@ static void
 json_gpu (struct json *j, const struct snapshot *p)
 {
   json_add_object (j, "gpu");
-  json_text (j, "name", p->gpu.known ? p->gpu.name : p->gpu_name);
-  json_text (j, "pci", p->gpu.pci);
-  json_text (j, "driver", p->gpu.driver);
-  json_known (j, "vram_total", p->gpu.known ? p->gpu.total : -1);
-  json_known (j, "vram_used", p->gpu.known ? p->gpu.used : -1);
-  json_known (j, "vram_free", p->gpu.known ? p->gpu.free : -1);
-  json_text (j, "power", p->power);
+  json_add_text (j, "name",
+                 p->gpu.known ? p->gpu.name : json_text (p->server, "gpu"));
+  json_add_text (j, "pci", p->gpu.pci);
+  json_add_text (j, "driver", p->gpu.driver);
+  json_known (j, "vram_total", p->gpu.total);
+  json_known (j, "vram_used", p->gpu.used);
+  json_known (j, "vram_free", p->gpu.free);
+  json_add_text (j, "power", p->power);
   json_known (j, "power_mw", p->gpu.power_mw);
   json_known (j, "sm_mhz", p->gpu.sm_mhz);
   json_known (j, "memory_mhz", p->gpu.memory_mhz);
@@ -428,8 +438,8 @@ json_device (struct json *j, const struct snapshot *p)
     snprintf (path, sizeof path, "/dev/nbd%" PRId64, p->device);
     json_add_object (j, "device");
     json_add_string (j, "path", path);
-    json_add_number (j, "connections", p->connections);
-    json_add_number (j, "timeout", p->timeout);
+    json_add_copy (j, "connections", json_get (p->answer, "connections"));
+    json_add_copy (j, "timeout", json_get (p->answer, "timeout"));
     json_close (j);
   }
   else
@@ -439,7 +449,7 @@ json_device (struct json *j, const struct snapshot *p)
     json_add_number (j, "size", p->swap->size);
     json_add_number (j, "used", p->swap->used);
     json_add_number (j, "priority", p->swap->priority);
-    json_add_number (j, "seconds", p->since_ms / 1000);
+    json_add_number (j, "seconds", json_number (p->answer, "since_ms") / 1000);
     json_add_bool (j, "fits_elsewhere", p->capacity.fits);
     json_add_number (j, "room_elsewhere", capacity_total (&p->capacity));
     json_close (j);
@@ -455,17 +465,18 @@ print_json (const struct snapshot *p, const struct options *o)
 
   json_begin (&j);
   json_add_number (&j, "schema", 2);
-  json_add_string (&j, "state", p->state);
-  json_add_string (&j, "cause", p->cause);
-  json_text (&j, "reason", p->reason);
-  json_add_bool (&j, "daemon", p->answer != NULL);
+  json_add_text (&j, "state", json_text (p->answer, "state"));
+  json_add_text (&j, "cause", json_text (p->answer, "cause"));
+  json_add_text (&j, "reason", json_text (p->answer, "reason"));
+  json_add_bool (&j, "daemon", p->daemon);
   json_device (&j, p);
 
   json_add_object (&j, "outages");
-  json_add_number (&j, "count", p->outages);
-  json_add_number (&j, "last_ms", p->outage_last_ms);
-  json_add_number (&j, "longest_ms", p->outage_longest_ms);
-  json_add_number (&j, "now_ms", p->outage_ms);
+  json_add_number (&j, "count", json_number (p->answer, "outages"));
+  json_add_number (&j, "last_ms", json_number (p->answer, "outage_last_ms"));
+  json_add_number (&j, "longest_ms",
+                   json_number (p->answer, "outage_longest_ms"));
+  json_add_number (&j, "now_ms", json_number (p->answer, "outage_ms"));
   json_close (&j);
 
   json_server (&j, p);

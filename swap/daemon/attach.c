@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 #include "jobs.h"
 #include "msg.h"
 #include "nbd-device.h"
-#include "process.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"
@@ -69,7 +69,7 @@ wait_for_server (const struct conf *c, pid_t pid, struct server *s)
       return 0;
     if (interrupted ())
       return -1;
-    if (process_started (pid) == -1) {
+    if (kill (pid, 0) == -1) {
       log_error ("the server ended before it was ready; its log says why");
       return -1;
     }

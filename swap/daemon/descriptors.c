@@ -42,22 +42,33 @@ descriptors_know (const char *name)
           n < sizeof ((struct descriptor *) 0)->name);
 }
 
-/* The words of the state, or NULL when there is none, or when it is another
- * version's, which has them elsewhere.
- */
-static struct superblock_shared *
-find_words (const struct descriptors *d)
+static uint64_t
+count_blocks (const struct superblock_header *h)
 {
-  const struct superblock_header *header;
+  return h->disk_size / h->block_size;
+}
 
+const struct superblock_header *
+descriptors_header (const struct descriptors *d)
+{
   for (size_t i = 0; i < d->n; i++) {
-    header = d->one[i].locked;
-    if (header && superblock_version_known (header->version) &&
-        d->one[i].size >=
-            SUPERBLOCK_SHARED_AT + sizeof (struct superblock_shared))
-      return (void *) ((char *) d->one[i].locked + SUPERBLOCK_SHARED_AT);
+    const struct descriptor *one = &d->one[i];
+    const struct superblock_header *header = one->locked;
+
+    if (header && one->size >= SUPERBLOCK_BITS_AT &&
+        superblock_version_known (header->version) && header->block_size > 0 &&
+        one->size >= SUPERBLOCK_BITS_AT + (count_blocks (header) + 7) / 8)
+      return header;
   }
   return NULL;
+}
+
+struct superblock_shared *
+descriptors_shared (const struct descriptors *d)
+{
+  const struct superblock_header *header = descriptors_header (d);
+
+  return header ? (void *) ((char *) header + SUPERBLOCK_SHARED_AT) : NULL;
 }
 
 /* Nobody has the state's pages in use while there is no server, and then they
@@ -179,7 +190,7 @@ descriptors_take (struct descriptors *d)
 bool
 descriptors_complete (const struct descriptors *d)
 {
-  const struct superblock_shared *words = find_words (d);
+  const struct superblock_shared *words = descriptors_shared (d);
 
   /* The state comes last. */
   return !d->ambiguous && descriptors_has (d, STATE) &&
@@ -189,7 +200,7 @@ descriptors_complete (const struct descriptors *d)
 void
 descriptors_tell (const struct descriptors *d, bool ends)
 {
-  struct superblock_shared *words = find_words (d);
+  struct superblock_shared *words = descriptors_shared (d);
 
   if (words)
     atomic_store (&words->supervisor,
@@ -199,7 +210,7 @@ descriptors_tell (const struct descriptors *d, bool ends)
 void
 descriptors_limit (const struct descriptors *d, int64_t limit)
 {
-  struct superblock_shared *words = find_words (d);
+  struct superblock_shared *words = descriptors_shared (d);
   /* 0 stands for the parameter limit=. */
   uint64_t word = 0;
 
@@ -227,79 +238,43 @@ count_bits (const unsigned char *bits, uint64_t n)
   return count;
 }
 
-/* How much VRAM the slots have that hold data, in slots, on a disk of BLOCKS
- * with PER_SLOT of them each.  The server itself looks only now and then.
- */
-static int64_t
-count_used_slots (const char *page, uint64_t blocks, uint64_t per_slot)
+int64_t
+descriptors_used (const struct descriptors *d)
 {
-  const _Atomic uint64_t *slots = (const void *) (page + SUPERBLOCK_SLOTS_AT);
-  const unsigned char *bits = (const void *) (page + SUPERBLOCK_BITS_AT);
-  int64_t used = 0;
+  const struct superblock_header *h = descriptors_header (d);
 
-  for (uint64_t i = 0; i < CHUNKS_MAX && i * per_slot < blocks; i++) {
-    const uint64_t first = i * per_slot, left = blocks - first;
-
-    used +=
-        SLOT_STATE (atomic_load (&slots[i])) == SLOT_VRAM &&
-        count_bits (bits + first / 8, left < per_slot ? left : per_slot) > 0;
-  }
-  return used;
+  return h ? count_bits ((const unsigned char *) h + SUPERBLOCK_BITS_AT,
+                         count_blocks (h)) *
+                 h->block_size
+           : 0;
 }
 
-bool
-descriptors_facts (const struct descriptors *d, struct disk_facts *facts)
+int64_t
+descriptors_least (const struct descriptors *d)
 {
-  struct superblock_shared *shared = find_words (d);
-  const struct superblock_header *header;
-  const char *page;
-  uint64_t blocks, block_size;
+  const struct superblock_header *h = descriptors_header (d);
+  const struct superblock_shared *shared = descriptors_shared (d);
+  const _Atomic uint64_t *slots =
+      (const void *) ((const char *) h + SUPERBLOCK_SLOTS_AT);
+  const unsigned char *bits = (const unsigned char *) h + SUPERBLOCK_BITS_AT;
+  const uint64_t blocks = count_blocks (h),
+                 per_slot = h->chunk_size / h->block_size;
+  int64_t least = 0;
 
-  if (!shared)
-    return false;
-  page = (const char *) shared - SUPERBLOCK_SHARED_AT;
-  header = (const void *) page;
-  *facts = (struct disk_facts){
-    .version = header->version,
-    .generation = atomic_load (&shared->generation),
-    .lost = atomic_load (&shared->lost),
-    .copy_path = atomic_load (&shared->copy_path),
-    .quiet = atomic_load (&shared->quiet),
-    .copy_reason = shared->copy_reason,
-    .gpu_name = shared->gpu_name,
-    .gpu_pci = shared->gpu_pci,
-    .size = header->disk_size,
-    .elastic = atomic_load (&shared->elastic),
-    .vram_held = atomic_load (&shared->vram_held),
-    .vram_slots = atomic_load (&shared->vram_slots),
-    .vram_least = atomic_load (&shared->vram_least),
-    .spilled = atomic_load (&shared->spilled),
-    .spill_size = atomic_load (&shared->spill_size),
-    .moves_out = atomic_load (&shared->moves_out),
-    .moves_back = atomic_load (&shared->moves_back),
-    .give_back_us_max = atomic_load (&shared->give_back_us_max),
-    .limit_obeyed =
-        atomic_load (&shared->limit) == atomic_load (&shared->limit_obeyed),
-    .elastic_reason = shared->elastic_reason,
-    .spill_reason = shared->spill_reason,
-  };
-  for (unsigned i = 0; i < 3; i++)
-    facts->given_back[i] = atomic_load (&shared->given_back[i]);
-  block_size = header->block_size ? header->block_size : 1;
-  blocks = facts->size / block_size;
-  for (size_t i = 0; i < d->n; i++)
-    if (d->one[i].locked == page &&
-        d->one[i].size >= SUPERBLOCK_BITS_AT + (blocks + 7) / 8) {
-      facts->used =
-          count_bits ((const unsigned char *) page + SUPERBLOCK_BITS_AT,
-                      blocks) *
-          block_size;
-      if (facts->elastic == ELASTIC_YES && facts->spill_size == 0)
-        facts->vram_least =
-            count_used_slots (page, blocks, header->chunk_size / block_size) *
-            header->chunk_size;
-    }
-  return true;
+  if (atomic_load (&shared->spill_size) > 0)
+    return atomic_load (&shared->vram_least);
+  /* Without a spill file, it is the slots that hold data.  The server itself
+   * counts them only now and then.
+   */
+  for (uint64_t i = 0; i < CHUNKS_MAX && i * per_slot < blocks; i++) {
+    const uint64_t left = blocks - i * per_slot;
+
+    if (SLOT_STATE (atomic_load (&slots[i])) == SLOT_VRAM &&
+        count_bits (bits + i * per_slot / 8,
+                    left < per_slot ? left : per_slot) > 0)
+      least += h->chunk_size;
+  }
+  return least;
 }
 
 const char *

@@ -55,27 +55,20 @@ void descriptors_tell (const struct descriptors *d, bool ends);
  */
 void descriptors_limit (const struct descriptors *d, int64_t limit);
 
-/* What the servers of the disk have written down about it. */
-struct disk_facts {
-  uint64_t version;    /* of the superblock */
-  uint64_t generation; /* how many servers had it */
-  uint64_t lost; /* ms of CLOCK_BOOTTIME when the GPU was lost, 0: it is not */
-  unsigned copy_path; /* enum superblock_copy_path */
-  const char *copy_reason, *gpu_name, *gpu_pci;
-  unsigned quiet;
-  int64_t size, used; /* bytes */
+/* The superblock of the disk that is kept, as far as its servers have filled
+ * it, or NULL when there is none, or one of an unknown version.
+ */
+struct superblock_header;
+struct superblock_shared;
+const struct superblock_header *
+descriptors_header (const struct descriptors *d);
+struct superblock_shared *descriptors_shared (const struct descriptors *d);
 
-  /* As struct superblock_shared has them. */
-  unsigned elastic; /* enum superblock_elastic */
-  int64_t vram_held, vram_slots, vram_least, spilled, spill_size;
-  int64_t given_back[3]; /* by enum give_back */
-  int64_t moves_out, moves_back, give_back_us_max;
-  bool limit_obeyed;
-  const char *elastic_reason, *spill_reason;
-};
-
-/* Returns false when no disk is kept. */
-bool descriptors_facts (const struct descriptors *d, struct disk_facts *facts);
+/* Of that disk: how many bytes hold data, and how many bytes of VRAM cannot be
+ * given back.
+ */
+int64_t descriptors_used (const struct descriptors *d);
+int64_t descriptors_least (const struct descriptors *d);
 
 /* "adopt=FD:NAME,..." into BUF, which is returned. */
 const char *

@@ -19,7 +19,6 @@
 #include "jobs.h"
 #include "msg.h"
 #include "nbd-device.h"
-#include "process.h"
 #include "root.h"
 #include "run.h"
 #include "server.h"
@@ -172,7 +171,6 @@ left_on (unsigned n, int64_t otherwise)
 static int
 empty (unsigned n, const char *node, const char *path, int64_t used)
 {
-  const long page = sysconf (_SC_PAGESIZE);
   const int64_t total = used;
   enum { GOES_ON, INTERRUPTED, FULL } stop = GOES_ON;
   int result, status = 0, err = 0;
@@ -194,13 +192,13 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
     used = left_on (n, used);
     if (now_ms () - shown >= PROGRESS_MS) {
       shown = now_ms ();
-      job_tell_progress ("emptying", "pages", page, total, used);
+      job_tell_progress ("emptying", total, used);
     }
     /* Not pause_ms, which does not wait any more after a signal. */
     usleep (GUARD_MS * 1000);
   }
   used = left_on (n, used);
-  job_tell_progress ("emptying", "pages", page, total, used);
+  job_tell_progress ("emptying", total, used);
   if (read (result, &err, sizeof err) != sizeof err)
     err = EINTR;
   close (result);
@@ -287,7 +285,7 @@ end_old_version (void)
   at = strrchr (text, ')');
   if (at && sscanf (at + 1, " %*c %d", &parent) == 1 && parent > 1)
     kill (parent, SIGTERM);
-  for (unsigned i = 0; i < 600 && process_started (s.pid) != -1; i++)
+  for (unsigned i = 0; i < 600 && kill (s.pid, 0) == 0; i++)
     usleep (100000);
   unlink (old_socket);
 }

@@ -181,15 +181,13 @@ job_tell_attachment (const struct attachment *a)
 }
 
 void
-job_tell_progress (const char *what, const char *unit, int64_t unit_size,
-                   int64_t total, int64_t left)
+job_tell_progress (const char *what, int64_t total, int64_t left)
 {
   struct job_packet packet = {
     .type = JOB_PROGRESS,
-    .u.progress = { .unit_size = unit_size, .total = total, .left = left },
+    .u.progress = { .total = total, .left = left },
   };
 
   snprintf (packet.u.progress.what, sizeof packet.u.progress.what, "%s", what);
-  snprintf (packet.u.progress.unit, sizeof packet.u.progress.unit, "%s", unit);
   tell (&packet, sizeof packet);
 }

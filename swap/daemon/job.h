@@ -27,8 +27,8 @@ struct job_packet {
   union {
     char text[900];
     struct {
-      char what[16], unit[16];
-      int64_t unit_size, total, left;
+      char what[16];
+      int64_t total, left; /* bytes */
     } progress;
     struct attachment attachment;
   } u;
@@ -76,7 +76,6 @@ void job_await_orphans (unsigned ms);
 /* Has the daemon remember A.  False when it cannot. */
 bool job_tell_attachment (const struct attachment *a);
 
-void job_tell_progress (const char *what, const char *unit, int64_t unit_size,
-                        int64_t total, int64_t left);
+void job_tell_progress (const char *what, int64_t total, int64_t left);
 
 #endif

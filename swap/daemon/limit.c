@@ -43,24 +43,28 @@ static const char *
 find_obstacle (const struct daemon *d, int64_t size)
 {
   static char text[400];
-  struct disk_facts f;
+  const struct superblock_shared *shared =
+      descriptors_shared (&d->server.kept);
+  int64_t least;
 
-  if (!descriptors_facts (&d->server.kept, &f))
+  if (!shared)
     return "there is no disk to limit: swap is off";
-  if (f.elastic != ELASTIC_YES) {
+  if (atomic_load (&shared->elastic) != ELASTIC_YES) {
     snprintf (text, sizeof text,
               "the server holds all of its VRAM from its start to its end%s%s",
-              f.elastic_reason[0] ? ": " : "; set elastic = yes",
-              f.elastic_reason);
+              shared->elastic_reason[0] ? ": " : "; set elastic = yes",
+              shared->elastic_reason);
     return text;
   }
-  if (size == LIMIT_CONFIGURED || size >= f.vram_least)
+  least = descriptors_least (&d->server.kept);
+  if (size == LIMIT_CONFIGURED || size >= least)
     return NULL;
   snprintf (text, sizeof text,
             "%s of VRAM hold swapped data, which is more than %s, and cannot "
             "be moved: %s",
-            human (f.vram_least), human (size),
-            f.spill_reason[0] ? f.spill_reason : "there is no spill file");
+            human (least), human (size),
+            shared->spill_reason[0] ? shared->spill_reason
+                                    : "there is no spill file");
   return text;
 }
 
@@ -69,14 +73,13 @@ limit_request (struct daemon *d, struct client *client,
                const struct json_t *request)
 {
   const char *why;
-  bool hold = false;
+  const bool hold = json_flag (request, "hold");
   int64_t size;
 
   if (!json_get_number (request, "size", &size) || size < LIMIT_CONFIGURED) {
     requests_answer (client, EXIT_USAGE, "'size' is missing");
     return;
   }
-  json_get_bool (request, "hold", &hold);
   if (!hold && !client->root) {
     requests_answer (client, EXIT_FAILED, "only root may ask for that");
     return;

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,62 +17,87 @@
 #include "policy.h"
 #include "run.h"
 
-static void
-add_text (struct json *j, const char *name, const char *text)
-{
-  if (text && text[0])
-    json_add_string (j, name, text);
-  else
-    json_add_null (j, name);
-}
+/* Fields of the superblock that are told as they are. */
+static const struct {
+  const char *name;
+  size_t at;
+} elastic_fields[] = {
+#define FIELD(name, field)                                                    \
+  {                                                                           \
+    name, offsetof (struct superblock_shared, field)                          \
+  }
+  FIELD ("held", vram_held),
+  FIELD ("slots", vram_slots),
+  FIELD ("spilled", spilled),
+  FIELD ("spill_size", spill_size),
+  FIELD ("given_back_trim", given_back[GIVE_BACK_TRIM]),
+  FIELD ("given_back_headroom", given_back[GIVE_BACK_HEADROOM]),
+  FIELD ("given_back_limit", given_back[GIVE_BACK_LIMIT]),
+  FIELD ("moves_out", moves_out),
+  FIELD ("moves_back", moves_back),
+  FIELD ("give_back_us_max", give_back_us_max),
+#undef FIELD
+};
 
 static void
-add_elastic (struct json *j, const struct disk_facts *f, int64_t limit)
+add_elastic (struct json *j, const struct daemon *d,
+             const struct superblock_shared *s)
 {
+  const int64_t limit = limit_now (d);
+
+  if (atomic_load (&s->elastic) == ELASTIC_UNKNOWN) {
+    json_add_null (j, "elastic");
+    return;
+  }
   json_add_object (j, "elastic");
-  json_add_number (j, "is", f->elastic);
-  add_text (j, "reason", f->elastic_reason);
-  json_add_number (j, "held", f->vram_held);
-  json_add_number (j, "slots", f->vram_slots);
-  json_add_number (j, "least", f->vram_least);
-  json_add_number (j, "spilled", f->spilled);
-  json_add_number (j, "spill_size", f->spill_size);
-  add_text (j, "spill_reason", f->spill_reason);
-  json_add_number (j, "limit", limit);
-  json_add_bool (j, "limit_obeyed", f->limit_obeyed);
-  json_add_number (j, "given_back_trim", f->given_back[GIVE_BACK_TRIM]);
-  json_add_number (j, "given_back_headroom",
-                   f->given_back[GIVE_BACK_HEADROOM]);
-  json_add_number (j, "given_back_limit", f->given_back[GIVE_BACK_LIMIT]);
-  json_add_number (j, "moves_out", f->moves_out);
-  json_add_number (j, "moves_back", f->moves_back);
-  json_add_number (j, "give_back_us_max", f->give_back_us_max);
+  json_add_bool (j, "on", atomic_load (&s->elastic) == ELASTIC_YES);
+  json_add_text (j, "reason", s->elastic_reason);
+  json_add_text (j, "spill_reason", s->spill_reason);
+  if (limit == LIMIT_CONFIGURED || limit == INT64_MAX)
+    json_add_null (j, "limit");
+  else
+    json_add_number (j, "limit", limit);
+  json_add_bool (j, "limit_configured", limit == LIMIT_CONFIGURED);
+  json_add_bool (j, "limit_obeyed",
+                 atomic_load (&s->limit) == atomic_load (&s->limit_obeyed));
+  json_add_number (j, "least", descriptors_least (&d->server.kept));
+  for (size_t i = 0; i < sizeof elastic_fields / sizeof elastic_fields[0]; i++)
+    json_add_number (
+        j, elastic_fields[i].name,
+        atomic_load (
+            (const _Atomic uint64_t *) (const void *) ((const char *) s +
+                                                       elastic_fields[i].at)));
   json_close (j);
 }
 
 static void
-add_disk (struct json *j, const struct daemon *d)
+add_server (struct json *j, const struct daemon *d)
 {
-  struct disk_facts f;
+  static const char *const paths[] = {
+    [COPY_PATH_MAPPING] = "mapping",
+    [COPY_PATH_DMA] = "dma",
+  };
+  const struct descriptors *kept = &d->server.kept;
+  const struct superblock_shared *s = descriptors_shared (kept);
+  uint64_t lost, path;
 
   json_add_object (j, "server");
   json_add_bool (j, "ready", d->server.pid > 0 && d->server.ready);
   if (d->server.pid > 0)
     json_add_number (j, "pid", d->server.pid);
-  else
-    json_add_null (j, "pid");
-  if (descriptors_facts (&d->server.kept, &f)) {
-    json_add_number (j, "generation", f.generation);
-    json_add_number (j, "size", f.size);
-    json_add_number (j, "used", f.used);
-    json_add_number (j, "lost_ms", f.lost ? now_ms () - (int64_t) f.lost : 0);
-    json_add_bool (j, "lost", f.lost != 0);
-    json_add_number (j, "copy_path", f.copy_path);
-    add_text (j, "copy_reason", f.copy_reason);
-    json_add_number (j, "quiet", f.quiet);
-    add_text (j, "gpu", f.gpu_name);
-    add_text (j, "pci", f.gpu_pci);
-    add_elastic (j, &f, limit_now (d));
+  if (s) {
+    lost = atomic_load (&s->lost);
+    path = atomic_load (&s->copy_path);
+    json_add_number (j, "generation", atomic_load (&s->generation));
+    json_add_number (j, "size", descriptors_header (kept)->disk_size);
+    json_add_number (j, "used", descriptors_used (kept));
+    json_add_bool (j, "lost", lost != 0);
+    json_add_number (j, "lost_ms", lost ? now_ms () - (int64_t) lost : 0);
+    json_add_text (j, "copy_path", path <= COPY_PATH_DMA ? paths[path] : NULL);
+    json_add_text (j, "copy_reason", s->copy_reason);
+    json_add_text (j, "gpu", s->gpu_name);
+    json_add_text (j, "pci", s->gpu_pci);
+    add_elastic (j, d, s);
   }
   json_close (j);
 }
@@ -83,7 +109,7 @@ add_state (struct json *j, const struct daemon *d)
 
   json_add_string (j, "state", state_name (st->state));
   json_add_string (j, "cause", cause_name (st->cause));
-  add_text (j, "reason", st->reason);
+  json_add_text (j, "reason", st->reason);
 }
 
 static void
@@ -112,7 +138,7 @@ answer_status (const struct daemon *d, struct client *client)
                    st->outage_at ? now_ms () - st->outage_at : 0);
   json_add_number (&j, "outage_ms",
                    d->outage ? now_ms () - d->outage_began : 0);
-  add_disk (&j, d);
+  add_server (&j, d);
   control_send (client, &j);
 }
 
@@ -181,8 +207,6 @@ requests_tell_progress (struct daemon *d, const struct job_packet *p)
   json_begin (&j);
   json_add_string (&j, "event", "progress");
   json_add_string (&j, "what", p->u.progress.what);
-  json_add_string (&j, "unit", p->u.progress.unit);
-  json_add_number (&j, "unit_size", p->u.progress.unit_size);
   json_add_number (&j, "total", p->u.progress.total);
   json_add_number (&j, "left", p->u.progress.left);
   control_tell_all (&d->control, &j);
@@ -220,10 +244,8 @@ static void
 request_stop (struct daemon *d, struct client *client, struct json_t *request)
 {
   int64_t seconds;
-  bool force = false;
 
-  json_get_bool (request, "force", &force);
-  d->order.force = force;
+  d->order.force = json_flag (request, "force");
   d->order.wait = json_get_number (request, "wait", &seconds);
   d->order.wait_ms = d->order.wait && seconds >= 0 ? seconds * 1000 : -1;
   ask (d, client, EVENT_DOWN);
@@ -232,9 +254,9 @@ request_stop (struct daemon *d, struct client *client, struct json_t *request)
 static void
 request_sleep (struct daemon *d, struct client *client, struct json_t *request)
 {
-  const char *action = json_get_string (request, "action"), *why = "";
+  const char *action = json_text (request, "action"), *why = "";
 
-  if (!action)
+  if (!action[0])
     action = "suspend";
   if (state_has_swap (d->st.state) && d->st.state != STATE_DRAINING &&
       !policy_sleep_drains (d->conf, action, &why)) {
@@ -250,10 +272,7 @@ request_sleep (struct daemon *d, struct client *client, struct json_t *request)
 static void
 request_test (struct daemon *d, struct client *client, struct json_t *request)
 {
-  bool fill = false;
-
-  json_get_bool (request, "fill", &fill);
-  d->order.fill = fill;
+  d->order.fill = json_flag (request, "fill");
   ask (d, client, EVENT_TEST);
 }
 
@@ -338,7 +357,7 @@ static void
 serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
 {
   struct json_t *request = json_read (text, n);
-  const char *name = request ? json_get_string (request, "request") : NULL;
+  const char *name = json_text (request, "request");
   bool known = false;
 
   if (client->waits) {
@@ -347,7 +366,7 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
                      "the last request is not answered yet");
     return;
   }
-  for (size_t i = 0; name && i < sizeof requests / sizeof requests[0]; i++)
+  for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
     if (strcmp (name, requests[i].name) == 0) {
       known = true;
       if (client->root || requests[i].anybody)
@@ -422,7 +441,7 @@ finish_reload (struct client *client, int status)
 void
 requests_reload (struct daemon *d, struct client *client)
 {
-  struct disk_facts facts = { .version = 0 };
+  const struct superblock_header *disk;
   struct conf new;
 
   if (client)
@@ -451,7 +470,8 @@ requests_reload (struct daemon *d, struct client *client)
     finish_reload (client, EXIT_OK);
     return;
   }
-  if (!descriptors_facts (&d->server.kept, &facts)) {
+  disk = descriptors_header (&d->server.kept);
+  if (!disk) {
     log_info ("the server is not replaced: its disk would end with it");
     finish_reload (client, EXIT_OK);
     return;
@@ -459,6 +479,6 @@ requests_reload (struct daemon *d, struct client *client)
   /* A next server that cannot start would be the end of what is swapped out.
    */
   d->replacing = true;
-  d->order.disk_version = facts.version;
+  d->order.disk_version = disk->version;
   daemon_run_job (d, job_check);
 }

@@ -83,10 +83,11 @@ int64_t
 server_headroom (const struct conf *c)
 {
   const int64_t gib = INT64_C (1) << 30;
+  char connector[64];
 
   if (!conf_is (c, CONF_HEADROOM, "auto"))
     return conf_number (c, CONF_HEADROOM);
-  return gpu_any_drives_display () ? 2 * gib : gib;
+  return gpu_drives_display ("*", connector, sizeof connector) ? 2 * gib : gib;
 }
 
 bool

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "disk/superblock.h"
 #include "msg.h"
 #include "nbd-device.h"
 #include "pid1.h"
@@ -129,14 +130,13 @@ clear_away (struct daemon *d)
 int
 daemon_take_over (struct daemon *d)
 {
-  struct disk_facts disk = { .size = 0 };
+  const struct superblock_header *disk = descriptors_header (&d->server.kept);
   const bool known = runstate_read (&d->st);
   const enum state before = known ? d->st.state : STATE_ENDED;
   bool attached, on;
 
-  descriptors_facts (&d->server.kept, &disk);
   attached = runstate_device (&d->st) >= 0 ||
-             runstate_find_device (&d->st, disk.size);
+             runstate_find_device (&d->st, disk ? disk->disk_size : 0);
   /* Whatever it is called, a device that is in use has swap on it. */
   on = attached &&
        ((swaps_read (&swaps) == 0 && nbd_find_swap (&swaps, d->st.device)) ||

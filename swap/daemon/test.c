@@ -105,7 +105,7 @@ pass (int fd, int64_t length, uint64_t seed, bool out)
     }
     if (now_ms () - shown >= SHOW_MS || at + (int64_t) n == length) {
       shown = now_ms ();
-      job_tell_progress (what, "MiB", MIB, length, length - at - n);
+      job_tell_progress (what, length, length - at - n);
     }
   }
   ms = now_ms () - started;

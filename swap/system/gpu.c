@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,80 +197,32 @@ gpu_find_asleep (char *pci, size_t size)
   return found;
 }
 
-/* Is a display connected to one of the connectors of card CARD of that GPU? */
-static bool
-card_drives_display (const char *pci, const char *card, char *connector,
-                     size_t size)
-{
-  const struct dirent *entry;
-  char status[24], name[300];
-  bool found = false;
-  DIR *dir;
-
-  snprintf (name, sizeof name, "drm/%s", card);
-  dir = opendir (device_path (pci, name));
-  while (dir && !found && (entry = readdir (dir)) != NULL) {
-    snprintf (name, sizeof name, "drm/%s/%.200s/status", card, entry->d_name);
-    if (strncmp (entry->d_name, "card", 4) == 0 &&
-        read_text (device_path (pci, name), status, sizeof status) > 0 &&
-        strcmp (status, "connected") == 0) {
-      snprintf (connector, size, "%s", entry->d_name);
-      found = true;
-    }
-  }
-  if (dir)
-    closedir (dir);
-  return found;
-}
-
 bool
 gpu_drives_display (const char *pci, char *connector, size_t size)
 {
-  const struct dirent *entry;
+  const size_t before = strlen (root_path (DEVICES "/"));
+  char status[24], name[24], *end;
   bool found = false;
-  DIR *dir = opendir (device_path (pci, "drm"));
+  glob_t files;
 
-  while (dir && !found && (entry = readdir (dir)) != NULL)
-    if (strncmp (entry->d_name, "card", 4) == 0)
-      found = card_drives_display (pci, entry->d_name, connector, size);
-  if (dir)
-    closedir (dir);
-  return found;
-}
+  if (glob (device_path (pci, "drm/card*/card*/status"), 0, NULL, &files) != 0)
+    return false;
+  for (size_t i = 0; i < files.gl_pathc && !found; i++) {
+    char *path = files.gl_pathv[i];
 
-bool
-gpu_any_drives_display (void)
-{
-  const struct dirent *entry;
-  char connector[64];
-  bool found = false;
-  DIR *dir = opendir (root_path (DEVICES));
-
-  while (dir && !found && (entry = readdir (dir)) != NULL)
-    found = entry->d_name[0] != '.' && is_nvidia_gpu (entry->d_name) &&
-            gpu_drives_display (entry->d_name, connector, sizeof connector);
-  if (dir)
-    closedir (dir);
-  return found;
-}
-
-bool
-gpu_find_pci (const char *text, char *pci, size_t size)
-{
-  static const char shape[] = "xxxx:xx:xx.x";
-  size_t i;
-
-  for (; strlen (text) >= sizeof shape - 1; text++) {
-    for (i = 0; i < sizeof shape - 1; i++)
-      if (shape[i] == 'x' ? !isxdigit ((unsigned char) text[i])
-                          : text[i] != shape[i])
-        break;
-    if (i == sizeof shape - 1) {
-      snprintf (pci, size, "%.12s", text);
-      return true;
-    }
+    snprintf (name, sizeof name, "%.*s", (int) strcspn (path + before, "/"),
+              path + before);
+    if (!is_nvidia_gpu (name) ||
+        read_text (path, status, sizeof status) <= 0 ||
+        strcmp (status, "connected") != 0)
+      continue;
+    end = strrchr (path, '/');
+    *end = '\0';
+    snprintf (connector, size, "%s", strrchr (path, '/') + 1);
+    found = true;
   }
-  return false;
+  globfree (&files);
+  return found;
 }
 
 int64_t

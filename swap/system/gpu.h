@@ -69,14 +69,10 @@ bool gpu_is_awake (const char *pci);
  */
 bool gpu_find_asleep (char *pci, size_t size);
 
-/* Whether a display is connected to it, and what that is called. */
+/* Whether a display is connected to NVIDIA's GPU at PCI ("*": to any), and the
+ * name of the connector.
+ */
 bool gpu_drives_display (const char *pci, char *connector, size_t size);
-
-/* Whether one is connected to any of NVIDIA's GPUs. */
-bool gpu_any_drives_display (void);
-
-/* The PCI address in TEXT, such as a server's description, or false. */
-bool gpu_find_pci (const char *text, char *pci, size_t size);
 
 /* The size of the GPU's largest BAR, in bytes, or -1. */
 int64_t gpu_largest_bar (const char *pci);
