@@ -1,5 +1,5 @@
-# nbdkit-vram: "make check" leaves out the slow tests, "make check FULL=yes"
-# does not (automake knows no such condition)
+# nbdkit-vram: adds the slow tests to "make check FULL=yes"; automake has no
+# such condition
 # SPDX-License-Identifier: BSD-3-Clause
 
 ifdef FULL

@@ -1,36 +1,35 @@
 # shellcheck shell=bash
-# nbdkit-vram: what every test of a whole server begins with: a server, its
-# driver, its log, its end
+# nbdkit-vram: functions for the tests of a whole server: they start it, read
+# its log and end it
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # A test is a script that sources this file, says what it requires, starts a
-# server with start_vram, does one thing with it through a real NBD client and
-# ends with stop_vram. It fails by any command that fails.
+# server with start_vram, does one thing with it through a real NBD client, and
+# ends with stop_vram. Any command that fails makes the test fail.
 #
-# From the environment (make check sets what it knows; run-all is for a machine
+# Environment variables (make check sets some; tests/run-all is for machines
 # without automake):
 #
-#   VRAM_BUILD         the build's top folder, default: the second folder up,
-#                      for tests run in the build's tests/nbd
-#   VRAM_PLUGIN        the plugin, default: the build's
-#   VRAM_SWAP          vram-swap, default: the build's
-#   PLUGIN_NAME        what it is called, default vram
+#   VRAM_BUILD         the build's top folder (default: two folders up, for
+#                      tests that run in the build's tests/nbd)
+#   VRAM_PLUGIN        the plugin (default: the build's)
+#   VRAM_SWAP          vram-swap (default: the build's)
+#   PLUGIN_NAME        the plugin's name (default: vram)
 #   NBDKIT             nbdkit
-#   NBDKIT_FILTERS     a folder of filters to use instead of nbdkit's own
+#   NBDKIT_FILTERS     a folder of filters to use in place of nbdkit's
 #   FIO                fio
 #   SANITIZER_PRELOAD  runtimes of the sanitizers that the plugin was built
 #                      with
 #   VRAM_VALGRIND=1    run the server under valgrind (make check-valgrind)
-#   VRAM_REAL_GPU=1    use the machine's own driver and GPU; tests that need
-#                      the stand-in are skipped
-#   VRAM_SOAK          seconds for which tests of data go on, default: one
-#                      round
-#   VRAM_TEST_ONLY     a pattern (regex): tests whose names do not match it are
-#                      skipped
-#   VRAM_SYSCALL_GROUPS  what "systemd-analyze syscall-filter" printed, for
-#                        test-unit-confined where it is not
-#   VRAM_TEST_SLOW     how many times slower than usual programs run, for the
-#                      bounds of all waits (measure-slow)
+#   VRAM_REAL_GPU=1    use the machine's driver and GPU; skips tests that need
+#                      the stand-in
+#   VRAM_SOAK          how many seconds tests of data repeat (default: one
+#                      round)
+#   VRAM_TEST_ONLY     skip tests whose names do not match this regex
+#   VRAM_SYSCALL_GROUPS  the output of "systemd-analyze syscall-filter", for
+#                        test-unit-confined.sh on a machine without it
+#   VRAM_TEST_SLOW     how many times slower than usual programs run
+#                      (default: by measure-slow); it scales all time limits
 
 if [ -z "${BASH_VERSION-}" ]; then
   echo "the tests need bash" >&2
@@ -49,8 +48,8 @@ top_srcdir=$(dirname "$tests")
 standin=$VRAM_BUILD/tests/standin
 suppressions=$tests
 
-# How long one step may take, seconds. It is far more than any step needs, for
-# it only ends a test that hangs.
+# How many seconds one step may take. It only ends a test that hangs, so it is
+# far more than any step needs.
 if [ -z "${VRAM_TEST_SLOW-}" ]; then
   VRAM_TEST_SLOW=$("$tests/measure-slow" \
     $((VRAM_VALGRIND ? 20 : ${#SANITIZER_PRELOAD} ? 4 : 1)))
@@ -59,7 +58,7 @@ export VRAM_TEST_SLOW
 patience=$((60 + 30 * VRAM_TEST_SLOW))
 export VRAM_PATIENCE=$patience # for the Python programs
 
-# The test as a whole is bounded too, with everything that it starts.
+# A time limit for the whole test and everything that it starts.
 if [ -z "${VRAM_TEST_BOUNDED-}" ]; then
   VRAM_TEST_BOUNDED=1 exec timeout --kill-after=10 $((6 * patience)) "$BASH" \
     "$0" "$@"
@@ -69,8 +68,8 @@ failure=
 
 # --- What a test requires ---
 
-# skip WORDS...: this test cannot run here. The reason is the last line of its
-# log.
+# skip REASON...: ends a test that cannot run here. The last line of its log is
+# the reason.
 skip ()
 {
   { set +x; } 2>/dev/null
@@ -79,7 +78,7 @@ skip ()
 }
 
 if [ -n "${VRAM_TEST_ONLY-}" ] && [[ ! ${0##*/} =~ $VRAM_TEST_ONLY ]]; then
-  skip "not one of those that were asked for (VRAM_TEST_ONLY)"
+  skip "VRAM_TEST_ONLY does not match"
 fi
 
 fail ()
@@ -105,7 +104,7 @@ requires_root ()
   [ "$(id -u)" -eq 0 ] || skip "needs root"
 }
 
-# The stand-in driver, for what only it can be told to do.
+# For faults that only the stand-in driver can make.
 requires_standin ()
 {
   [ -z "$VRAM_REAL_GPU" ] || skip "needs the stand-in driver"
@@ -126,16 +125,14 @@ requires_filter ()
     skip "nbdkit's $1 filter is not installed"
 }
 
-# What a server does by itself cannot be timed when it runs on a slow, imitated
-# CPU.
+# For tests that take too long on the slow, imitated CPU of such tools.
 requires_full_speed ()
 {
   [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] ||
     skip "needs a server that is not slowed down"
 }
 
-# requires_capabilities NAME...: what the server must be allowed to do, such as
-# sys_resource.
+# requires_capabilities NAME...: the server needs these, such as sys_resource.
 requires_capabilities ()
 {
   local name bit effective
@@ -150,16 +147,15 @@ requires_capabilities ()
   done
 }
 
-# The option for a server whose clients hang up: nbdkit before 1.34 ends
-# itself, whatever the plugin, when several of its threads have replies for a
-# client that has gone.
+# Prints the option for a server whose clients hang up. With any plugin, nbdkit
+# before 1.34 ends when several of its threads have replies for such a client.
 threads_for_hangups ()
 {
   "$NBDKIT" --version | awk \
     '{ split ($2, v, "."); if (v[1] == 1 && v[2] < 34) print "--threads=1" }'
 }
 
-# Needs another user, nobody, who can enter $tmp. Where that user cannot read
+# Needs a second user, nobody, with access to $tmp. If that user cannot read
 # the build, the server runs from a copy.
 requires_nobody ()
 {
@@ -170,7 +166,7 @@ requires_nobody ()
   "${as_nobody[@]}" test -r "$VRAM_PLUGIN" 2>/dev/null || copy_build
 }
 
-# Copies what a server reads to a folder that every user can read.
+# Copies the files that a server needs to a folder that every user can read.
 copy_build ()
 {
   local folder
@@ -188,7 +184,7 @@ copy_build ()
   suppressions=$tmp/build
 }
 
-# The folder that nbdsh lies in is the one whose Python has its module.
+# The Python with the module nbd is in the folder of nbdsh.
 nbdsh ()
 {
   PATH="$(dirname "$(type -P nbdsh)"):$PATH" command nbdsh "$@"
@@ -198,15 +194,15 @@ nbdsh ()
 
 hooks=()
 
-# cleanup_fn COMMAND...: to be run when the test ends, however it ends; the
-# last one first.
+# cleanup_fn COMMAND...: runs COMMAND when the test ends, in any way. The last
+# one runs first.
 cleanup_fn ()
 {
   hooks+=("$(printf '%q ' "$@")")
 }
 
-# Whether a server's log has a report. One that is killed has no exit status to
-# say so.
+# Succeeds if a server's log has a report of a sanitizer or valgrind. A server
+# that was killed has no exit status that says so.
 reported ()
 {
   [ -n "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] &&
@@ -222,13 +218,13 @@ run_hooks ()
     eval "${hooks[i]}"
   done
   if [ "$status" -eq 0 ] && reported; then
-    failure="there are reports of a sanitizer, or of valgrind"
+    failure="a log has a report of a sanitizer or valgrind"
     status=1
   fi
   if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
     for i in "$tmp"/log*; do
       [ -s "$i" ] || continue
-      printf '%s\n' "--- the server's log ${i##*/}, its end:"
+      printf '%s\n' "--- end of the server's log ${i##*/}:"
       tail -n 40 "$i"
     done >&2
     printf 'FAILED: %s\n' "${failure:-a command, exit status $status}" >&2
@@ -237,7 +233,7 @@ run_hooks ()
   exit "$status"
 }
 
-# A short path, for a Unix socket's name has room for 107 bytes only.
+# The path is short, because a Unix socket's name has at most 107 bytes.
 tmp=$(mktemp -d /tmp/vram-test.XXXXXX)
 trap run_hooks EXIT
 trap 'exit 143' TERM
@@ -245,26 +241,26 @@ trap 'exit 130' INT
 
 # --- The server ---
 
-# What tests may set before start_vram: the stand-in to use (full, old, broken,
+# Tests may set before start_vram: the stand-in to use (full, old, broken or
 # none), a command that runs the server, such as setpriv with arguments, and
-# nbdkit's options for another way to reach it than $sock.
+# nbdkit's options for a transport other than $sock.
 driver=full
 run_as=()
 transport=()
 
-# What start_vram sets.
+# start_vram sets these.
 sock=$tmp/sock
 uri="nbd+unix:///?socket=$sock"
 log=$tmp/log
 server=
 
-# What stand-in drivers read, with what it had in VRAM at the end.
+# Where stand-in drivers write their reports.
 export STANDIN_CUDA_REPORT=$tmp/report.%p
 export STANDIN_CUDA_TRACE=$tmp/trace
 export STANDIN_VULKAN_REPORT=$tmp/vulkan.%p
 
-# Sets $launch, a command line that starts nbdkit under the driver and the
-# tools that are wanted.
+# Sets $launch, a command line that starts nbdkit with the chosen driver and
+# tools.
 launcher ()
 {
   local path=${LD_LIBRARY_PATH-}
@@ -302,10 +298,10 @@ launcher ()
   launch+=("$NBDKIT")
 }
 
-# swap_launcher CONF [SETTING...]: as launcher, but $launch is $swap, that is
-# vram-swap, with a configuration in CONF: these settings, this plugin and
-# $sock, and /run below $swap_root. It finds nbdkit in $nbdkit_folder, and
-# under valgrind it is what runs there.
+# swap_launcher CONF [SETTING...]: as launcher, but $launch starts $swap, which
+# is vram-swap. Its configuration in CONF has these settings, this plugin and
+# $sock; its /run is below $swap_root; it finds nbdkit in $nbdkit_folder. Under
+# valgrind vram-swap runs there, not the server.
 swap_launcher ()
 {
   local conf=$1
@@ -318,7 +314,7 @@ swap_launcher ()
     "plugin = $VRAM_PLUGIN" >"$conf"
   launcher
   unset 'launch[-1]'
-  # A machine of its own as far as /run goes.
+  # A /run of its own.
   : "${swap_root:=$tmp/root}"
   mkdir -p "$swap_root/run"
   ln -sfn /proc "$swap_root/proc"
@@ -326,8 +322,8 @@ swap_launcher ()
     --config "$conf" --root "$swap_root")
 }
 
-# vram_nbdkit ARGUMENT...: nbdkit in the foreground, as it is, with the
-# plugin's path among the arguments.
+# vram_nbdkit ARGUMENT...: runs nbdkit in the foreground with exactly these
+# arguments, which include the plugin.
 vram_nbdkit ()
 {
   local launch
@@ -335,7 +331,8 @@ vram_nbdkit ()
   timeout --kill-after=5 "$patience" "${launch[@]}" "$@" </dev/null
 }
 
-# soak COMMAND...: once, and again until VRAM_SOAK seconds have passed.
+# soak COMMAND...: runs COMMAND once, and again until VRAM_SOAK seconds have
+# passed.
 soak ()
 {
   local rounds=0 end=$((SECONDS + ${VRAM_SOAK:-0}))
@@ -346,15 +343,15 @@ soak ()
   echo "$rounds rounds"
 }
 
-# The option that adds a filter: filter NAME
+# filter NAME: prints nbdkit's option for this filter.
 filter ()
 {
   printf -- '--filter=%s' \
     "${NBDKIT_FILTERS:+$NBDKIT_FILTERS/nbdkit-}$1${NBDKIT_FILTERS:+-filter.so}"
 }
 
-# launch_vram ARGUMENT...: begins to start a server; options of nbdkit's and
-# parameters in any order.
+# launch_vram ARGUMENT...: starts a server and does not wait. Arguments are
+# nbdkit's options and the plugin's parameters, in any order.
 launch_vram ()
 {
   local launch options=() parameters=() argument
@@ -375,8 +372,8 @@ launch_vram ()
   cleanup_fn kill_server "$server"
 }
 
-# Whether a process has ended. Who inherits a server from the background may be
-# slow to collect it.
+# ended PID: succeeds if the process has ended, also if its parent has not
+# waited for it yet.
 ended ()
 {
   local stat
@@ -392,9 +389,8 @@ start_vram ()
   wait_until_served
 }
 
-# The socket is there before VRAM is; who connects then waits for the answer,
-# or is hung up on. At the very first the socket has a name and nobody listens
-# yet.
+# The socket exists before VRAM is allocated, and at first before nbdkit
+# listens. A client that connects then waits for an answer, or is disconnected.
 wait_until_served ()
 {
   local i
@@ -409,15 +405,15 @@ wait_until_served ()
   fail "the server does not answer"
 }
 
-# end_server SIGNAL: ends the server by a signal and waits for its end; its
-# exit status is left in $status.
+# end_server SIGNAL: sends the server a signal, waits for its end, and sets
+# $status.
 end_server ()
 {
   kill -"$1" "$server" 2>/dev/null || :
   wait_server
 }
 
-# Waits for the server's end.
+# Waits for the server's end, and sets $status.
 wait_server ()
 {
   local i
@@ -431,8 +427,8 @@ wait_server ()
   server=
 }
 
-# The usual end: the server exits with 0, everything that it had of the driver
-# was freed, VRAM was scrubbed.
+# Ends the server. It must exit with 0, have freed all that it had from the
+# driver, and have overwritten VRAM.
 stop_vram ()
 {
   end_server TERM
@@ -440,19 +436,19 @@ stop_vram ()
   clean_report
 }
 
-# The stand-in's account of the last process's end.
+# Fails if the stand-in reports that something was not freed or overwritten.
 clean_report ()
 {
   local report file
   [ -z "$VRAM_REAL_GPU" ] || return 0
   report=$(cat "$tmp"/report.*)
-  [ "$report" = "dirty 0" ] || fail "the driver says at the end: $report"
+  [ "$report" = "dirty 0" ] || fail "the driver reports at the end: $report"
   for file in "$tmp"/vulkan.*; do
-    [ ! -s "$file" ] || fail "Vulkan says at the end: $(cat "$file")"
+    [ ! -s "$file" ] || fail "Vulkan reports at the end: $(cat "$file")"
   done
 }
 
-# For the hook: ends a server that the test has left.
+# A hook that ends a server that the test has left.
 kill_server ()
 {
   local i
@@ -465,7 +461,7 @@ kill_server ()
   kill -KILL "$1" 2>/dev/null
 }
 
-# refuses_to_start WORDS ARGUMENT...: the server must end with status 1 and say
+# refuses_to_start WORDS ARGUMENT...: the server must end with status 1 and log
 # WORDS, an extended regular expression.
 refuses_to_start ()
 {
@@ -477,7 +473,7 @@ refuses_to_start ()
   expect_log "$words"
 }
 
-# How many KiB a process has locked.
+# locked_kib PID: prints how many KiB the process has locked.
 locked_kib ()
 {
   sed -n 's/^VmLck:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"
@@ -485,7 +481,7 @@ locked_kib ()
 
 # --- The server in the background ---
 
-# launch_daemon PARAMETER...: as launch_vram, but nbdkit goes into the
+# launch_daemon PARAMETER...: as launch_vram, but nbdkit forks into the
 # background.
 launch_daemon ()
 {
@@ -498,8 +494,8 @@ launch_daemon ()
     "$@" >"$log" 2>&1 </dev/null
 }
 
-# Until it serves: the pidfile is there before VRAM is, but after the command
-# has returned.
+# start_daemon PARAMETER...: as launch_daemon, and waits until it serves. The
+# pidfile appears after the command has returned and before VRAM is allocated.
 start_daemon ()
 {
   launch_daemon "$@"
@@ -508,7 +504,7 @@ start_daemon ()
   wait_until_served
 }
 
-# Its exit status is nobody's to see; what the driver says at the end is.
+# As stop_vram, but the exit status of a daemon is not known.
 stop_daemon ()
 {
   local i pid
@@ -527,7 +523,7 @@ kill_daemon ()
   [ ! -s "$tmp/pid" ] || kill_server "$(cat "$tmp/pid")"
 }
 
-# --- What is said ---
+# --- Logs ---
 
 # expect_log WORDS: the log has a line that matches the extended regular
 # expression.
@@ -536,13 +532,13 @@ expect_log ()
   grep -qE -e "$1" "$log" || fail "the log has no '$1'"
 }
 
-# The log has none.
+# expect_no_log WORDS: the log has no such line.
 expect_no_log ()
 {
   ! grep -E -e "$1" "$log" || fail "the log has '$1'"
 }
 
-# expect_log_times N WORDS
+# expect_log_times N WORDS: the log has N such lines.
 expect_log_times ()
 {
   local n
@@ -550,13 +546,14 @@ expect_log_times ()
   [ "$n" -eq "$1" ] || fail "the log has $n times '$2', not $1 times"
 }
 
-# How often the stand-in's function NAME has been called in the server.
+# calls NAME: prints how often the server has called a function of the
+# stand-in.
 calls ()
 {
   awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' "$tmp/trace"
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: repeats COMMAND until it succeeds.
 wait_for ()
 {
   local i seconds=$1
@@ -570,20 +567,19 @@ wait_for ()
 
 # --- Data ---
 
-# random_file FILE SIZE: a file of random data.
+# random_file FILE SIZE: writes random data to a file.
 random_file ()
 {
   head -c "$2" /dev/urandom >"$1"
 }
 
-# The export's description, without how copies go.
+# Prints the export's description, without its part about copies.
 description ()
 {
   nbdinfo "$uri" | sed -n 's/^[[:space:]]*description: \(.*\), copies .*/\1/p'
 }
 
-# map: what nbdinfo says of the disk's extents, a line "OFFSET LENGTH
-# hole|data" each.
+# map: prints a line "OFFSET LENGTH hole|data" for each extent of the disk.
 map ()
 {
   nbdinfo --map "$uri" \

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# nbdkit-vram: in a root file system of Debian: installs packages, upgrades,
-# uses, removes and purges them
+# nbdkit-vram: installs, upgrades, uses, removes and purges packages in a
+# Debian root file system
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   packages-inside.sh STANDIN [SUITE]
 #
-# The packages are in ./debs, the stand-in driver in STANDIN. Given SUITE, a
-# build folder, its tests run with what is installed. tests/check-packages runs
-# it where nothing is lost: the machine's own files are out of sight.
+# The packages are in ./debs, the stand-in driver in STANDIN. If SUITE, a build
+# folder, is given, its tests run with the installed files. Only for
+# tests/check-packages, which runs it in a root of its own.
 
 set -eu -o pipefail
 
@@ -25,7 +25,7 @@ step ()
   echo "--- $*"
 }
 
-# says WORDS COMMAND...: the command may fail, but says this.
+# says WORDS COMMAND...: the command prints WORDS. It may fail.
 says ()
 {
   local words=$1 out
@@ -40,7 +40,7 @@ apt ()
     -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
-# succeeds COMMAND...: it does, and its output is in ./log.
+# succeeds COMMAND...: the command succeeds. Its output is in ./log.
 succeeds ()
 {
   "$@" >log 2>&1 || {
@@ -49,12 +49,12 @@ succeeds ()
   }
 }
 
-# logged WORDS: the last command has said so.
+# logged WORDS: ./log contains WORDS.
 logged ()
 {
   grep -F -e "$1" log || {
     cat log
-    fail "'$1' is not said"
+    fail "'$1' is not in the output"
   }
 }
 
@@ -63,8 +63,8 @@ units_enabled ()
   find /etc/systemd/system -type l -name '*vram-swap*'
 }
 
-# Every file, with what tells that it has changed. What apt and dpkg note for
-# themselves changes.
+# Prints every file, with enough to see that it has changed, but not the data
+# of apt and dpkg.
 snapshot ()
 {
   find / -xdev \( -path /build -o -path /root -o -path /var/cache \
@@ -75,7 +75,7 @@ snapshot ()
     -o -printf '%p %m %u %g %s %t %l\n' \) | sort
 }
 
-# older DEB...: the same packages in ./older, as if of a version before.
+# older DEB...: makes the same packages with a lower version, in ./older.
 older ()
 {
   local deb
@@ -90,8 +90,8 @@ older ()
   rm -rf work
 }
 
-# pretend_daemon STATUS: in place of vram-swap's, one that answers each request
-# with STATUS, and notes it in ./requests.
+# pretend_daemon STATUS: starts a program in the place of vram-swap's daemon.
+# It answers each request with STATUS and appends the request to ./requests.
 pretend_daemon ()
 {
   mkdir -p /run/vram-swap
@@ -131,37 +131,37 @@ end_daemon ()
 snapshot >before
 older debs/*.deb
 
-step "the version before"
+step "an older version can be installed"
 succeeds apt install ./older/*.deb
 logged "systemctl enable --now vram-swap"
 [ -z "$(units_enabled)" ] || fail "enabled on installation"
 [ "$(id -gn vram-swap)" = vram-swap ] || fail "no user vram-swap"
 echo "size = 1G" >>/etc/nbdkit-vram.conf
 
-step "upgrade under a daemon"
+step "an upgrade reloads a running daemon"
 pretend_daemon 0
 succeeds apt install ./debs/*.deb
 [ "$(cat requests)" = reload ] ||
-  fail "the upgrade asked the daemon for: $(cat requests)"
-grep -q "^size = 1G" /etc/nbdkit-vram.conf || fail "the settings are others"
+  fail "the upgrade made these requests: $(cat requests)"
+grep -q "^size = 1G" /etc/nbdkit-vram.conf || fail "the settings are lost"
 dpkg -l nbdkit-plugin-gpuram vram-swap | tail -n 2 | tee versions
 ! grep -F 0.0.1 versions || fail "not upgraded"
 end_daemon
 
-step "an upgrade whose server would not start"
+step "an upgrade says that the daemon refuses the new version"
 pretend_daemon 1
 succeeds apt install --reinstall ./debs/*.deb
 logged "the installed version is not in use yet"
 end_daemon
 
-step "nbdkit gpuram"
+step "nbdkit gpuram serves"
 plugins=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
 export LD_LIBRARY_PATH=$standin
 nbdkit gpuram --dump-plugin >dump
 grep -E '^(name|version|vram_num_devices)=' dump
 grep -qx name=gpuram dump || fail "--dump-plugin has another name"
 head -c 16M /dev/urandom >data
-# shellcheck disable=SC2016 # nbdkit's
+# shellcheck disable=SC2016 # for nbdkit's shell
 nbdkit -U - gpuram size=16M min-size=16M \
   --run 'nbdcopy data "$uri" && nbdcopy "$uri" back'
 cmp data back
@@ -172,14 +172,15 @@ if [ -e "$plugins/nbdkit-vram-plugin.so" ]; then
   nbdkit vram --dump-plugin >dump
   grep -qx name=vram dump || fail "nbdkit's own plugin vram is gone"
   ! grep vram_superblock_version dump || fail "vram is this project's plugin"
-  step "a setting of old does not mean nbdkit's own plugin"
+  step "check explains that plugin = vram would name nbdkit's own plugin"
   cp /etc/nbdkit-vram.conf conf
   echo "plugin = vram" >>/etc/nbdkit-vram.conf
   says "nbdkit's 'vram' is another plugin of that name" vram-swap check
   says "fix: set plugin = gpuram" vram-swap check
   cp conf /etc/nbdkit-vram.conf
 fi
-# Its own user asks nbdkit, and has to get at the stand-in.
+# vram-swap runs nbdkit as another user, which must be able to read the
+# stand-in.
 cp -a "$standin" /run/driver
 LD_LIBRARY_PATH=/run/driver vram-swap check >log || :
 logged "nbdkit loads 'gpuram', with these settings"
@@ -192,13 +193,13 @@ for page in man1/nbdkit-gpuram-plugin.1 man5/nbdkit-vram.conf.5 \
 done
 
 if [ -n "$suite" ]; then
-  step "the tests, with what is installed"
+  step "the tests pass with the installed files"
   VRAM_PLUGIN=$plugins/nbdkit-gpuram-plugin.so VRAM_SWAP=/usr/sbin/vram-swap \
     make -C "$suite/tests/nbd" -k -j"$(($(nproc) * 2))" check \
     >suite.log 2>&1 || :
 fi
 
-step "removing while swap cannot be switched off"
+step "a removal fails while swap cannot be switched off"
 systemctl -q enable vram-swap
 [[ $(units_enabled) == *vram-swap-sleep@suspend.service* ]] ||
   fail "not enabled: $(units_enabled)"
@@ -206,23 +207,23 @@ pretend_daemon 3
 ! apt remove nbdkit-plugin-gpuram >log 2>&1 || fail "removed under swap"
 logged "not removed, because swap in VRAM cannot be switched off"
 [ "$(sort -u requests)" = stop ] ||
-  fail "the removal asked the daemon for: $(cat requests)"
+  fail "the removal made these requests: $(cat requests)"
 for file in /usr/sbin/vram-swap "$plugins/nbdkit-gpuram-plugin.so"; do
   [ -e "$file" ] || fail "$file has gone"
 done
 end_daemon
 
-step "remove and purge"
+step "a removal keeps the settings, and a purge leaves nothing"
 succeeds apt remove nbdkit-plugin-gpuram vram-swap
-[ -e /etc/nbdkit-vram.conf ] || fail "removing takes the settings along"
-[ -z "$(units_enabled)" ] || fail "what sleeps requires units that are gone"
+[ -e /etc/nbdkit-vram.conf ] || fail "the removal has removed the settings"
+[ -z "$(units_enabled)" ] || fail "links to units are left: $(units_enabled)"
 succeeds apt install ./debs/*.deb
 succeeds apt purge nbdkit-plugin-gpuram vram-swap
 rm -rf /run/driver
 snapshot >after
-diff before after || fail "purging leaves something behind"
+diff before after || fail "the purge has left files"
 dpkg-query -W -f '${db:Status-Status}\n' nbdkit-plugin-gpuram vram-swap \
   >status 2>/dev/null || :
 ! grep -v not-installed status ||
   fail "dpkg still knows the packages"
-echo "nothing is left of them"
+echo "all passed"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# nbdkit-vram: root file systems of Debian releases, for tests that cannot do
-# with this machine's own
+# nbdkit-vram: root file systems of Debian releases, for tests that cannot use
+# this machine's own
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A script that sources this has set $logs, the folder of its logs, and may set
-# $anew=yes to make roots anew. Roots lie in VRAM_ROOTS (default:
-# ~/.cache/nbdkit-vram-roots) and come from VRAM_MIRROR (default: that of this
-# machine's apt).
+# A script that sources this has set $logs, the folder of its logs. It may set
+# anew=yes to make the roots again. They are in VRAM_ROOTS (default:
+# ~/.cache/nbdkit-vram-roots) and come from VRAM_MIRROR (default: the mirror of
+# this machine's apt).
 
 : "${logs:?}"
 roots=${VRAM_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/nbdkit-vram-roots}
@@ -20,23 +20,23 @@ skip ()
 [ "$(id -u)" -eq 0 ] || skip "needs root"
 command -v mmdebstrap >/dev/null || skip "mmdebstrap is not installed"
 
-# By default the first mirror of Debian itself that this machine's apt uses.
-# shellcheck disable=SC2016 # apt-get's own
+# By default the first mirror of Debian, not of others, that apt uses here.
+# shellcheck disable=SC2016 # for apt-get
 mirror=${VRAM_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
   'Origin: Debian' 'Created-By: Packages' 2>/dev/null |
   grep -v -- -security | head -n 1)} || :
 [ -n "$mirror" ] ||
-  skip "apt here knows no mirror of Debian; VRAM_MIRROR may name one"
+  skip "apt has no mirror of Debian here; set VRAM_MIRROR"
 
-# make_root NAME RELEASE PACKAGE...: a root in $roots/NAME, unless there is one
-# with these packages that is not old. A mirror may be a copy of a past day:
-# its signatures count, not its date of expiry.
+# make_root NAME RELEASE PACKAGE...: makes a root in $roots/NAME, unless there
+# is one with these packages that is at most a month old. The mirror may be a
+# snapshot: its signatures are checked, but not whether they have expired.
 make_root ()
 {
   local root=$roots/$1 release=$2 stamp log=$logs/$1-root.log
   shift 2
   stamp="$release $*"
-  # One at a time. Those that had to wait find the root made.
+  # Only one process makes it. Others wait and find it.
   mkdir -p "$roots"
   exec 8>"$roots/.lock"
   flock 8
@@ -63,15 +63,15 @@ make_root ()
   mv "$root.new" "$root"
 }
 
-# in_root NAME FOLDER COMMAND...: runs a command in the root, at /build, which
-# is FOLDER. Nothing that it writes elsewhere is kept. It has the root's own
-# few devices, or this machine's with root_devices=all.
+# in_root NAME FOLDER COMMAND...: runs a command in the root, in /build, which
+# is FOLDER. What it writes elsewhere is not kept. It has the root's few
+# devices, or this machine's with root_devices=all.
 in_root ()
 {
   local root=$roots/$1 folder=$2 layer
   shift 2
   layer=$(mktemp -d)
-  # A mount namespace of its own: every mount ends with the command.
+  # In a mount namespace, so that every mount ends with the command.
   # shellcheck disable=SC2016 # for the inner shell
   unshare --mount --pid --fork --kill-child bash -c '
     set -e
