@@ -1,9 +1,11 @@
-# nbdkit-vram: the end of a disk that outlives servers: VRAM is held until
-# then, and free after it
+# nbdkit-vram: a disk that outlives servers holds its VRAM until it ends, and
+# frees it then
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# adopt-ends.py FOLDER COMMAND...    a server of 136M, on a stand-in GPU of
-# 200M that all processes share
+#   adopt-ends.py FOLDER COMMAND...
+#
+# COMMAND is a server of 136M on a stand-in GPU of 200M, which all processes
+# share.
 
 import os, signal, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -26,8 +28,8 @@ def writes ():
     return client
 
 
-# The VRAM of a server that was killed is held by the store alone, and no one
-# gets it.
+# The store alone holds the VRAM of a server that was killed, and no other
+# server can allocate it.
 store.start ()
 store.wait_ready ()
 client = writes ()
@@ -35,7 +37,7 @@ store.end (signal.SIGKILL)
 assert store.names () == kept, store.names ()
 other.refuses ("VRAM is short")
 
-# A server that takes it over and is told to end gives it up.
+# A server that takes the disk over and is told to end frees it.
 store.start ()
 store.wait_ready ()
 client.connect ()
@@ -45,13 +47,13 @@ assert store.names () == [], store.names ()
 other.start ()
 other.wait_ready ()
 
-# So does the first server.
+# The first server of a disk frees it, too.
 writes ()
 assert other.end (signal.SIGTERM) == 0
 assert other.names () == [], other.names ()
 
-# The store may not have done as it was told. What has been given up is not
-# taken for a disk.
+# If the store keeps the descriptors in spite of that, the next server does not
+# take over the disk that has ended.
 store.start ()
 store.wait_ready ()
 writes ()

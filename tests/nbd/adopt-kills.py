@@ -1,5 +1,5 @@
-# nbdkit-vram: kills the server again and again under load and checks each
-# acknowledged write after each
+# nbdkit-vram: kills the server again and again under load, and each time
+# checks all acknowledged writes
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   adopt-kills.py KILLS SIZE-IN-MIB CONNECTIONS FOLDER COMMAND...

@@ -1,8 +1,10 @@
-# nbdkit-vram: what a server must not take over, with the words for it; the
-# store stays as it is, and so does the data
+# nbdkit-vram: a server refuses to take over a disk that does not match, says
+# why, and changes neither the store nor the data
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   adopt-refused.py FOLDER COMMAND...     a server of 136M, three chunks
+#   adopt-refused.py FOLDER COMMAND...
+#
+# COMMAND is a server of 136M, which has three chunks.
 
 import os, signal, sys, threading
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -20,13 +22,13 @@ for _ in range (300):
 client.finish ()
 store.end (signal.SIGKILL)
 kept = store.names ()
-# A real GPU's device node is kept as well.
+# With a real GPU its device node is kept, too.
 assert [name for name in kept if name != "vram-gpu"] == [
     "vram-chunk-0", "vram-chunk-1", "vram-chunk-2", "vram-state"], kept
 
 
 def adopts (*parameters):
-    """The other half: a server that takes it over has all of the data."""
+    """A server with these parameters takes it over, with all data."""
     store.start (*parameters)
     store.wait_ready ()
     client.connect ()
@@ -36,7 +38,7 @@ def adopts (*parameters):
 
 
 class changed:
-    """For the time of a with: another byte in the state."""
+    """Changes a byte of the superblock inside a with statement."""
 
     def __init__ (self, offset):
         self.offset = offset
@@ -51,8 +53,8 @@ class changed:
 
 
 class without:
-    """For the time of a with: without these names in the store, or with other
-    descriptors under them."""
+    """Inside a with statement, removes names from the store, or replaces their
+    descriptors."""
 
     def __init__ (self, *names, **others):
         self.names = names
@@ -105,11 +107,10 @@ if not real_gpu:
                    "but device=1",
                    "device=1")
     adopts ("device=0")
-    # The other one has more that is free.
+    # The other GPU has more free VRAM.
     os.environ["STANDIN_CUDA_USED"] = "7G,0"
     adopts ()
-    # A driver that has gone wrong for now is no reason to lose anything
-    # either.
+    # An error of the driver may be temporary, so nothing is lost.
     for failure in ("cuMemImportFromShareableHandle:2:CUDA_ERROR_UNKNOWN",
                     "cuMemSetAccess:3:CUDA_ERROR_UNKNOWN",
                     "cuMemMap:1:CUDA_ERROR_UNKNOWN",
@@ -118,7 +119,7 @@ if not real_gpu:
         store.refuses (": ")
     del os.environ["STANDIN_CUDA_FAIL"]
 
-# What does not stand in the way.
+# These parameters match the disk, or do not concern it.
 adopts ("size=136M")
 adopts ("size=139264K")
 adopts ("size=50%")

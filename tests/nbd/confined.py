@@ -1,19 +1,19 @@
-# nbdkit-vram: runs a command confined as a systemd unit says, where there is
-# no systemd
+# nbdkit-vram: runs a command with the sandbox of a systemd unit, without
+# systemd
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   confined.py UNIT WRITABLE COMMAND...
 #
-# The unit's sandbox, and then the user and the two capabilities that the
-# daemon leaves its server. WRITABLE is the one folder that the command may
-# write to, as RuntimeDirectory= is for the service. What could not be done on
-# this machine is said on standard error, a line each. A directive that this
-# file does not know is an error, so that none is added to the unit without
-# being tried here.
+# The command gets the unit's sandbox, and the user and the two capabilities
+# that the daemon gives its server. WRITABLE is the only folder that the
+# command may write to, like RuntimeDirectory= for the service. For each
+# restriction that is not possible on this machine it prints a line on standard
+# error. An unknown directive is an error, so that none is added to the unit
+# without a test.
 #
 # Needs root, Linux on x86-64 or aarch64, and libseccomp.so.2. The groups of
 # system calls come from "systemd-analyze syscall-filter", or from the file
-# named by VRAM_SYSCALL_GROUPS, which has what that printed on another machine.
+# VRAM_SYSCALL_GROUPS, which has its output on another machine.
 
 import ctypes, errno, os, re, resource, subprocess, sys
 
@@ -34,8 +34,7 @@ MS_REC, MS_PRIVATE = 16384, 1 << 18
 KEPT = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024,
         "nodiratime": 2048, "relatime": 1 << 21}
 
-# What says nothing of confinement, or nothing that a driver could be kept from
-# something by.
+# Directives that do not restrict the server, or cannot affect a driver.
 OTHER = """Type NotifyAccess ExecStartPre ExecStart ExecReload TimeoutStartSec
 TimeoutStopSec FileDescriptorStoreMax FileDescriptorStorePreserve Restart
 RestartPreventExitStatus RestartSec KillMode SendSIGKILL OOMScoreAdjust
@@ -51,7 +50,8 @@ def not_done (what, why):
 
 
 def call (name, *arguments):
-    """A function of the C library's; an exception when it fails."""
+    """Calls a function of the C library, and raises an exception if it
+    fails."""
     result = getattr (libc, name) (*arguments)
     if result < 0:
         raise OSError (ctypes.get_errno (),
@@ -73,11 +73,11 @@ def directives (unit):
     return found
 
 
-# --- What it sees of the machine's files ---
+# --- Files ---
 
 def mounts (below):
-    """Where file systems are mounted at and below a folder, deepest last, each
-    with its flags."""
+    """The mount points at and below a folder, deepest last, with their
+    flags."""
     found = []
     for line in open ("/proc/self/mountinfo"):
         field = line.split ()
@@ -107,8 +107,8 @@ def read_only (folder, but = ()):
 
 
 def hide (path):
-    """What systemd calls inaccessible: an empty thing of the same kind,
-    without permissions."""
+    """Covers a path with an empty file or folder without permissions, which
+    systemd calls inaccessible."""
     if os.path.isdir (path):
         mount ("tmpfs", path, "tmpfs", MS_RDONLY, "mode=000")
     elif os.path.exists (path):
@@ -116,7 +116,7 @@ def hide (path):
 
 
 def private_tmp (writable):
-    # What lies there and is needed is put back: the build, when it is there.
+    # Folders that are needed, such as the build, stay visible.
     kept = {p: os.open (p, os.O_PATH) for p in needed + [writable]
             if p.startswith ("/tmp/")}
     mount ("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")
@@ -141,8 +141,7 @@ def protect_system (writable):
     read_only ("/", ("/dev", "/proc", "/sys", "/tmp", "/var/tmp", writable))
 
 
-# In systemd's order, from what stands above the others down: (directive, its
-# value, what it does).
+# In systemd's order, outer mounts first: directive, value, function.
 FILES = [
     ("PrivateTmp", "yes", private_tmp),
     ("ProtectSystem", "strict", protect_system),
@@ -152,7 +151,7 @@ FILES = [
 ]
 
 
-# --- What it may ask of the kernel ---
+# --- System calls ---
 
 class Compare (ctypes.Structure):
     """struct scmp_arg_cmp of <seccomp.h>"""
@@ -170,8 +169,8 @@ def refuse (number):
 
 
 class Filter:
-    """A seccomp filter of libseccomp's; what none of its rules meets gets the
-    default."""
+    """A seccomp filter. A system call that no rule matches gets the default
+    action."""
 
     def __init__ (self, default):
         self.lib = ctypes.CDLL ("libseccomp.so.2")
@@ -191,8 +190,8 @@ class Filter:
 
     def rule (self, action, name, *compares):
         number = self.lib.seccomp_syscall_resolve_name (name.encode ())
-        # Other architectures' have negative numbers; the kernel's list may be
-        # longer than the library's.
+        # A negative number means another architecture's system call, or one
+        # that the library does not know.
         if number < 0:
             return
         array = (Compare * max (1, len (compares))) (*compares)
@@ -240,8 +239,8 @@ def restrict_families (value):
 def restrict_namespaces (value):
     f = Filter (ALLOW)
     f.rule (refuse (errno.EPERM), "setns")
-    # Its flags are in memory, where a filter cannot look: libraries then take
-    # clone.
+    # A filter cannot read clone3's flags, which are in memory. Libraries use
+    # clone instead.
     f.rule (refuse (errno.ENOSYS), "clone3")
     for bit in range (32):
         if NAMESPACES >> bit & 1:
@@ -281,7 +280,7 @@ def lock_personality (value):
 def system_calls (value):
     groups = syscall_groups ()
     f = Filter (refuse (errno.EPERM))
-    # As systemd does, what every program needs is there without being named.
+    # systemd adds @default, too.
     for name in set ().union (*(members (groups, v) for v in value.split ()
                                 + ["@default"])):
         f.rule (ALLOW, name)
@@ -299,11 +298,11 @@ CALLS = [
 ]
 
 
-# --- Who it is ---
+# --- User and capabilities ---
 
 def capabilities (names):
-    """What these are as a mask; what this process itself does not have is
-    told."""
+    """The mask of these capabilities, without those that this process lacks,
+    which are reported."""
     mine = next (int (line.split ()[1], 16)
                  for line in open ("/proc/self/status")
                  if line.startswith ("CapEff:"))
@@ -320,7 +319,7 @@ def become (uid, mask):
     for number in range (64):
         if not mask >> number & 1 and libc.prctl (PR_CAPBSET_DROP, number, 0,
                                                   0, 0) < 0:
-            break # beyond the last that this kernel has
+            break # the kernel has no more
     call ("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups ([])
     os.setresgid (uid, uid, uid)
@@ -335,8 +334,8 @@ def become (uid, mask):
 
 
 def environment (values, writable):
-    """systemd's own clean one, and what the tests and a bundle for a bare
-    machine set."""
+    """The clean environment that systemd makes, and the variables of the tests
+    and of a bundle for a bare machine."""
     kept = {k: v for k, v in os.environ.items () if re.match (
         r"(PATH|LD_LIBRARY_PATH|PYTHONPATH|LANG|VK_DRIVER_FILES|VRAM_\w+|"
         r"STANDIN_\w+|LISTEN_\w+|NOTIFY_SOCKET)$", k)}
@@ -351,7 +350,7 @@ def main ():
     global needed
     unit, writable = sys.argv[1], os.path.realpath (sys.argv[2])
     command = sys.argv[3:]
-    # What must stay in sight: the programs' folders.
+    # The folders of programs, which must stay visible.
     needed = [os.path.realpath (p)
               for p in [os.path.dirname (os.path.abspath (__file__)),
                         os.getcwd ()] +
@@ -362,7 +361,7 @@ def main ():
     def take (key, default = None):
         return (service.pop (key, None) or [default])[-1]
 
-    uid = 61184 # the server's user, which need not be there
+    uid = 61184 # the server's user, which need not exist
     os.chown (writable, uid, uid)
     umask = int (take ("UMask", "0022"), 8)
     mask = capabilities (CAPABILITIES)
@@ -382,36 +381,36 @@ def main ():
               | (CLONE_NEWUTS if take ("ProtectHostname") == "yes" else 0))
         mount (None, "/", None, MS_REC | MS_PRIVATE)
     except OSError as e:
-        not_done ("all that has to do with files", e)
+        not_done ("all mounts", e)
         namespace = False
     for key, value, function in FILES:
         if take (key) != value:
-            raise SystemExit ("confined: the unit does not say %s=%s, which "
-                              "is all that this file knows" % (key, value))
+            raise SystemExit ("confined: the unit does not have %s=%s, the "
+                              "only value that is known" % (key, value))
         if namespace:
             try:
                 function (writable)
             except OSError as e:
                 not_done ("%s=%s" % (key, value), e)
 
-    # A folder of before is behind what was mounted since.
+    # The current folder may be covered by a new mount.
     os.chdir ("/")
     become (uid, mask)
     env = environment (service.pop ("Environment", []), writable)
     if take ("NoNewPrivileges") != "yes" or \
             take ("SystemCallErrorNumber") != "EPERM" or \
             take ("SystemCallArchitectures") != "native":
-        raise SystemExit ("confined: the unit says other things of system "
-                          "calls than this file knows")
+        raise SystemExit ("confined: the unit has unknown values for system "
+                          "calls")
     call ("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     rules = [(key, function, take (key)) for key, function in CALLS]
     unknown = set (service) - set (OTHER)
     if unknown:
-        raise SystemExit ("confined: the unit says what this file does not "
-                          "know: " + ", ".join (sorted (unknown)))
+        raise SystemExit ("confined: the unit has unknown directives: "
+                          + ", ".join (sorted (unknown)))
     for key, function, value in rules:
         if value is None:
-            raise SystemExit ("confined: the unit does not say %s=" % key)
+            raise SystemExit ("confined: the unit does not have %s=" % key)
         try:
             function (value)
         except OSError as e:

@@ -38,8 +38,9 @@ def squeeze ():
         stop.wait (load.random.random () * 0.3)
 
 
-def all_taken ():
-    """systemd takes what lies in its socket before it starts anything."""
+def all_read ():
+    """True if the store has read all messages, as systemd does before it
+    starts a process."""
     waiting = struct.unpack (
         "i", fcntl.ioctl (store.notify, termios.FIONREAD, bytes (4)))[0]
     with store.lock:
@@ -64,7 +65,7 @@ with load:
             deaths += 1
         os.close (victim)
         if n % 3 != 1:
-            wait_for ("all is taken", all_taken)
+            wait_for ("all messages are read", all_read)
             store.start_as_systemd (log)
         store.wait_ready ()
     wait_for ("a slot is given back", lambda: facts (store)["by_headroom"])

@@ -1,9 +1,10 @@
-# nbdkit-vram: an elastic disk holds VRAM for what is used, and gives it back
+# nbdkit-vram: an elastic disk holds VRAM for its data only, and gives the rest
+# back
 # SPDX-License-Identifier: BSD-3-Clause
 #
 #   elastic-facts.py FOLDER COMMAND...
 #
-# COMMAND is a server of 64M, 8 slots, headroom=8M, on a GPU of 128M.
+# COMMAND is a server of 64M, in 8 slots, with headroom=8M, on a GPU of 128M.
 
 import os, signal, sys
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -36,7 +37,7 @@ def trim (slot, count = 1):
 
 
 def refused ():
-    """A write into a slot that is empty, which is the last one."""
+    """True if a write into the last slot, which is empty, fails."""
     client.request (WRITE, 7 * SLOT, b"x" * BLOCK)
     _, error, handle = struct.unpack (">IIQ", client.receive (16))
     del client.pending[handle]
@@ -57,14 +58,14 @@ def held (size):
     wait_for ("as many kept", lambda: kept () * SLOT == size)
 
 
-# Nothing is used: what the start has used is given back.
+# A disk without data holds only its reserve.
 assert facts (store)["elastic"] == 2, facts (store)
 wait_for ("nothing is used", lambda: facts (store)["slots"] == 0)
 held (RESERVE)
 client.verify ([])
 held (RESERVE)
 
-# All of it, and nothing again.
+# All slots are filled, and then trimmed.
 fill (0, 8)
 held (8 * SLOT)
 client.verify ([])
@@ -73,7 +74,7 @@ held (RESERVE)
 client.verify ([])
 assert facts (store)["by_trim"] > 0, facts (store)
 
-# The next server finds it so, and has no more than it needs.
+# The next server finds the data, and holds no more VRAM than it needs.
 fill (0, 3)
 held (3 * SLOT + RESERVE)
 store.end (signal.SIGKILL)
@@ -83,7 +84,7 @@ client.connect ()
 client.verify ([])
 held (3 * SLOT + RESERVE)
 
-# A limit: what can be given back is; less than that cannot.
+# A limit is obeyed as far as slots hold no data.
 set_limit (store, 4 * SLOT)
 held (4 * SLOT)
 obeyed (4 * SLOT)
@@ -100,7 +101,7 @@ set_limit (store, (1 << 64) - 1)
 held (SLOT + RESERVE)
 assert facts (store)["by_limit"] > 0, facts (store)
 
-# Other programs take all that there is, and end.
+# Other programs take all VRAM, and end.
 fill (0, 3)
 trim (2)
 take (128 * MIB)

@@ -1,7 +1,10 @@
-# nbdkit-vram: kills a server while its VRAM comes and goes, checks the data
+# nbdkit-vram: kills a server while it takes and frees VRAM, and checks its
+# data
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   elastic-kills.py KILLS FOLDER COMMAND...      a server of 64M, 8 slots
+#   elastic-kills.py KILLS FOLDER COMMAND...
+#
+# COMMAND is a server of 64M, in 8 slots, on a GPU of 128M.
 
 import os, signal, sys, threading
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -47,12 +50,13 @@ def moved ():
 def spills ():
     if not any (word.startswith ("spill=") for word in store.command):
         return False
-    with open (folder + "/log.servers", errors = "replace") as said:
-        return "there is no spill file" not in said.read ()
+    with open (folder + "/log.servers", errors = "replace") as log:
+        return "there is no spill file" not in log.read ()
 
 
 def enough ():
-    """What the kills are to meet has happened more often than they have."""
+    """True if clients and slots have moved more often than servers were
+    killed."""
     load.no_failure ()
     now = facts (store)
     if moved () <= kills or not now["by_headroom"]:

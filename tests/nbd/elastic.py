@@ -1,19 +1,21 @@
 # nbdkit-vram: what tests of elastic=yes share
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Standard library only, so that it runs on a bare machine. What tests import:
+# It uses the standard library only, so that it runs on a bare machine. Tests
+# import:
 #
-#   facts (store)         what the superblock says about elastic VRAM
-#   set_limit (store, n)  as 'vram-swap limit' does
-#   take (size)           other programs hold so much (STANDIN_CUDA_USED_FILE)
-#   Nomad                 a client that uses one slot at a time, and forgets it
+#   facts (store)         the superblock's fields about elastic VRAM
+#   set_limit (store, n)  sets a limit, as 'vram-swap limit' does
+#   take (size)           lets other programs hold so many bytes of VRAM
+#                         (STANDIN_CUDA_USED_FILE)
+#   Nomad                 a client that uses one slot at a time, and trims it
 #                         when it moves on
 
 import ctypes, mmap, os, struct, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from store import *
 
-# As plugin/disk/superblock.h has them.
+# As in plugin/disk/superblock.h.
 SHARED_AT = 2048
 WORDS = ("elastic", "held", "slots", "least", "spilled", "spill_size",
          "by_trim", "by_headroom", "by_limit", "unused",
@@ -57,13 +59,14 @@ def wait_for (what, condition):
 
 
 class Nomad (Client):
-    """Its part of the disk is a few slots, of which it uses one at a time."""
+    """A client that uses one slot of its part of the disk at a time."""
 
     slot = 0            # blocks
     moves = 0
 
     def reply (self):
-        """As Client's, but what finds no VRAM for a while is sent again."""
+        """As Client's, but sends a request again that failed for lack of
+        VRAM."""
         magic, error, handle = struct.unpack (">IIQ", self.receive (16))
         command, offset, content = self.pending[handle]
         if magic != 0x67446698 or error not in (0, ENOSPC):
@@ -85,7 +88,7 @@ class Nomad (Client):
             slot = self.random.randrange (self.blocks // self.slot)
             self.camp = slot * self.slot
             return self.request (TRIM, 0, self.blocks * BLOCK)
-        # One at a time now and then, so that it can move.
+        # One request at a time now and then, so that it can move.
         self.depth = 1 if self.random.random () < 0.05 else 16
         while True:
             count = self.random.choice ((1, 1, 1, 2, 8, 64))

@@ -1,22 +1,23 @@
 # nbdkit-vram: a stand-in for systemd's descriptor store, and a client that
-# sends again what was not answered
+# repeats requests that were not answered
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Standard library only, so that it runs on a bare machine. What tests import:
+# It uses the standard library only, so that it runs on a bare machine. Tests
+# import:
 #
-#   Store    starts the server, keeps the descriptors that it hands out, starts
-#            it again with them
-#   Client   an NBD connection with many requests in flight, to one part of the
-#            disk, whose content it knows
-#   Load     several of them, while the server dies again and again
+#   Store    starts servers, keeps their descriptors, and passes these to the
+#            next server
+#   Client   an NBD connection with many requests in flight, which knows the
+#            content of its part of the disk
+#   Load     several clients, for servers that are killed under load
 
 import array, fcntl, os, random, select, signal, socket, struct, subprocess
 import sys, threading, time
 
 PATIENCE = float (os.environ.get ("VRAM_PATIENCE", "60"))
 
-# What becomes the launcher, in a process of its own, which is given the
-# descriptors that become 3, 4 and so on.
+# Gives the descriptors in argv[1] the numbers 3, 4 and so on, and executes the
+# rest of its arguments.
 LISTEN = """
 import os, sys
 fds = [int (fd) for fd in sys.argv[1].split (",") if fd]
@@ -38,7 +39,7 @@ class Store:
         self.folder = folder
         self.socket = folder + "/sock"
         self.fds = {}               # name -> descriptor
-        self.stored = 0             # how many there ever were
+        self.stored = 0             # how many were stored in all
         self.process = None
         self.starts = 0
         self.ready = threading.Event ()
@@ -54,8 +55,8 @@ class Store:
 
     def listen (self):
         while True:
-            # Else a server that is started now would have them, too, and a
-            # barrier would never fall.
+            # Without close-on-exec a server that is started now would inherit
+            # them, and a barrier would never be closed.
             data, control, _, _ = self.notify.recvmsg (4096,
                 socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
             fds = array.array ("i")
@@ -76,7 +77,7 @@ class Store:
             self.stored += 1
         if "FDSTOREREMOVE" in words and name in self.fds:
             os.close (self.fds.pop (name))
-        # a barrier's, too: closing it is the answer
+        # closing a barrier's descriptor is the answer to it
         for fd in fds:
             os.close (fd)
         if "READY" in words:
@@ -88,15 +89,15 @@ class Store:
             return sorted (self.fds)
 
     def adopt (self):
-        """What the launcher would say."""
+        """The value of adopt=."""
         with self.lock:
             return ",".join ("%d:%s" % (fd, name)
                              for name, fd in self.fds.items ())
 
     def start (self, *parameters, log = None):
-        """Starts a server with whatever is kept; does not wait for it. What it
-        says goes to log, or to the end of what all servers have said. A
-        parameter replaces the command's one of the same name."""
+        """Starts a server with the descriptors that are kept, and does not
+        wait for it. Its output goes to log, or is appended to a common log.
+        Parameters replace those of the same name in the command."""
         parameters = list (parameters)
         names = [parameter.partition ("=")[0] for parameter in parameters]
         command = [word for word in self.command if "=" not in word
@@ -120,8 +121,8 @@ class Store:
         out.close ()
 
     def start_as_systemd (self, log, twice = None):
-        """Starts a launcher with whatever is kept, as LISTEN_FDS has it; the
-        name twice is another file's, too."""
+        """Starts vram-swap daemon with the descriptors that are kept, as
+        LISTEN_FDS. The name twice is given to another file, too."""
         with self.lock:
             names = list (self.fds) + ([twice] if twice else [])
             # Away from their final numbers.
@@ -159,13 +160,13 @@ class Store:
                                   % PATIENCE)
 
     def end (self, signal_number):
-        """Sends the signal, waits for the end, returns the exit status."""
+        """Sends a signal, waits for the end, returns the exit status."""
         self.process.send_signal (signal_number)
         return self.process.wait (PATIENCE)
 
     def end_for_good (self, deaths):
-        """Ends a server that came after so many deaths, as an administrator
-        would: nothing is kept."""
+        """Ends the server, the next one after so many deaths, with SIGTERM.
+        Nothing must be kept."""
         if str (deaths + 1) not in self.status.split ():
             raise SystemExit ("the status is '%s' after %d deaths"
                               % (self.status, deaths))
@@ -177,17 +178,17 @@ class Store:
                               % self.names ())
 
     def refuses (self, words, *parameters):
-        """A server must not start with what is kept, say words, and leave the
-        store as it is."""
+        """A server must refuse to start with the descriptors that are kept,
+        print words, and not change the store."""
         before = self.names ()
         log = self.folder + "/log.refused"
         self.start (*parameters, log = log)
         status = self.process.wait (PATIENCE)
-        said = open (log, errors = "replace").read ()
+        output = open (log, errors = "replace").read ()
         if status != 1:
-            raise SystemExit ("status %d, not 1, with:\n%s" % (status, said))
-        if words not in said:
-            raise SystemExit ("'%s' is not in:\n%s" % (words, said))
+            raise SystemExit ("status %d, not 1, with:\n%s" % (status, output))
+        if words not in output:
+            raise SystemExit ("'%s' is not in:\n%s" % (words, output))
         if self.names () != before:
             raise SystemExit ("the store has changed: %s" % self.names ())
 
@@ -201,20 +202,19 @@ class HungUp (Exception):
 
 
 class Client:
-    """One connection and one part of the disk, which no other client writes
-    to."""
+    """A connection, and the part of the disk that only this client writes."""
 
     def __init__ (self, path, first, blocks, depth, seed):
         self.path, self.first = path, first
         self.blocks, self.depth = blocks, depth
         self.random = random.Random (seed)
-        # what the disk holds when nothing is in flight
+        # the content of its part when no request is in flight
         self.known = bytearray (blocks * BLOCK)
         # handle -> (command, offset, data or length)
         self.pending = {}
         self.handle = 0
         self.answered = self.resent = 0
-        # the process that serves, or served last
+        # the server's PID
         self.server = None
         self.socket = None
 
@@ -240,7 +240,7 @@ class Client:
             raise HungUp
 
     def connect (self):
-        """Connects and shakes hands; tries until a server is there."""
+        """Connects and negotiates. Retries until a server answers."""
         deadline = time.monotonic () + PATIENCE
         while True:
             try:
@@ -256,7 +256,7 @@ class Client:
                         self.receive (20))
                     self.receive (length)
                     if kind == 1:
-                        # The process that listens.
+                        # The server, which listens on the socket.
                         credentials = self.socket.getsockopt (
                             socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
                         self.server = struct.unpack ("3i", credentials)[0]
@@ -270,8 +270,8 @@ class Client:
                 time.sleep (0.01)
 
     def request (self, command, offset, content):
-        """content is the data of a write, the number of bytes of anything
-        else."""
+        """content is the data of a write, and the number of bytes of any other
+        command."""
         data = content if command == WRITE else b""
         length = len (content) if command == WRITE else content
         self.handle += 1
@@ -309,7 +309,7 @@ class Client:
                     for command, offset_of, c in self.pending.values ())
 
     def issue (self):
-        """Sends one more request, to a place where nothing is in flight."""
+        """Sends a request to a range where no other is in flight."""
         unaligned = self.random.random () < 0.2
         while True:
             if unaligned:
@@ -328,16 +328,14 @@ class Client:
             self.known[offset:offset + length] = content
             self.request (WRITE, offset, content)
         elif dice < 0.75:
-            # Zeroing, and trimming whole blocks, both read as zeros
-            # afterwards.
+            # Zeroed ranges and trimmed blocks read as zeros.
             self.known[offset:offset + length] = bytes (length)
             self.request (ZEROES if unaligned else TRIM, offset, length)
         else:
             self.request (READ, offset, length)
 
     def check (self, offset, data, unknown):
-        """The data read at offset is what is known, but for the ranges that
-        are unknown."""
+        """Data from offset must be as known, except in the ranges unknown."""
         expected = self.known[offset:offset + len (data)]
         if data == expected:
             return
@@ -354,7 +352,7 @@ class Client:
                                  expected[at]))
 
     def verify (self, unknown):
-        """Reads all, with nothing else in flight."""
+        """Reads and checks all, while no other request is in flight."""
         kept, self.pending = self.pending, {}
         for offset in range (0, self.blocks * BLOCK, 1 << 20):
             length = min (1 << 20, self.blocks * BLOCK - offset)
@@ -370,8 +368,8 @@ class Client:
         self.pending = kept
 
     def resend (self):
-        """After a new connection: first look at all that was answered, then
-        send the rest again."""
+        """After a new connection: checks all that was answered, then sends
+        the other requests again."""
         pending, self.pending = list (self.pending.values ()), {}
         try:
             unknown = [(o, o + (len (c) if command == WRITE else c))
@@ -381,8 +379,8 @@ class Client:
                 self.resent += 1
                 self.request (command, offset, content)
         except HungUp:
-            # Killed again meanwhile: what was not sent yet is still to be
-            # sent.
+            # The server was killed again. Keep the requests that were not
+            # sent yet.
             sent = list (self.pending.values ())
             self.pending = {-i - 1: item
                             for i, item in enumerate (sent
@@ -413,8 +411,8 @@ class Client:
 
 
 class Load:
-    """Clients that each have a part of the disk, and threads of their own, for
-    as long as it is entered."""
+    """Clients with a part of the disk and a thread each, which run inside a
+    with statement."""
 
     def __init__ (self, store, mib, connections):
         blocks = mib * 256 // connections
@@ -452,8 +450,8 @@ class Load:
             raise SystemExit ("a client failed: %s" % self.wrong)
 
     def go_on (self):
-        """Returns at any instant after every client has had more answers than
-        the server before can have given without having been heard."""
+        """Returns at a random time after every client has had more answers
+        than the previous server can have sent before it died."""
         answered = [c.answered for c in self.clients]
         deadline = time.monotonic () + PATIENCE
         while any (c.answered < a + 20

@@ -1,9 +1,10 @@
-# nbdkit-vram: what could make a disk that is left to later servers end, or
-# another one take its place, and does not
+# nbdkit-vram: no fault of daemon, server or store ends a disk that later
+# servers need, or replaces it by another one
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# swap-daemon-trouble.py FOLDER CONF COMMAND...    COMMAND is vram-swap daemon
-# with a disk of 136M; the socket is FOLDER/sock
+#   swap-daemon-trouble.py FOLDER CONF COMMAND...
+#
+# COMMAND is vram-swap daemon with a disk of 136M. The socket is FOLDER/sock.
 
 import os, select, signal, sys, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -16,7 +17,8 @@ kept = ["vram-chunk-0", "vram-chunk-1", "vram-chunk-2", "vram-state"]
 client = Client (store.socket, 0, 136 * 256, 16, 7)
 
 
-def said (words):
+def logged (words):
+    """How often the log has these words."""
     return open (log, errors = "replace").read ().count (words)
 
 
@@ -29,7 +31,7 @@ def wait_until (what, condition):
 
 
 def running ():
-    """Servers on the socket, whoever has started them."""
+    """The PIDs of all servers with this socket."""
     found = []
     for pid in filter (str.isdigit, os.listdir ("/proc")):
         try:
@@ -48,7 +50,7 @@ def start (**more):
 
 
 def check ():
-    """All that was written is there."""
+    """Checks all that was written."""
     client.connect ()
     client.finish ()
 
@@ -58,7 +60,7 @@ def ends (status):
 
 
 def end_both ():
-    """The daemon dies, and the server with it."""
+    """Kills the daemon and the server."""
     store.end (signal.SIGKILL)
     for pid in running ():
         fd = os.pidfd_open (pid)
@@ -68,7 +70,8 @@ def end_both ():
 
 
 def kill_server ():
-    """Returns the next one when that has been started."""
+    """Kills the server, waits until the next one has been started, and returns
+    its PID."""
     store.ready.clear ()
     old = running ()
     os.kill (old[0], signal.SIGKILL)
@@ -77,7 +80,7 @@ def kill_server ():
     def replaced ():
         now[:] = running ()
         return now and now != old
-    wait_until ("another server", replaced)
+    wait_until ("another server runs", replaced)
     return now[0]
 
 
@@ -88,8 +91,8 @@ for _ in range (300):
     client.reply ()
 client.finish ()
 
-# The daemon dies while its next server is at any point of its start: the next
-# daemon goes on with that one, and there are never two of them.
+# The daemon dies at any time while its next server starts. The next daemon
+# goes on with that server, and there are never two servers.
 os.environ["STANDIN_CUDA_DELAY"] = "20000"
 for pause in (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5):
     kill_server ()
@@ -98,28 +101,28 @@ for pause in (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5):
     assert store.names () == kept, store.names ()
     start ()
     check ()
-    # One that had not begun to be a server is not one.
+    # A child that was not a server yet has ended.
     assert len (running ()) == 1, running ()
 del os.environ["STANDIN_CUDA_DELAY"]
 
-# It dies when nbdkit, which asks for SIGTERM then, has not read the parameters
-# yet.
+# The daemon dies before nbdkit has read its parameters. nbdkit has asked for
+# SIGTERM at the end of its parent.
 open (folder + "/slow", "w").close ()
 kill_server ()
-wait_until ("nbdkit to be there", lambda: os.path.exists (folder + "/begun"))
+wait_until ("nbdkit has begun", lambda: os.path.exists (folder + "/begun"))
 store.end (signal.SIGKILL)
 os.unlink (folder + "/slow")
 start ()
 check ()
 assert len (running ()) == 1, running ()
 
-# The daemon's own server again, as the next part wants it.
+# The next part needs a server that this daemon has started.
 kill_server ()
 store.wait_ready ()
 check ()
 
-# Another process than the daemon tells the server to end. Neither would
-# requests be answered when it did.
+# Other processes than the daemon cannot end the server by SIGTERM, SIGINT or
+# SIGHUP.
 server = running ()
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     os.kill (server[0], number)
@@ -131,10 +134,10 @@ os.kill (server[0], signal.SIGQUIT)
 store.wait_ready ()
 assert running () != server
 check ()
-assert said ("told to end, but not by the supervisor") == 1
+assert logged ("told to end, but not by the supervisor") == 1
 
-# Other settings, and one that there is not: those of the disk go on, also when
-# the daemon is another one.
+# With other settings, also wrong ones, the disk keeps its own, also under the
+# next daemon.
 settings = open (conf).read ()
 with open (conf, "w") as f:
     f.write (settings.replace ("136M", "64M") + "device = 7\nprio = 1\n")
@@ -147,21 +150,21 @@ check ()
 with open (conf, "w") as f:
     f.write (settings)
 
-# Two of one name.
+# Two descriptors with the same name are refused.
 end_both ()
 for name in "vram-chunk-1", "vram-state":
     store.start_as_systemd (log, twice = name)
     ends (1)
-    assert said ("there are two descriptors called " + name) == 1
+    assert logged ("there are two descriptors called " + name) == 1
     assert store.names () == kept, store.names ()
 start ()
 check ()
 
-# Told to end, and that by who may say so.
+# The daemon, told to end, ends the disk.
 assert store.end (signal.SIGTERM) == 0
 assert store.names () == [], store.names ()
 
-# What dies in the place of nbdkit when it has handed out one chunk.
+# Runs in the place of nbdkit, and dies when it has handed out one chunk.
 DIES = """#!%s
 import array, os, signal, socket
 s = socket.socket (socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -172,14 +175,14 @@ s.sendmsg ([b"FDSTORE=1\\nFDNAME=vram-chunk-0"],
 os.kill (os.getpid (), signal.SIGKILL)
 """
 
-# A part of a disk is let go, whether it was found or the server died when
-# there was no more of it.
+# A part of a disk is released: one that the daemon finds, and one that a
+# server has left.
 start ()
 end_both ()
 with store.lock:
     store.fds["vram-chunk-9"] = store.fds.pop ("vram-state")
 start ()
-assert said ("only a part of an earlier server's disk is there") == 1
+assert logged ("only a part of an earlier server's disk is there") == 1
 end_both ()
 with store.lock:
     for fd in store.fds.values ():
@@ -195,21 +198,21 @@ store.command = [word.replace ("PATH=", "PATH=" + folder + "/dies:", 1)
                  for word in command]
 store.start_as_systemd (log)
 ends (1)
-assert said ("its disk is gone with it") == 1
+assert logged ("its disk is gone with it") == 1
 store.command = command
-wait_until ("the store to be empty",
+wait_until ("the store is empty",
             lambda: store.stored == 1 and store.names () == [])
 time.sleep (0.2)
 assert store.names () == [], store.names ()
 assert store.stored == 1, store.stored
 
-# What systemd cannot be told does not look as if it were. (It would be waited
-# for for long.)
-address, store.address = store.address, folder + "/nobody"
+# Without a service manager at the socket, the daemon warns that the disk will
+# end with its server. It does not wait for an answer.
+address, store.address = store.address, folder + "/absent"
 store.start_as_systemd (log)
-wait_until ("a server", lambda: os.path.exists (store.socket))
+wait_until ("a server runs", lambda: os.path.exists (store.socket))
 client = Client (store.socket, 0, 136 * 256, 16, 8)
 check ()
-assert said ("the service manager does not receive messages") > 0
-assert said ("warning: the disk ends with this server") == 1
+assert logged ("the service manager does not receive messages") > 0
+assert logged ("warning: the disk ends with this server") == 1
 assert store.end (signal.SIGTERM) == 0

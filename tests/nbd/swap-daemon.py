@@ -1,9 +1,10 @@
-# nbdkit-vram: kills the server and the daemon under load, and checks each
-# acknowledged write after each
+# nbdkit-vram: kills the server and the daemon under load, and each time checks
+# all acknowledged writes
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# swap-daemon.py KILLS SIZE-IN-MIB FOLDER LOG COMMAND...     COMMAND is
-# vram-swap daemon; the socket is FOLDER/sock
+#   swap-daemon.py KILLS SIZE-IN-MIB FOLDER LOG COMMAND...
+#
+# COMMAND is vram-swap daemon. The socket is FOLDER/sock.
 
 import os, select, signal, sys
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
@@ -19,8 +20,7 @@ print ("kept: %d descriptors" % len (kept))
 
 
 def server (load):
-    """The server that has answered all clients since the last death, as a
-    descriptor."""
+    """A pidfd of the server to which all clients are connected."""
     pids = {c.server for c in load.clients}
     if len (pids) != 1:
         raise SystemExit ("the clients have different servers: %s" % pids)
@@ -48,7 +48,7 @@ with Load (store, mib, 2) as load:
                                       else signal.SIGKILL)
         else:
             store.end (signal.SIGKILL)
-            # The server goes on by itself, or dies just then.
+            # The server goes on without the daemon, or dies, too.
             if n % 4 == 3:
                 signal.pidfd_send_signal (victim, signal.SIGKILL)
             elif ended (victim, 0.1):
