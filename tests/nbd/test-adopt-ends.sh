@@ -16,8 +16,8 @@ python3 "$tests/nbd/adopt-ends.py" "$tmp" "${launch[@]}" --foreground \
   --exit-with-parent --unix="$sock" \
   "$VRAM_PLUGIN" size=136M min-size=136M handover=yes
 
-# Every server that ended by itself has scrubbed and freed what it had.
+# Every server that ended by itself has scrubbed and freed its VRAM.
 for report in "$tmp"/report.*; do
   [ "$(cat "$report")" = "dirty 0" ] ||
-    fail "the driver says at the end: $(cat "$report")"
+    fail "the driver reports at the end: $(cat "$report")"
 done

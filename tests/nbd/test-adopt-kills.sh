@@ -21,14 +21,14 @@ rm -f "$tmp"/report.* "$tmp"/vulkan.*
 server=("${launch[@]}" --foreground --exit-with-parent --threads=16
   --unix="$sock")
 
-# Three chunks, by whichever way each copy goes.
+# Three chunks, each copy by mapping or DMA.
 python3 "$tests/nbd/adopt-kills.py" "$kills" 136 4 "$tmp" "${server[@]}" \
   "$VRAM_PLUGIN" size=136M handover=yes
 clean_report
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 
-# By a way left to chance; and by DMA alone, so slowly that most servers die in
-# the middle of copies.
+# Copies by a random path, and then by DMA alone, so slowly that most servers
+# die during copies.
 python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" \
   "${server[@]}" -D "$PLUGIN_NAME.random_path=1" \
   "$VRAM_PLUGIN" size=16M handover=yes
@@ -36,7 +36,7 @@ export STANDIN_CUDA_DELAY=5000
 python3 "$tests/nbd/adopt-kills.py" "$kills_forced" 16 4 "$tmp" \
   "${server[@]}" "$VRAM_PLUGIN" size=16M handover=yes window=no
 
-# All of it is free again, but for what the driver keeps to itself.
+# All VRAM is free again, except for what the driver keeps.
 after=$(free_vram)
 [ "$after" -ge $((before - (32 << 20))) ] ||
-  fail "$before bytes of VRAM were free before, $after are after"
+  fail "$before bytes of VRAM were free before, $after are free now"

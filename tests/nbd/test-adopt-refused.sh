@@ -13,7 +13,7 @@ python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground \
   --exit-with-parent --unix="$sock" \
   "$VRAM_PLUGIN" size=136M handover=yes
 
-# What is said of adopt= itself.
+# Messages about the value of adopt=.
 refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk
 refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M \
   adopt=1:vram-state

@@ -10,7 +10,7 @@ requires_standin
 
 export STANDIN_CUDA_ENVIRONMENT=$tmp/environment
 
-# driver_saw VALUE PARAMETER...: what cuInit found in the environment.
+# driver_saw VALUE PARAMETER...: cuInit finds VALUE in the environment.
 driver_saw ()
 {
   local value=$1
@@ -26,7 +26,7 @@ driver_saw 1
 driver_saw 1 boost=no
 driver_saw "(unset)" boost=yes
 
-# What the user has set stays.
+# The user's own setting is kept.
 export CUDA_DISABLE_PERF_BOOST=0
 driver_saw 0
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"

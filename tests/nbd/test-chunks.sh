@@ -8,10 +8,10 @@ set -e -x -u
 requires_standin
 
 export STANDIN_CUDA_MEMORY=64G STANDIN_CUDA_GARBAGE=4K
-# The last chunk is what is left, up to the next 2 MiB.
+# The last chunk has the rest, rounded up to 2 MiB.
 start_vram -v size=131M window=no
 expect_log "allocated $((131 << 20)) bytes of VRAM in 3 chunks of 64 MiB"
-# One more to try copies in.
+# One more chunk is for trying copies.
 [ "$(calls cuMemCreate)" -eq 4 ]
 stop_vram
 

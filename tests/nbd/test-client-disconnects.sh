@@ -12,7 +12,7 @@ threads=$(threads_for_hangups)
 start_vram ${threads:+"$threads"} size=64M
 nbdsh -u "$uri" -c 'h.pwrite (b"d" * 4096, 0)'
 for i in 1 2 3; do
-  # In the middle of sending a write, with replies of reads on their way.
+  # While it sends a write and receives replies of reads.
   nbdsh -u "$uri" -c '
 import os
 for i in range (8):

@@ -26,7 +26,7 @@ for i in range (300):
     eio (h.pread, 4096, 0)
     eio (h.pwrite, b"l" * 4096, 8192)
     eio (h.pwrite, b"l", 1 << 20)
-    # Also what would not touch the GPU: the whole disk is gone.
+    # Requests that need no GPU fail, too, because the disk is lost.
     eio (h.pread, 4096, 1 << 20)
     eio (h.zero, 4096, 0)
     eio (h.trim, 4096, 0)
@@ -35,10 +35,9 @@ for i in range (300):
 wait_for "$patience" grep -q "the GPU is lost" "$log"
 expect_log_times 1 \
   "the GPU is lost, .*\(CUDA_ERROR_LAUNCH_FAILED\); every request fails .*Xid"
-# Either a copy notices it or, on a slow machine, the check that is due every
-# half second.
+# A copy notices it or, on a slow machine, the check every half second.
 [ "$(grep -c '(logged once' "$log")" -le 1 ]
-# The driver is not called again, for it might not return.
+# The driver is not called again, because it might not return.
 before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
 nbdsh -u "$uri" -c '
 try:
@@ -49,13 +48,13 @@ except nbd.Error as e:
 '
 [ "$(awk '{ n += $2 } END { print n }' "$tmp/trace")" -eq "$before" ]
 
-# It ends as it should, and says that it could not overwrite what the GPU held.
+# The server ends, and reports that it could not overwrite VRAM.
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
-# Requests that go by the window call no driver; the loss is noticed all the
-# same, and then it is the same for them.
+# Requests through the mapping do not call the driver. The loss is noticed
+# without them, and then they fail, too.
 rm "$tmp/lose"
 start_vram size=16M window=yes window-read-max=64K \
   "-D$PLUGIN_NAME.window_write_max=65536"
@@ -63,7 +62,7 @@ nbdsh -u "$uri" -c '
 import os, time
 h.pwrite (b"l" * 65536, 0)
 assert h.pread (4096, 0) == b"l" * 4096
-# Long enough for an idle thread to have gone to sleep.
+# Long enough for an idle thread to go to sleep.
 time.sleep (1.2)
 open (os.environ["VRAM_TEST_TMP"] + "/lose", "w").close ()
 deadline = time.monotonic () + '"$patience"'

@@ -21,7 +21,7 @@ for i in range (1000):
         assert False
     except nbd.Error as e:
         assert e.errno == "EIO", e.errno
-# What needs no copy still works.
+# Requests that need no copy still work.
 h.zero (1 << 20, 0)
 assert h.pread (4096, 0) == bytes (4096)
 '

@@ -9,8 +9,8 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# A read's first piece is on its way when the second one fails; what comes next
-# uses the same staging memory.
+# The first piece of a read is being copied when the second one fails. The next
+# request uses the same staging memory.
 start=(size=16M window=no lanes=1 staging=16K)
 start_vram "${start[@]}"
 reads=$(calls cuMemcpyDtoHAsync_v2)

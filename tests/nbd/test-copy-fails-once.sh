@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a copy that fails is EIO for its request only, and the log has
-# one line
+# nbdkit-vram: a copy that fails makes only its request fail, with EIO, and is
+# logged once
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -31,7 +31,7 @@ for i in range (3):
     fail_next ("cuMemcpyDtoHAsync", "CUDA_ERROR_OPERATING_SYSTEM")
     eio (h.pread, 4096, 0)
     assert h.pread (65536, 0) == data
-    # A write that fails on a block without data leaves it without.
+    # A block without data has none after a write that failed.
     h.pwrite (b"y" * 4096, 1 << 20)
     h.trim (4096, 1 << 20)
     fail_next ("cuMemcpyHtoDAsync", "CUDA_ERROR_OPERATING_SYSTEM")
@@ -44,7 +44,7 @@ for i in range (3):
     fail_next ("cuMemcpyHtoDAsync", "CUDA_ERROR_OPERATING_SYSTEM")
     eio (h.zero, 100, 100)
     h.pwrite (data, 0)
-# Another kind of error is another line.
+# Another kind of error is logged, too.
 fail_next ("cuEventRecord", "CUDA_ERROR_NOT_PERMITTED")
 eio (h.pread, 4096, 0)
 assert h.pread (65536, 0) == data

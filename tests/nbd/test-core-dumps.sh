@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server's memory cannot be dumped or looked into by its own
-# user
+# nbdkit-vram: the server writes no core dump, and its own user cannot read its
+# memory
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -12,8 +12,8 @@ requires_full_speed
 chmod 777 "$tmp"
 run_as=("${as_nobody[@]}")
 start_vram size=16M
-# The kernel gives such a process's files in /proc to root.
+# In /proc the files of such a process belong to root.
 [ "$(stat -c %u "/proc/$server/maps")" -eq 0 ]
 ! "${as_nobody[@]}" head -c 1 "/proc/$server/maps" ||
-  fail "user 65534 can look into the server"
+  fail "user 65534 can read the server's memory"
 stop_vram

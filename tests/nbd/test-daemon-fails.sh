@@ -29,8 +29,7 @@ fails_in_background "VRAM is short" size=16M
 STANDIN_CUDA_USED=0 start_daemon size=16M resident=no
 stop_daemon
 
-# fails_with_run PARAMETER...: a command that waits for the server, or for
-# anything else, ends.
+# fails_with_run PARAMETER...: nbdkit ends although its command would go on.
 fails_with_run ()
 {
   local status=0 launch
@@ -54,7 +53,7 @@ fails_with_run size=16M
 expect_log "error: VRAM is short"
 unset STANDIN_CUDA_MEMORY STANDIN_CUDA_USED
 
-# With a server, it is the command that says how it ends.
+# With a server, the exit status is the command's.
 launcher
 status=0
 timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" \
@@ -64,7 +63,7 @@ timeout --kill-after=5 "$patience" "${launch[@]}" --unix "$sock" \
 expect_log "^16777216$"
 rm -f "$sock"
 
-# A driver that does not answer is no reason to wait forever.
+# nbdkit does not wait for ever for a driver that does not answer.
 export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
 echo cuInit >"$tmp/hang"
 status=0
@@ -75,7 +74,7 @@ expect_log "error: the driver has not answered for 1000 ms"
 fails_with_run size=16M gpu-timeout=1
 expect_log "error: the driver has not answered for 1000 ms"
 
-# A server that is killed cannot say why.
+# A server that is killed cannot report its error.
 rm "$tmp/pid" "$tmp/trace"
 (
   status=0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio verifies through 4 connections at once, each in its own part
-# of the disk
+# nbdkit-vram: fio reads back what it wrote over 4 connections at once, each in
+# its own part of the disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,7 +9,7 @@ set -e -x -u
 requires_program "$FIO"
 "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
-# Requests of one block and of part of one meet where the parts meet.
+# The parts end inside of a block, so that two connections write to it.
 start_vram size=64M
 timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
   --rw=randrw --rwmixread=30 \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio writes and reads back, at random, in sizes that mix, and
-# every byte is as it was written
+# nbdkit-vram: fio reads back every byte that it wrote, in requests of mixed
+# sizes, at random and in order
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,8 +11,7 @@ requires_nbdsh
 "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 start_vram size=64M
-# fio takes what an earlier run wrote for its own, so the disk is emptied
-# between runs.
+# fio would accept data of an earlier run, so the disk is trimmed between runs.
 round ()
 {
   local pattern

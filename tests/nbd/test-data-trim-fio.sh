@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio trims and writes at random on one part while another part
+# nbdkit-vram: random trims by fio empty one part of the disk, and another part
 # keeps its data
 # SPDX-License-Identifier: BSD-3-Clause
 

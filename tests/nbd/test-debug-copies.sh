@@ -7,7 +7,7 @@ set -e -x -u
 
 requires_nbdsh
 
-# By whichever way they go.
+# Copies by mapping or DMA, and by DMA only.
 for window in auto no; do
   start_vram -v -D"$PLUGIN_NAME.copies=1" size=16M window="$window"
   nbdsh -u "$uri" -c '
@@ -18,7 +18,7 @@ h.pread (8192, 4096)
   expect_log "debug: .*write 12288 bytes"
   expect_log "debug: .*read 8192 bytes"
 
-  # And not without it.
+  # Without the flag it logs no copy.
   start_vram -v size=16M window="$window"
   nbdsh -u "$uri" -c 'h.pwrite (b"c" * 12288, 4096)'
   stop_vram

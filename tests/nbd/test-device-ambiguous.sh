@@ -17,7 +17,7 @@ uuid=GPU-57a4d1ed-0000-4000-8000-000000000001
 expect_log "there is: device=1: RTX 3080, $uuid, 0000:02:00.0, 8 GiB"
 clean_report
 
-# Two of the same name.
+# Two GPUs have the same name.
 export STANDIN_CUDA_NAMES="RTX 3070,RTX 3070,T400"
 refuses_to_start "device=rtx 3070 means 2 GPUs" size=8M device="rtx 3070"
 clean_report

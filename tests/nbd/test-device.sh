@@ -14,7 +14,7 @@ export STANDIN_CUDA_PCI=0000:01:00.0,0000:41:00.0,0001:41:00.0,0000:c1:00.0
 uuid=00000000-1111-2222-3333-44444444444
 export STANDIN_CUDA_UUIDS=${uuid}0,${uuid}1,${uuid}2,${uuid}e
 
-# takes DEVICE DESCRIPTION
+# takes DEVICE DESCRIPTION: device=DEVICE selects this GPU.
 takes ()
 {
   start_vram size=8M device="$1"
@@ -24,7 +24,7 @@ takes ()
 
 takes 0 "GeForce RTX 3070, 0000:01:00.0"
 takes 3 "Quadro T400, 0000:c1:00.0"
-# A whole name is meant before a part of another one.
+# A full match comes before a part of another name.
 takes a100 "A100, 0000:41:00.0"
 takes 80gb "A100 80GB, 0001:41:00.0"
 takes "RTX 30" "GeForce RTX 3070, 0000:01:00.0"

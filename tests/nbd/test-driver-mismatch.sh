@@ -12,5 +12,5 @@ export STANDIN_CUDA_INIT_FAIL=all:CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
 refuses_to_start \
   "cannot initialise .* \(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\); .*: reboot" \
   size=16M
-# That does not go away by waiting.
+# It does not retry, because waiting would not help.
 [ "$(calls cuInit)" -eq 1 ]

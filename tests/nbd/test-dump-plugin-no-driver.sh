@@ -7,7 +7,7 @@ set -e -x -u
 
 requires_standin
 
-# VRAM_ERROR DRIVER: what it says of a driver.
+# says WORDS DRIVER: with this driver vram_error contains WORDS.
 says ()
 {
   driver=$2
@@ -29,7 +29,7 @@ unset STANDIN_CUDA_INIT_FAIL
 export STANDIN_CUDA_FAIL=cuDeviceTotalMem:1+:CUDA_ERROR_UNKNOWN
 says "cannot list the GPUs: .* \(CUDA_ERROR_UNKNOWN\)" full
 
-# One of two that is broken is left out.
+# A GPU that does not answer is left out.
 export STANDIN_CUDA_DEVICES=2 \
   STANDIN_CUDA_FAIL=cuDeviceTotalMem:1:CUDA_ERROR_UNKNOWN
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump" 2>"$tmp/errors"

@@ -7,7 +7,7 @@ set -e -x -u
 
 requires_standin
 
-# The stand-in has no kernel module; the machine may.
+# The stand-in has no kernel module, but the machine may have one.
 if [ -e /sys/module/nvidia/version ]; then
   quiet=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
     sed -n 's/^vram_quiet=//p')
@@ -47,13 +47,14 @@ grep -E '^vram_window=(yes|no)$' "$tmp/dump"
 [ "$(calls cuMemAlloc_v2)" -eq 0 ]
 [ "$(calls cuMemHostAlloc)" -eq 0 ]
 
-# One of them, however it is named.
+# With device= it lists one GPU.
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin device=0000:02:00.0 >"$tmp/dump"
 [ "$(grep -c '^vram_device_index=' "$tmp/dump")" -eq 1 ]
 grep -x 'vram_device_index=1' "$tmp/dump"
 grep -x 'vram_num_devices=2' "$tmp/dump"
 
-# errs TEXT PARAMETER...: why a server with these parameters would not start.
+# errs TEXT PARAMETER...: TEXT says why a server with these parameters would
+# not start.
 errs ()
 {
   local text=$1

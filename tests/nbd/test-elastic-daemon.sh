@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: an elastic disk outlives its server and vram-swap daemon
+# nbdkit-vram: an elastic disk outlives its server and its daemon, and no
+# acknowledged write is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

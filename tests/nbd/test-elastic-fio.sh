@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: fio finds every byte as it was written, while slots of an
+# nbdkit-vram: fio reads back every byte that it wrote while the slots of an
 # elastic disk move at random between VRAM and the spill file
 # SPDX-License-Identifier: BSD-3-Clause
 

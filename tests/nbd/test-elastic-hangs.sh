@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the driver hangs while an elastic disk takes VRAM: every request
-# fails after gpu-timeout, and the server ends
+# nbdkit-vram: when the driver hangs while an elastic disk takes VRAM, every
+# request fails after gpu-timeout, and the server ends
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -15,7 +15,7 @@ for call in cuMemCreate cuMemGetInfo_v2; do
   start_vram size=64M elastic=yes headroom=1M window=no gpu-timeout=1
   echo "$call 1000" >"$tmp/hang-t"
   mv "$tmp/hang-t" "$tmp/hang"
-  # The reserve is used up, and then a write waits for what hangs.
+  # When the reserve is used up, a write waits for the call that hangs.
   nbdsh -u "$uri" -c '
 for i in range (8):
     try:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: servers of elastic=yes are killed at random, nothing is lost
+# nbdkit-vram: servers with elastic=yes are killed at random times, and no
+# acknowledged write is lost
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

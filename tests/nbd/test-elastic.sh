@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: elastic=yes holds what is used, and gives the rest back
+# nbdkit-vram: with elastic=yes a disk holds VRAM for its data only, and gives
+# the rest back
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -33,7 +34,7 @@ done
 
 export STANDIN_CUDA_USED_FILE=$tmp/none
 refuses_to_start "limit= needs elastic=yes" size=16M limit=8M
-# The file would leave less to other programs than it must.
+# A file that would leave too little room on the disk is refused.
 dump=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=64M elastic=yes \
   spill="$tmp")
 if [[ $dump == *vram_spill=yes* ]]; then
@@ -47,7 +48,7 @@ rm -f "$tmp"/report.* "$tmp"/vulkan.*
 
 refuses_to_start "spill= needs elastic=yes" size=16M spill="$tmp"
 
-# A folder that will not do is a warning.
+# An unsuitable folder is a warning.
 start_vram size=64M elastic=yes spill=/dev/shm
 expect_log "warning: there is no spill file: /dev/shm"
 stop_vram
@@ -55,7 +56,7 @@ start_vram size=64M elastic=yes spill="$tmp/nowhere"
 expect_log "warning: there is no spill file: $tmp/nowhere: No such file"
 stop_vram
 
-# Without exported VRAM it is as if elastic=no had been said.
+# If VRAM cannot be exported, it goes on as with elastic=no.
 export STANDIN_CUDA_NO_EXPORT=1
 start_vram size=16M elastic=yes
 expect_log "elastic=yes is not possible: this driver cannot export VRAM"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the export's description names the GPU, and how copies go
+# nbdkit-vram: the export's description names the GPU and the path of copies
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

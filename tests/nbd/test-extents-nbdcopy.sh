@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: nbdcopy keeps holes: it reads only blocks with data, and makes
-# no data of zeros
+# nbdkit-vram: nbdcopy keeps holes: only blocks with data are read, and zeros
+# do not become data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -19,7 +19,7 @@ after=$(calls cuMemcpyDtoHAsync_v2)
 [ "$(($(stat -c %b "$tmp/out") * $(stat -c %B "$tmp/out")))" -lt $((1 << 20)) ]
 [ $((after - before)) -le 2 ]
 
-# And back, from a sparse file.
+# Back again, from the sparse file.
 nbdcopy --destination-is-zero "$tmp/out" "$uri"
 [ "$(map | grep -c data)" -eq 1 ]
 stop_vram

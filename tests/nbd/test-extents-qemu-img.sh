@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: qemu-img sees the holes too
+# nbdkit-vram: qemu-img map shows data and holes
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -11,7 +11,7 @@ requires_program e2fsck
 requires_program nbdfuse
 requires test -w /dev/fuse
 [ -n "$(type -P fusermount3 fusermount umount)" ] ||
-  skip "there is no program to unmount with"
+  skip "no program to unmount is installed"
 
 start_vram size=32M
 mkdir "$tmp/mnt"
@@ -34,7 +34,7 @@ mke2fs -q -t ext4 -d "$tmp/files" "$tmp/mnt/disk"
 e2fsck -fn "$tmp/mnt/disk"
 unmount "$tmp/mnt/disk"
 wait "$fuse"
-# What a fresh look at it finds.
+# Check it again, without nbdfuse.
 nbdcopy "$uri" "$tmp/back"
 e2fsck -fn "$tmp/back"
 debugfs -R "dump /random $tmp/random" "$tmp/back"

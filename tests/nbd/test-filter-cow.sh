@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the cow filter keeps writes to itself
+# nbdkit-vram: with the cow filter no write reaches VRAM
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

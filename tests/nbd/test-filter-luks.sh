@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the luks filter over this disk keeps encrypted data
+# nbdkit-vram: with the luks filter the disk holds encrypted data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,16 +10,16 @@ requires_filter luks
 requires_program qemu-img
 requires "$NBDKIT" nbd --version
 
-# The filter wants its header when a client connects: one is copied onto this
-# disk through its own server, and a second nbdkit puts the filter over that.
+# The filter needs a header when a client connects. The header is copied to
+# this disk, and a second nbdkit serves the disk with the filter.
 create_luks ()
 {
   qemu-img create -q -f luks --object secret,id=s,data=password \
     -o key-secret=s,iter-time=10,cipher-alg=aes-256,cipher-mode=xts \
     -o ivgen-alg=plain64 "$tmp/luks" 8M
 }
-# It measures how fast it derives keys, and gives up when it got no CPU time
-# while it did.
+# qemu-img measures how fast it derives keys, and fails if it got no CPU time
+# meanwhile.
 tries=1
 until create_luks 2>"$tmp/create.log"; do
   grep -q 'accurate CPU usage' "$tmp/create.log" ||
@@ -40,7 +40,7 @@ data = bytes (range (256)) * 4096
 h.pwrite (data, 1 << 20)
 assert h.pread (len (data), 1 << 20) == data
 '
-# Encrypted, on this disk.
+# The disk itself holds no plain text.
 nbdsh -u "$uri" -c '
 assert bytes (range (256)) not in h.pread (16 << 20, 0)
 '

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the offset filter serves a part of the disk, and the rest stays
-# as it was
+# nbdkit-vram: the offset filter serves a part of the disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

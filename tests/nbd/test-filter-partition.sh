@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the partition filter over this disk serves one partition and
-# leaves the rest alone
+# nbdkit-vram: the partition filter serves one partition of this disk, and the
+# rest is unchanged
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -10,9 +10,8 @@ requires_nbdsh
 requires_filter partition
 requires "$NBDKIT" nbd --version
 
-# The filter wants a partition table when a client connects: one is written
-# through this disk's own server, and a second nbdkit puts the filter over
-# that.
+# The filter needs a partition table when a client connects. The table is
+# written to this disk, and a second nbdkit serves the disk with the filter.
 start_vram size=16M
 nbdsh -u "$uri" -c '
 import struct

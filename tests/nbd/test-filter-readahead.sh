@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the readahead filter, which asks the disk to cache, works
+# nbdkit-vram: data is right with the readahead filter, which sends cache
+# requests
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

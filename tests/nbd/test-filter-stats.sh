@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the stats filter counts what was served
+# nbdkit-vram: the stats filter counts the requests
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

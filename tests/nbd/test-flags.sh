@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: clients are told what the disk can do
+# nbdkit-vram: the disk announces what it can do
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a write, a zero and a trim with FUA are done when they are
+# nbdkit-vram: writes, zeroing and trims with FUA are done when they are
 # answered
 # SPDX-License-Identifier: BSD-3-Clause
 

@@ -9,14 +9,14 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# hang NAME COUNT: appears whole.
+# hang NAME COUNT: the next COUNT calls of NAME hang. The file appears whole.
 hang ()
 {
   echo "$1 $2" >"$tmp/hang-t"
   mv "$tmp/hang-t" "$tmp/hang"
 }
 
-# Whether so many requests have come to a stop there.
+# hung N: succeeds if N requests hang there.
 inside ()
 {
   [ "$(calls "$1")" -ge "$2" ]
@@ -25,8 +25,8 @@ inside ()
 export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
 lost="the GPU is lost, .*: the driver has not answered for 1000 ms \(gpu-t"
 
-# One thread a connection, and more lanes than requests: nothing waits but the
-# threads that are inside the driver.
+# With one thread for each connection and more lanes than requests, only
+# threads inside the driver wait.
 start_vram --threads=1 size=16M window=no gpu-timeout=1 lanes=4
 nbdsh -u "$uri" -c 'h.pwrite (b"q" * 65536, 0)'
 hang cuEventQuery 1000
@@ -51,9 +51,9 @@ end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
-# A call hangs once, and the other lanes are free. A write to the same block
-# waits for the one that is inside; a third client is served as long as the GPU
-# does not count as lost.
+# One call hangs, and the other lanes are free. A write to the same block waits
+# for the request that hangs. A third client is served until the GPU counts as
+# lost.
 rm "$tmp/hang"
 start_vram size=16M window=no gpu-timeout=2 lanes=4
 before=$(calls cuMemcpyHtoDAsync_v2)
@@ -77,7 +77,7 @@ expect_log_times 1 "the GPU is lost"
 end_server TERM
 [ "$status" -eq 0 ]
 
-# All lanes are gone: others wait for one, and one for the blocks that are
+# All lanes are in use: requests wait for a lane, and one for blocks that are
 # being written.
 rm "$tmp/hang"
 start_vram size=16M window=no gpu-timeout=1 lanes=2

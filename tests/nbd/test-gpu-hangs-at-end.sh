@@ -9,7 +9,7 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# hang NAME COUNT: appears whole.
+# hang NAME COUNT: the next COUNT calls of NAME hang. The file appears whole.
 hang ()
 {
   echo "$1 $2" >"$tmp/hang-t"
@@ -32,7 +32,7 @@ expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 rm "$tmp/hang"
 
-# A copy does not return while VRAM is overwritten.
+# The overwriting of VRAM does not return.
 start_vram size=16M window=no gpu-timeout=1
 hang cuMemsetD8Async 1
 end_server TERM
@@ -40,7 +40,7 @@ end_server TERM
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 "cannot overwrite VRAM before it is freed"
 
-# Nor what gives VRAM back.
+# The freeing of VRAM does not return.
 rm "$tmp/hang-call"
 start_vram size=16M window=no gpu-timeout=1
 hang cuMemUnmap 1
@@ -50,7 +50,7 @@ expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
 expect_log_times 1 \
   "a call into the NVIDIA driver does not return; ending without"
 
-# It returns in time, if late: the end is as usual.
+# It returns late, but in time: the server ends as usual.
 rm "$tmp/hang-call"
 start_vram size=16M window=no gpu-timeout=3600
 hang cuMemsetD8Async 1

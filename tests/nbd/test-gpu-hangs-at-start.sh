@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a GPU that hangs when the server starts makes the start fail
+# nbdkit-vram: when the GPU hangs during the start, the start fails
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -23,7 +23,7 @@ for call in cuInit cuDeviceGetCount cuDevicePrimaryCtxRetain cuMemCreate \
     size=16M gpu-timeout=1
 done
 
-# Told to end meanwhile.
+# The server is told to end meanwhile.
 echo "cuInit 1000" >"$tmp/hang-call"
 for signal in TERM HUP; do
   launch_vram size=16M gpu-timeout=2

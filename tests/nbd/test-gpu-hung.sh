@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: when the GPU hangs, every request fails after gpu-timeout, as
-# when it is lost
+# nbdkit-vram: when the GPU hangs, every request fails with EIO after
+# gpu-timeout
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -16,7 +16,7 @@ nbdsh -u "$uri" -c '
 import os
 h.pwrite (b"h" * 65536, 0)
 open (os.environ["VRAM_TEST_TMP"] + "/hang", "w").close ()
-# More than there are lanes: some wait for a copy, others for a lane.
+# With more requests than lanes, some wait for a copy, others for a lane.
 cookies = [h.aio_pread (nbd.Buffer (4096), i * 4096) for i in range (8)]
 cookies += [h.aio_pwrite (bytearray (b"H" * 4096), i * 4096)
             for i in range (8)]
@@ -34,8 +34,8 @@ expect_log_times 1 \
   "the GPU is lost, .*: the driver has not answered for 1000 ms \(gpu-timeout"
 [ $(($(wc -l <"$log") - lines)) -eq 1 ]
 
-# Nothing is asked of the driver any more, not at the end either, where it
-# would not answer.
+# The driver is not called any more, not even at the end, because it might not
+# return.
 before=$(awk '{ n += $2 } END { print n }' "$tmp/trace")
 nbdsh -u "$uri" -c '
 for i in range (100):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the superblock tells when the GPU was lost, and the next server
-# starts with a new disk
+# nbdkit-vram: the superblock has the time at which the GPU was lost, and the
+# next server starts with a new disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -22,7 +22,7 @@ from store import *
 store = Store (sys.argv[3:], sys.argv[2])
 
 def lost ():
-    """The word of struct superblock_shared, which begins at 2048."""
+    """The field lost of struct superblock_shared, which begins at 2048."""
     word = os.pread (store.fds["vram-state"], 8, 2048 + 7 * 8)
     return struct.unpack ("Q", word)[0]
 

@@ -43,8 +43,8 @@ assert store.names () == kept, store.names ()
 assert is_node (store.fds["vram-gpu"])
 store.end (signal.SIGKILL)
 
-# A server that takes the disk over keeps the node, and hands one over if there
-# is none.
+# A server that takes the disk over keeps the node, or adds one if it is
+# missing.
 for forget in False, True:
     if forget:
         os.close (store.fds.pop ("vram-gpu"))
@@ -54,7 +54,8 @@ for forget in False, True:
     assert is_node (store.fds["vram-gpu"])
     store.end (signal.SIGKILL)
 
-# What a server left that died while it made sure that descriptors are kept.
+# A server that died while it checked that descriptors are kept has left this
+# one.
 store.fds["vram-probe"] = os.open ("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 store.start ()
 store.wait_ready ()
@@ -62,7 +63,7 @@ assert store.end (signal.SIGTERM) == 0
 assert store.names () == ["vram-probe"], store.names ()
 END
 
-# Without a node nothing is missing.
+# Without a device node it works, too.
 rm "$tmp/root/dev/nvidia3"
 python3 - "$tests/nbd" "$tmp" "${launch[@]}" --foreground --exit-with-parent \
   --unix="$sock" "$VRAM_PLUGIN" size=16M \

@@ -33,7 +33,7 @@ assert h.pread (65536, 0) == b"t" * 65536
   stop_vram
   rm "$tmp/slept"
 
-  # It has not: what was mapped and allocated is there, with other content.
+  # The driver has not preserved VRAM: it has other content.
   for request in "h.pread (4096, 0)" "h.pwrite (b'w' * 4096, 0)" \
     "h.trim (4096, 0)" "h.pread (4096, 1 << 20)"; do
     start_vram size=16M window=$window

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: handover=auto, yes and no do what they say, with and without a
-# service manager that keeps descriptors
+# nbdkit-vram: handover=auto, yes and no work with and without a service
+# manager that keeps descriptors
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -30,11 +30,11 @@ start_vram size=16M
 expect_log "cannot hand vram-chunk-0 to the service manager"
 expect_log "warning: .*the disk ends with this server"
 stop_vram
-# There is nothing to give back, once it has been tried.
+# It asks the manager once to close the descriptors, and does not repeat that.
 expect_log_times 1 "cannot have the service manager close"
 
-# It ends like any other together with the process that started the server, and
-# is overwritten.
+# The disk ends, and is overwritten, when the process that started the server
+# ends.
 (
   start_vram size=16M
   echo "$server" >"$tmp/pid"
@@ -47,8 +47,8 @@ start_vram size=16M handover=no
 expect_no_log "service manager"
 stop_vram
 
-# manager LIMIT: starts a manager at a name that is no path, which keeps so
-# many descriptors and writes what it is told to $tmp/told.
+# manager LIMIT: starts a manager with an abstract socket. It keeps at most
+# LIMIT descriptors, and writes its messages to $tmp/told.
 manager ()
 {
   [ -z "${manager-}" ] || kill "$manager"
@@ -88,7 +88,7 @@ END
 }
 export NOTIFY_SOCKET=@$tmp/manager
 
-# told: what the manager was told, without the GPU's name and device node.
+# told: prints the manager's messages, without the GPU's name and device node.
 told ()
 {
   sed '/FDNAME=vram-gpu/d
@@ -96,7 +96,7 @@ told ()
     s/ of NVIDIA.* 0$/ of GPU 0/' "$tmp/told"
 }
 
-# What the superblock tells of the server.
+# The superblock describes the server.
 manager 100
 start_vram size=16M handover=yes window=no
 if [ -z "$VRAM_REAL_GPU" ]; then
@@ -105,7 +105,7 @@ if [ -z "$VRAM_REAL_GPU" ]; then
 fi
 stop_vram
 
-# One that has room: it is given all, and all is taken back at the end.
+# A manager with enough room gets all descriptors, and closes all at the end.
 manager 100
 start_vram size=16M handover=yes
 nbdinfo "$uri" | grep ", server number 1, copies"
@@ -124,8 +124,8 @@ FDSTOREREMOVE=1 FDNAME=vram-chunk-0 0
 BARRIER=1 1
 END
 
-# One that closes every descriptor, and one that has room for some: the disk
-# ends with the server, which says so.
+# With a manager that keeps no descriptor, or not all, the disk ends with the
+# server, and the log has a warning.
 for limit in 0 2; do
   manager "$limit"
   start_vram size=130M
@@ -139,7 +139,7 @@ for limit in 0 2; do
     size=130M handover=yes
 done
 
-# A driver without memory to pass on.
+# A driver that cannot export VRAM.
 manager 100
 if [ -z "$VRAM_REAL_GPU" ]; then
   STANDIN_CUDA_NO_EXPORT=1 start_vram size=16M
@@ -148,11 +148,11 @@ if [ -z "$VRAM_REAL_GPU" ]; then
     handover=yes
 fi
 
-# No superblock.
+# The superblock cannot be made.
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || exit 0
 preload=$VRAM_BUILD/tests/preload/.libs/memfd.so
 [ -e "$preload" ] ||
-  skip "no superblock is not tried, for $preload is not built; the rest passed"
+  skip "a superblock that fails: $preload is not built; the rest passed"
 run_as=(env "LD_PRELOAD=$preload")
 start_vram size=16M
 expect_log "cannot make memory that another server .*: Function not impl"

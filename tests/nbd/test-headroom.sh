@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the server leaves headroom free
+# nbdkit-vram: the server leaves as much VRAM free as headroom= says
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -7,14 +7,14 @@ set -e -x -u
 
 requires_standin
 
-# 1000 MiB are free beside the canary; another 200 MiB must stay free.
+# 1000 MiB are free without the canary, and 200 MiB must stay free.
 export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=22M STANDIN_CUDA_GARBAGE=1M
 start_vram size=max headroom=200M
 [ "$(nbdinfo --size "$uri")" -eq $((768 << 20)) ]
 stop_vram
 
-# 900 MiB would fit, but not beside 200 MiB: two steps of 512 MiB are too many,
-# so it is the minimum.
+# 900 MiB and a headroom of 200 MiB do not fit. One step of 512 MiB gives 388
+# MiB, which fits.
 start_vram size=900M headroom=200M min-size=256M
 [ "$(nbdinfo --size "$uri")" -eq $((388 << 20)) ]
 expect_log_times 1 \

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the buffers of nbdkit's threads are given back when the last
-# client has gone
+# nbdkit-vram: the memory of nbdkit's request buffers is freed after the last
+# client has disconnected
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
 requires_standin
-# Instrumented programs have a heap of another kind.
+# Sanitizers replace the heap.
 requires_full_speed
 requires_program nbdcopy
 
-# The resident heap in KiB.
+# Prints the resident size of the heap in KiB.
 heap ()
 {
   awk '/\[heap\]$/ { heap = 1 } /^Rss:/ && heap { print $2; exit }' \
     "/proc/$server/smaps"
 }
 
-# 16 threads for each of 4 connections, and a buffer of 1 MiB for each thread.
+# 4 connections have 16 threads each, which have a buffer of 1 MiB each.
 heap_is_small ()
 {
   [ "$(heap)" -lt 24576 ]

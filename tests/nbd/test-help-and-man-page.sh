@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: --help, the man page and the plugin know the same parameters,
+# nbdkit-vram: --help, the man page and the plugin have the same parameters,
 # keys and debug flags
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -10,8 +10,8 @@ page=$top_srcdir/man/nbdkit-vram-plugin.pod
 source=$top_srcdir/plugin
 [ -e "$source/plugin.c" ] || skip "the sources are not here"
 
-# Parameters: what --help has (where bash completion finds it), the items of
-# the page.
+# Parameters: in --help, in the form that bash completion parses, and in the
+# page.
 vram_nbdkit "$VRAM_PLUGIN" --help >"$tmp/help"
 sed -n 's/^\([-a-z]*\)=.*/\1/p' "$tmp/help" | sort >"$tmp/in-help"
 [ "$(wc -l <"$tmp/in-help")" -ge 14 ]
@@ -34,7 +34,7 @@ sed -n '/^=head1 INFORMATION/,/^=head1 [^I]/ {
 [ -s "$tmp/code" ]
 diff "$tmp/code" "$tmp/in-page"
 
-# What it really prints, where it prints all.
+# The keys that it prints.
 if [ -z "$VRAM_REAL_GPU" ]; then
   {
     vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=16M window=no \

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# nbdkit-vram: installing and uninstalling never touch a plugin, a man page or
-# a unit's link that is not ours
+# nbdkit-vram: make install and uninstall do not touch another project's
+# plugin, man page or link to a unit
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -u -x
 
 [ -e "$VRAM_BUILD/Makefile" ] ||
-  skip "there is no build folder to install from"
+  skip "there is no build folder"
 requires_program make
 
 plugindir=$(sed -n 's/^plugindir = //p' "$VRAM_BUILD/Makefile")
 
-# At the top of another tree, and apart from the make that runs this test.
+# make_in TARGET: installs below $tmp/root, independent of the make that runs
+# this test.
 make_in ()
 {
   local folder
@@ -32,9 +33,7 @@ case $plugindir in
   /*) [ "$so" = "$tmp/root$plugindir/nbdkit-$PLUGIN_NAME-plugin.so" ] ;;
 esac
 
-# Our own is replaced.
-# Nothing but what nbdkit looks for: other plugins and filters have names of
-# their own.
+# The plugin exports only the symbols that nbdkit looks for.
 if type -P nm; then
   nm -D --defined-only "$so" | awk '{ print $NF }' | sort >"$tmp/symbols"
   printf '%s\n' plugin_init "${PLUGIN_NAME}_debug_copies" \
@@ -42,18 +41,19 @@ if type -P nm; then
     "${PLUGIN_NAME}_debug_window_write_max" | sort | diff - "$tmp/symbols"
 fi
 
+# An older version of this plugin is replaced.
 cp "$so" "$tmp/so"
 printf 'older' >>"$so"
 make_in install
 cmp "$so" "$tmp/so"
 
-# Somebody else's is not, and nothing else is installed either.
+# Another project's file is not replaced, and then nothing is installed.
 for other in "$so" ${page:+"$page" "$page.gz"}; do
   make_in uninstall
   [ "$(find "$tmp/root" -type f)" = "" ]
   case $other in
-    *.gz) echo "somebody else's" | gzip >"$other" ;;
-    *) echo "somebody else's" >"$other" ;;
+    *.gz) echo "another project" | gzip >"$other" ;;
+    *) echo "another project" >"$other" ;;
   esac
   cp "$other" "$tmp/other"
   if make_in install; then
@@ -67,7 +67,7 @@ for other in "$so" ${page:+"$page" "$page.gz"}; do
   rm "$other"
 done
 
-# The links by which our units are enabled go with them; somebody else's stay.
+# make uninstall removes the links that enable our units, but no others.
 if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
   make_swap ()
   {
@@ -91,8 +91,8 @@ if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
   ln -s "$tmp/units/vram-swap.service" "$swap_link"
   ln -s "$tmp/units/vram-swap-sleep@.service" "$sleep_link"
   ln -s "$tmp/other" "$other_link"
-  # With /etc read-only they stay, which is an error, and so do the units: with
-  # a link to a missing unit the machine would not go to sleep.
+  # If /etc is read-only, the links stay, which is an error. Then the units
+  # stay, too: with a link to a missing unit the machine would not go to sleep.
   mkdir "$tmp/bin"
   cat >"$tmp/bin/rm" <<END
 #!/bin/bash
@@ -115,8 +115,8 @@ END
   [ -e "$tmp/units/vram-swap.service" ]
   [ -e "$tmp/units/vram-swap-sleep@.service" ]
   make_swap uninstall
-  [ ! -L "$swap_link" ] || fail "it is still enabled"
-  [ ! -L "$sleep_link" ] || fail "it is still enabled for suspend"
-  [ -L "$other_link" ] || fail "somebody else's link has gone"
+  [ ! -L "$swap_link" ] || fail "the service is still enabled"
+  [ ! -L "$sleep_link" ] || fail "the service is still enabled for suspend"
+  [ -L "$other_link" ] || fail "another project's link was removed"
   [ "$(find "$tmp/units" "$tmp/sysusers" "$tmp/modules" -type f)" = "" ]
 fi

@@ -11,7 +11,7 @@ requires_standin
 for lanes in 1 3 64; do
   start_vram size=16M window=no lanes="$lanes"
   [ "$(calls cuStreamCreate)" -eq "$lanes" ]
-  # More requests under way than there are lanes.
+  # There are more requests in flight than lanes.
   nbdsh -u "$uri" -c '
 cookies = []
 for i in range (100):
@@ -25,7 +25,7 @@ for i, cookie in enumerate (cookies):
   stop_vram
 done
 
-# Without it: from the number of CPUs, 4 to 16.
+# The default depends on the number of CPUs, and is 4 to 16.
 start_vram size=16M window=no
 lanes=$(calls cuStreamCreate)
 [ "$lanes" -ge 4 ]

@@ -14,7 +14,7 @@ start_vram size=160M
 VRAM_TEST_TMP=$tmp nbdsh -u "$uri" -c '
 import os
 data = open (os.environ["VRAM_TEST_TMP"] + "/in", "rb").read ()
-# libnbd would keep to the announced maximum.
+# By default libnbd refuses more than the announced maximum.
 h.set_strict_mode (0)
 for size in (32 << 20) + 1, 64 << 20:
     offset = (64 << 20) - 1

@@ -18,7 +18,8 @@ assert h.pread (3000000, 999) == b"old" * 1000000
 '
 stop_vram
 
-# A GPU that has none, and one that cannot export, under a driver that could.
+# The driver could, but the GPU has no virtual memory management, or cannot
+# export VRAM.
 driver=full
 export STANDIN_CUDA_NO_VMM=1
 start_vram -v size=16M

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap limit and run have the server give VRAM back, and no
-# client of the daemon keeps root from it
+# nbdkit-vram: vram-swap limit and run make the server give VRAM back, and the
+# daemon's other clients cannot lock root out
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,7 +17,8 @@ server=$!
 cleanup_fn kill_server "$server"
 wait_until_served
 
-# swap_says STATUS COMMAND...: its exit status; what it says is in $said.
+# swap_says STATUS COMMAND...: vram-swap exits with STATUS. Its output is in
+# $said.
 swap_says ()
 {
   local wanted=$1 got=0
@@ -26,7 +27,7 @@ swap_says ()
   [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
 }
 
-# limit_is WORDS: what "limit" begins with, from a daemon that answers.
+# limit_is WORDS: the output of "limit" begins with WORDS.
 limit_is ()
 {
   said=$(timeout "$patience" "${launch[@]}" limit 2>&1) || return 1
@@ -51,14 +52,14 @@ limit_is "none" || fail "$said"
 swap_says 0 limit config
 wait_for "$patience" limit_is "as configured, 192 MiB held"
 
-# A program runs with all VRAM given back that holds nothing.
+# While a program runs, all VRAM without data is given back.
 swap_says 7 run sh -c '"$@"; exit 7' sh "${launch[@]}" limit
 [[ $said == *"64.0 MiB of VRAM are still held: 64.0 MiB hold swapped data"* &&
   $said == *"limit: 0 B, 64.0 MiB held"* ]] || fail "$said"
 limit_is "as configured" || fail "$said"
 
-# It goes on so when the daemon becomes another build, and ends with the
-# program that asked, however that ends.
+# The limit of run outlives a reload of the daemon, and ends with the program
+# that asked for it, even by SIGKILL.
 "${launch[@]}" run sleep 1000 >"$tmp/run" 2>&1 &
 run=$!
 wait_for "$patience" limit_is "0 B"
@@ -69,7 +70,7 @@ kill -KILL "$run"
 wait_for "$patience" limit_is "as configured"
 kill "$sleeper"
 
-# Those of the group who ask for all that there is leave root its share.
+# Members of the group cannot use up the connections that are root's.
 chmod 711 "$tmp"
 mkfifo "$tmp/end"
 python3 - "$swap_root/run/vram-swap/control" "$tmp/end" <<'END' &

@@ -10,7 +10,7 @@ requires_program podchecker
 [ -d "$top_srcdir/man" ] || skip "the sources are not here"
 podchecker -warnings "$top_srcdir"/man/*.pod
 
-# As they are in the source, without the paths of a build.
+# The pages as they are in the source, without the paths of a build.
 if type -P pod2man man groff >/dev/null; then
   for page in "$top_srcdir"/man/*.pod; do
     pod2man --utf8 "$page" >"$tmp/page.1"
@@ -22,18 +22,17 @@ if type -P pod2man man groff >/dev/null; then
 fi
 
 [ -e "$VRAM_BUILD/man/Makefile" ] ||
-  skip "podchecker finds no fault, but the pages are not made here"
+  skip "the pages of a build: there is no build; the rest passed"
 requires_program man
 requires_program groff
 make -s -C "$VRAM_BUILD/man" all
 pages=0
-# Wide enough for the paths of this build, which stand in the pages and cannot
-# be broken.
+# Wide enough for the paths of this build, which cannot be broken.
 for page in "$VRAM_BUILD"/man/*.[158]; do
   LC_ALL=C.UTF-8 MANWIDTH=300 man --warnings \
     --local-file "$page" >"$tmp/page" 2>"$tmp/warnings" </dev/null
   [ ! -s "$tmp/warnings" ] || fail "$page: $(cat "$tmp/warnings")"
-  grep -q 'SEE ALSO' "$tmp/page" || fail "$page: nothing came of it"
+  grep -q 'SEE ALSO' "$tmp/page" || fail "$page: no SEE ALSO"
   pages=$((pages + 1))
 done
 [ "$pages" -eq 3 ] || fail "$pages pages instead of 3"

@@ -14,7 +14,7 @@ refuses_to_start "min-size" size=16M min-size=-4M
 refuses_to_start "min-size" size=16M min-size=50%
 refuses_to_start "min-size" size=16M min-size=some
 
-# More than the GPU has at all is not a matter of what is free.
+# If the GPU has less in all, the message does not speak of free VRAM.
 export STANDIN_CUDA_MEMORY=1G
 refuses_to_start \
   "min-size=7340032 TiB is more than the 1 GiB of VRAM that the GPU has" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: every connection reads what another one has written, flushed or
-# not
+# nbdkit-vram: every connection reads what another one has written, also
+# without a flush
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

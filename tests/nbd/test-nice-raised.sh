@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a nice value that another program raises while the server serves
-# is reported, once
+# nbdkit-vram: the log has one warning when another program raises the server's
+# nice value
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,7 +11,7 @@ requires_nbdsh
 start_vram --threads=1 size=16M resident=auto
 pid=$server
 export pid log patience
-# One connection, so that it is the same thread all along.
+# One connection, so that all requests have the same thread.
 nbdsh -u "$uri" -c '
 import os, time
 def warned ():

@@ -11,5 +11,5 @@ export STANDIN_CUDA_DEVICES=0
 refuses_to_start \
   "cannot initialise .* \(CUDA_ERROR_NO_DEVICE\); look with nvidia-smi" \
   size=16M
-# It was tried for a while, for it could have been coming up.
+# The server retries for a while, because the driver may be starting.
 [ "$(calls cuInit)" -gt 2 ]

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# nbdkit-vram: nvidia-modprobe is run once where CUDA's device node is missing
+# nbdkit-vram: nvidia-modprobe runs once if CUDA's device node is missing
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
 requires_standin
-[ ! -e /dev/nvidia-uvm ] || skip "/dev/nvidia-uvm is there"
+[ ! -e /dev/nvidia-uvm ] || skip "/dev/nvidia-uvm exists"
 
 mkdir "$tmp/bin"
 cat >"$tmp/bin/nvidia-modprobe" <<END
@@ -17,7 +17,7 @@ cut -d ' ' -f 9 /proc/self/stat >"$tmp/flags"
 END
 chmod +x "$tmp/bin/nvidia-modprobe"
 
-# However often the driver has to be tried.
+# It runs once, although the server tries the driver three times.
 PATH=$tmp/bin:$PATH
 export STANDIN_CUDA_INIT_FAIL=2:CUDA_ERROR_UNKNOWN
 start_vram -v size=16M
@@ -25,8 +25,8 @@ start_vram -v size=16M
 [ "$(cat "$tmp/ran")" = "-c0 -u" ]
 expect_log_times 1 \
   "ran nvidia-modprobe -c0 -u because /dev/nvidia-uvm was missing"
-# PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, which PR_SET_IO_FLUSHER sets, and the
-# OOM score are for the server alone.
+# The program does not inherit the server's OOM score, nor PF_MEMALLOC_NOIO and
+# PF_LOCAL_THROTTLE, which PR_SET_IO_FLUSHER sets.
 cmp /proc/self/oom_score_adj "$tmp/oom_score"
 (($(cat "$tmp/flags") & 0x00180000)) && fail "the child is an I/O flusher"
 stop_vram

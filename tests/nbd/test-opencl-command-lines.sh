@@ -6,7 +6,7 @@
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
-# serves ARGUMENT...
+# serves ARGUMENT...: a server with these arguments serves 16 MiB.
 serves ()
 {
   start_vram "$@"
@@ -23,7 +23,7 @@ device=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
   sed -n 's/^vram_device_name=//p' | head -n 1)
 serves 16M device="$device"
 
-# And what it prints of devices.
+# --dump-plugin has the same keys for devices.
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
 for key in vram_num_devices vram_device_index vram_device_name; do
   grep -E "^$key=.+" "$tmp/dump"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: what OpenRC and elogind run, with stand-ins for OpenRC's own
-# functions and for vram-swap
+# nbdkit-vram: the scripts for OpenRC and elogind run vram-swap with the right
+# arguments
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,8 +9,8 @@ set -e -u -x
 units=$top_srcdir/swap/units
 [ -e "$units/openrc.in" ] || skip "the sources are not here"
 
-# vram-swap writes down how it was called; the daemon stays until SIGTERM,
-# 'reload' fails once told to.
+# A vram-swap that records its arguments. Its daemon runs until SIGTERM, and
+# reload exits with the status in a file.
 mkdir "$tmp/bin"
 cat >"$tmp/bin/vram-swap" <<'END'
 #!/bin/sh
@@ -21,13 +21,13 @@ END
 chmod +x "$tmp/bin/vram-swap"
 for script in openrc elogind; do
   sed "s,@sbindir@,$tmp/bin,g" "$units/$script.in" >"$tmp/$script"
-  # It is a shell script of POSIX, whatever runs it.
+  # The script uses nothing beyond POSIX.
   chmod +x "$tmp/$script"
   sh -n "$tmp/$script"
   ! type -P shellcheck || shellcheck "$tmp/$script"
 done
 
-# What openrc-run does: it reads the script and calls its functions.
+# In the place of openrc-run: reads the script and calls its functions.
 cat >"$tmp/openrc-run" <<'END'
 need () { echo "need $*"; }
 after () { echo "after $*"; }
@@ -65,11 +65,11 @@ for ((i = 0; i < patience * 10; i++)); do
 done
 grep -x daemon "$tmp/bin/vram-swap.calls"
 kill -TERM $daemon
-! wait $daemon || fail "the daemon has ended by itself"
+! wait $daemon || fail "the daemon has ended before the signal"
 
 openrc reload | grep -x "end 0"
 echo 1 >"$tmp/bin/vram-swap.status"
-! openrc reload || fail "a reload that failed is a success"
+! openrc reload || fail "reload hides the failure of vram-swap"
 grep -x reload "$tmp/bin/vram-swap.calls"
 
 "$tmp/elogind" pre hibernate

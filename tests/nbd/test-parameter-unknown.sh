@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: an unknown parameter is refused by its name
+# nbdkit-vram: an unknown parameter is refused, and the message names it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

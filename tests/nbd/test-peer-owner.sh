@@ -9,7 +9,6 @@ requires_nobody
 
 chown 65534 "$tmp"
 run_as=("${as_nobody[@]}")
-# A file of its own: user nobody cannot open root's.
 start_vram size=16M
 chmod 755 "$tmp"
 "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"
@@ -18,7 +17,7 @@ if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
   nbdinfo --size "$uri"; then
   fail "user 65533 was let in"
 fi
-# What stopped that one may be the socket's permissions; open them.
+# Repeat it without the socket's permissions.
 chmod 777 "$sock"
 if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
   nbdinfo --size "$uri"; then

@@ -15,19 +15,19 @@ if "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"; then
 fi
 expect_log_times 1 \
   "refused a client with uid 65534: only root and uid 0, .*; allow=any accepts"
-# It cannot fill the log.
+# Repeated attempts do not fill the log.
 for ((i = 0; i < 20; i++)); do
   if "${as_nobody[@]}" timeout "$patience" nbdinfo --size "$uri"; then
     fail "user 65534 was let in"
   fi
 done
 expect_log_times 1 "refused"
-# Another user is another matter.
+# The first attempt of another user is logged.
 if setpriv --reuid=65533 --regid=65534 --clear-groups timeout "$patience" \
   nbdinfo --size "$uri"; then
   fail "user 65533 was let in"
 fi
 expect_log_times 1 "refused a client with uid 65533: only root"
-# The next one is served.
+# A user who may connect is served after that.
 nbdinfo --size "$uri"
 stop_vram

@@ -64,8 +64,8 @@ else:
 server.wait ()
 END
 
-# connects KIND [PARAMETER...]: what becomes of a client that starts, or is
-# given, such a server.
+# connects KIND [PARAMETER...]: prints "served" or "refused" for a client of
+# this kind.
 connects ()
 {
   local kind=$1
@@ -83,7 +83,7 @@ expect_log_times 1 \
   "refused a client that is not connected through a Unix socket"
 [ "$(connects tcp allow=any)" = served ]
 
-# A socket that was accepted has a peer, which may be anyone.
+# A socket that was accepted has a peer, whose user is checked.
 if [ "$(id -u)" -eq 0 ]; then
   chmod 711 "$tmp"
   export SOCKET=$tmp/named

@@ -7,8 +7,8 @@ set -e -x -u
 
 requires_program python3
 
-# serves_port ARGUMENT...: a server on a port that was free a moment ago; the
-# last of several if others take them.
+# serves_port ARGUMENT...: starts a server on a port that was just free. If
+# another program takes it first, tries another one.
 serves_port ()
 {
   local i
@@ -34,9 +34,9 @@ print (s.getsockname ()[1])')
 
 serves_port size=16M
 ! timeout "$patience" nbdinfo --size "$uri" ||
-  fail "a client was let in over TCP"
+  fail "a client over TCP was served"
 ! timeout "$patience" nbdinfo --size "$uri" ||
-  fail "a client was let in over TCP"
+  fail "a client over TCP was served"
 expect_log_times 1 \
   "refused a client that is not connected .*; use nbdkit --unix, or allow=any"
 expect_log_times 1 "refused"

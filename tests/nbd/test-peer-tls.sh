@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: with the man page's options for TLS, only clients with a
-# certificate are served over TCP
+# nbdkit-vram: with the man page's TLS options only clients with a certificate
+# are served over TCP
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,7 +11,7 @@ requires_program openssl
 requires_program python3
 "$NBDKIT" --dump-config | grep -qx tls=yes || skip "this nbdkit has no TLS"
 
-# The line of the man page, with a folder and a port of this test's own.
+# The man page's command line, with this test's folder and port.
 page=$top_srcdir/man/nbdkit-vram-plugin.pod
 [ -e "$page" ] || skip "the sources are not here"
 read -ra options < <(
@@ -20,7 +20,7 @@ read -ra options < <(
   echo)
 [ "${#options[@]}" -eq 8 ]
 
-# certificate NAME PURPOSE: signed by ca-key.pem.
+# certificate NAME PURPOSE: makes a certificate, signed by ca-key.pem.
 certificate ()
 {
   openssl req -newkey rsa:2048 -nodes -subj "/CN=$1" \
@@ -39,7 +39,7 @@ certificate client clientAuth
 cp ca-cert.pem "$tmp/authority"
 cd "$tmp"
 
-# A port that was free a moment ago; another one if it was taken since.
+# A port that was just free, or another one if it is taken meanwhile.
 for ((try = 1; ; try++)); do
   port=$(python3 -c 'import socket
 s = socket.socket ()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a new disk reads as zeros although VRAM holds old data
+# nbdkit-vram: a new disk reads as zeros, although VRAM holds old data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,7 +11,7 @@ requires_nbdsh
 start_vram size=16M
 nbdsh -u "$uri" -c '
 assert h.pread (16 << 20, 0) == bytes (16 << 20)
-# Also around what is written to a part of a block.
+# The rest of a block reads as zeros after a part of it was written.
 h.pwrite (b"abc", 70000)
 wanted = bytes (70000 - 65536) + b"abc" + bytes (65536 - 4464 - 3)
 assert h.pread (65536, 65536) == wanted
@@ -20,8 +20,7 @@ assert h.pread (4096, (16 << 20) - 4096) == bytes (4095) + b"d"
 '
 stop_vram
 
-# Also into a buffer that held something else before: nbdkit's threads have one
-# each.
+# The same with nbdkit's buffer full of other data. Each thread has one buffer.
 start_vram --threads=1 size=16M
 nbdsh -u "$uri" -c '
 h.pwrite (b"r" * (1 << 20), 0)

@@ -16,7 +16,7 @@ refuses_to_start \
   "error: memory reclaim may wait .*: PR_SET_IO_FLUSHER: .*CAP_SYS_RESOURCE" \
   size=16M resident=required
 expect_no_log warning
-# Before anything was allocated.
+# It ends before it allocates anything.
 [ ! -e "$tmp/trace" ] || [ "$(calls cuMemCreate)" -eq 0 ]
 
 run_as=(prlimit --memlock=65536:65536 "${as_nobody[@]}")

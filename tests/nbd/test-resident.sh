@@ -13,7 +13,7 @@ requires_capabilities ipc_lock sys_resource
 start_vram size=16M resident=required
 [ "$(cat "/proc/$server/oom_score_adj")" -eq -1000 ]
 [ "$(locked_kib "$server")" -gt 0 ]
-# While a client is there, so are nbdkit's worker threads.
+# nbdkit has its worker threads while a client is connected.
 VRAM_TEST_PID=$server nbdsh -u "$uri" -c '
 import os
 h.pwrite (b"r" * 65536, 0)

@@ -7,8 +7,8 @@ set -e -x -u
 
 requires_standin
 
-# The stand-in hands out 2 MiB full of garbage; stop_vram looks at what stands
-# there at the end.
+# The stand-in's VRAM is full of garbage. stop_vram checks all 2 MiB that were
+# allocated.
 for no_chunks in 0 1; do
   export STANDIN_CUDA_NO_VMM=$no_chunks
   start_vram size=20K

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM is freed when the start fails after its allocation
+# nbdkit-vram: a start that fails after VRAM was allocated frees it
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: VRAM is overwritten when the server ends, also what was trimmed
-# before
+# nbdkit-vram: when the server ends, it overwrites all VRAM, also blocks that
+# were trimmed
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,7 +9,7 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# stop_vram looks at what stood in VRAM when it was freed.
+# clean_report checks the content of VRAM when it was freed.
 for signal in TERM INT QUIT; do
   start_vram size=16M
   nbdsh -u "$uri" -c '

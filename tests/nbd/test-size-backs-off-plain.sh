@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the size is lowered also on a driver that cannot allocate in
-# chunks
+# nbdkit-vram: when VRAM is short the size is lowered, also with a driver that
+# cannot allocate chunks
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

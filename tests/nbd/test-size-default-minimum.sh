@@ -9,7 +9,7 @@ set -e -x -u
 requires_standin
 
 export STANDIN_CUDA_MEMORY=4G STANDIN_CUDA_USED=3498M STANDIN_CUDA_GARBAGE=1M
-# 596 MiB are free beside the canary: the last step goes to the minimum itself.
+# 596 MiB are free without the canary: the last step ends at the minimum.
 start_vram size=1300M
 [ "$(nbdinfo --size "$uri")" -eq $((512 << 20)) ]
 stop_vram

@@ -29,5 +29,5 @@ refuses_to_start "size" size=MAX%
 refuses_to_start "size=7G and size=8G: a parameter can be given only once" \
   size=7G 8G
 
-# None of them got as far as the driver.
+# The driver was not called.
 [ ! -e "$tmp/trace" ] || [ "$(calls cuInit)" -eq 0 ]

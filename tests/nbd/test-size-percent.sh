@@ -16,8 +16,7 @@ start_vram size=12.5%
 [ "$(nbdinfo --size "$uri")" -eq $((8 << 20)) ]
 stop_vram
 
-# Of what it has, not of what is free; rounded down to what VRAM is allocated
-# in.
+# The share is of all VRAM, not of free VRAM, and rounded down to 2 MiB.
 export STANDIN_CUDA_MEMORY=62M STANDIN_CUDA_USED=10M
 start_vram size=33.3%
 [ "$(nbdinfo --size "$uri")" -eq $((20 << 20)) ]
@@ -28,8 +27,7 @@ start_vram size=90%
 [ "$(nbdinfo --size "$uri")" -eq $((54 << 20)) ]
 stop_vram
 
-# So small a share that there is nothing to serve is a mistake, whatever else
-# is said.
+# A percentage that gives less than a block is an error, also with min-size.
 refuses_to_start \
   "percentage of size= is too small: it makes 0 bytes of the 62 MiB" \
   size=0.000001%

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a disk of one block starts, also where VRAM is allocated in one
-# piece
+# nbdkit-vram: a disk of one block works, also with a driver that cannot
+# allocate chunks
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

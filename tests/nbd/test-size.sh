@@ -9,7 +9,7 @@ start_vram size=16M
 [ "$(nbdinfo --size "$uri")" -eq $((16 << 20)) ]
 stop_vram
 
-# The parameter's name may be left out.
+# The parameter's name is optional.
 start_vram 12M
 [ "$(nbdinfo --size "$uri")" -eq $((12 << 20)) ]
 stop_vram

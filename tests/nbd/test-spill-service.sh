@@ -18,7 +18,7 @@ spill=$tmp/root/var/lib/vram-swap
 user=nobody
 setpriv --reuid=nobody --clear-groups test -r "$VRAM_PLUGIN" || user=root
 
-# begin SETTING...: a daemon of a disk with 8 slots of 8 MiB.
+# begin SETTING...: starts a daemon with a disk of 8 slots of 8 MiB.
 begin ()
 {
   swap_launcher "$tmp/conf" "size = 64M" "min-size = 64M" "elastic = yes" \
@@ -29,7 +29,8 @@ begin ()
   wait_until_served
 }
 
-# swap_says STATUS COMMAND...: its exit status; what it says is in $said.
+# swap_says STATUS COMMAND...: vram-swap exits with STATUS. Its output is in
+# $said.
 swap_says ()
 {
   local wanted=$1 got=0
@@ -38,7 +39,8 @@ swap_says ()
   [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
 }
 
-# shows EXPRESSION: it is true of E, what status --json says of elastic VRAM.
+# shows EXPRESSION: it is true. In it E is the part of status --json about
+# elastic VRAM.
 shows ()
 {
   swap_says 4 status --json
@@ -73,7 +75,7 @@ swap_says 4 status
 nbdsh -u "$uri" -c "$check"
 [ -z "$(ls -A "$spill")" ] || fail "the file has a name: $(ls -A "$spill")"
 
-# The next server has it, and brings the data back.
+# The next server has the file, and brings the data back.
 swap_says 4 status --json
 pid=$(sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' <<<"$said")
 kill -KILL "$pid"

@@ -8,7 +8,7 @@ set -e -x -u
 requires_nbdsh
 requires_standin
 
-# pieces STAGING: how many copies 1 MiB takes.
+# pieces STAGING: prints how many copies 1 MiB takes.
 pieces ()
 {
   start_vram size=64M window=no staging="$1"
@@ -24,7 +24,8 @@ assert h.pread (1 << 20, 0) == data
   stop_vram
 }
 
-# Two halves, so that one fills while the other empties; rounded down to 8 KiB.
+# The buffer has two halves, one of which fills while the other one empties. It
+# is rounded down to 8 KiB.
 pieces 8K
 [ "$got" -eq 256 ]
 pieces 15K

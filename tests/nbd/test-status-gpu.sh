@@ -14,7 +14,7 @@ vram_swap=$VRAM_SWAP
 [ -e "$standin/.libs/libnvidia-ml.so.1" ] ||
   skip "the stand-in for NVML is not built"
 
-# A machine of its own, without swap, whose daemon runs a server only.
+# A daemon that runs a server only, with a root of its own, without swap.
 device=$tmp/sys/bus/pci/devices/0000:01:00.0
 mkdir -p "$tmp/proc" "$tmp/run" "$device/power"
 grep -E '^Mem|^Swap' /proc/meminfo >"$tmp/proc/meminfo"
@@ -27,11 +27,12 @@ echo 0x030000 >"$device/class"
 echo active >"$device/power/runtime_status"
 
 export STANDIN_NVML_LOG=$tmp/nvml
-# The plugin that check asks does not run as root, and cannot write there.
+# check runs the plugin as another user, who cannot write there.
 unset STANDIN_CUDA_TRACE STANDIN_CUDA_REPORT STANDIN_VULKAN_REPORT
 nvml=$standin/.libs
 
-# says STATUS COMMAND...: with the stand-in for NVML, unless $nvml is empty.
+# says STATUS COMMAND...: vram-swap exits with STATUS. It has the stand-in for
+# NVML unless $nvml is empty.
 says ()
 {
   local wanted=$1 status=0
@@ -43,7 +44,7 @@ says ()
   [ "$status" -eq "$wanted" ] || fail "the exit status is $status"
 }
 
-# gpu EXPRESSION: what it is for the member of that name of status --json.
+# gpu EXPRESSION: prints its value. In it gpu is that part of status --json.
 gpu ()
 {
   says 4 status --json
@@ -72,14 +73,13 @@ grep -Fx "           70.5 W, SM 345 MHz, memory 2619 MHz, P0" "$tmp/said"
 gpu 'gpu["power_mw"] == 70500 and gpu["performance_state"] == 0'
 gpu 'gpu["sm_mhz"] == 345 and gpu["memory_mhz"] == 2619'
 
-# What this GPU does not tell is left out.
+# Values that this GPU does not have are left out.
 unset STANDIN_NVML_POWER STANDIN_NVML_STATE
 says 4 status
 grep -Fx "           SM 345 MHz, memory 2619 MHz" "$tmp/said"
 gpu 'gpu["power_mw"] is None and gpu["performance_state"] is None'
 
-# Neither a driver that hangs nor a machine without the library keeps status
-# from the rest.
+# Without the library, or with one that hangs, status prints the rest.
 STANDIN_NVML_HANGS=1 says 4 status
 grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' \
   "$tmp/said"
@@ -89,7 +89,7 @@ grep -E '^server: +process [0-9]+, number 1 of this disk, 16\.0 MiB' \
 if grep MHz "$tmp/said"; then \
   fail "there is a library although there is none"; fi
 
-# The other programs of check are not the matter here.
+# check need not find other programs.
 check ()
 {
   local status=0
@@ -103,14 +103,14 @@ grep -Fx "ok       clocks: SM 345 MHz, memory 2619 MHz, 0 % busy" "$tmp/said"
 STANDIN_NVML_SM=1980 check
 words="SM 1980 MHz, memory 2619 MHz, although the GPU is idle"
 grep -F "warning  clocks: $words" "$tmp/said"
-# Work is a reason, and so is a driver that knows no better.
+# Full clocks are right while the GPU works, and for an old driver.
 STANDIN_NVML_SM=1980 STANDIN_NVML_BUSY=80 check
 grep -F "ok       clocks: SM 1980 MHz" "$tmp/said"
 STANDIN_NVML_SM=1980 STANDIN_NVML_DRIVER=570.1 check
 grep -F "ok       clocks: SM 1980 MHz" "$tmp/said"
 end_server TERM
 
-# Without a server, nothing keeps the GPU awake and nothing asks it.
+# Without a server the GPU may sleep, and is not asked.
 rm -f "$tmp/nvml"
 echo suspended >"$device/power/runtime_status"
 says 4 status

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: vram-swap status prints what the daemon and the superblock say,
-# and what is known without a daemon
+# nbdkit-vram: vram-swap status prints the facts of the daemon and of the
+# superblock, and what is known without a daemon
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -11,7 +11,8 @@ requires_nbdsh
 requires_program python3
 swap_launcher "$tmp/conf" "size = 16M" "min-size = 16M"
 
-# swap_status OPTION...: swap is off, which is exit status 4.
+# swap_status OPTION...: prints the status. It exits with 4, because swap is
+# off.
 swap_status ()
 {
   local status=0
@@ -20,7 +21,7 @@ swap_status ()
   [ "$status" -eq 4 ] || fail "the exit status is $status"
 }
 
-# shows EXPRESSION...: each is true of S, which is what status --json says.
+# shows EXPRESSION...: each is true. In it S is the output of status --json.
 shows ()
 {
   swap_status --json
@@ -32,7 +33,7 @@ for expression in sys.argv[2:]:
 ' "$tmp/status" "$@"
 }
 
-# begin SETTING...: a daemon with these and the usual settings.
+# begin SETTING...: starts a daemon with these and the usual settings.
 begin ()
 {
   swap_launcher "$tmp/conf" "size = 16M" "min-size = 16M" "$@"
@@ -68,7 +69,7 @@ wait_for "$patience" grep -q "$PLUGIN_NAME: info: took over a disk" "$log"
 wait_until_served
 shows 'S["server"]["generation"] == 2 and S["server"]["used"] == 8192' \
   "S[\"server\"][\"pid\"] != $pid"
-# How it copies is the plugin's to write down.
+# The plugin has written the path of copies to the superblock.
 if shows 'S["server"]["copy_path"] == "mapping"' 2>/dev/null; then
   swap_status
   grep -Fx "copies:    by the window, and by DMA where that is faster" \

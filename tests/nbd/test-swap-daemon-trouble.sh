@@ -11,8 +11,8 @@ set -e -x -u
 requires_program python3
 requires_standin
 
-# An nbdkit that takes its time between asking for a signal at its parent's end
-# and reading its parameters.
+# An nbdkit that waits after it has asked for a signal at its parent's end, and
+# before it reads its parameters.
 real_folder=$(dirname "$(command -v "$NBDKIT")")
 nbdkit_folder=$tmp/bin
 mkdir "$nbdkit_folder"

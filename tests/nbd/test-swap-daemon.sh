@@ -18,16 +18,16 @@ expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: [34] descriptors"
 expect_log "the server of an earlier daemon, process"
 
-# What fails now is tried again, and not given up; what is told to
-# end then ends.
+# A disk that cannot be taken over is kept and tried again, and a daemon that
+# is told to end meanwhile ends.
 clean=$(cat "$tmp"/report.* 2>/dev/null | sort -u)
 [ -n "$VRAM_REAL_GPU" ] || [ "$clean" = "dirty 0" ] ||
-  fail "the driver says: $clean"
+  fail "the driver reports: $clean"
 "${launch[@]}" >"$log" 2>&1 &
 server=$!
 cleanup_fn kill_server "$server"
 wait_until_served
-# The process that listens is the server, wherever it is among the daemon's.
+# The process that listens on the socket is the server.
 nbdkit=$(python3 - "$sock" <<'END'
 import socket, struct, sys
 s = socket.socket (socket.AF_UNIX)
@@ -36,13 +36,13 @@ peer = s.getsockopt (socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
 print (struct.unpack ("3i", peer)[0])
 END
 )
-# A byte of the checksum that the daemon has in its hands. No server can take
-# that for its disk until it is back.
+# Change a byte of the checksum in the daemon's superblock. No server can take
+# over the disk until the byte is restored.
 state=
 for fd in "/proc/$server/fd"/*; do
   [[ "$(readlink "$fd")" != /memfd:nbdkit-vram* ]] || state=$fd
 done
-[ -n "$state" ] || fail "the daemon has no state"
+[ -n "$state" ] || fail "the daemon has no superblock"
 checksum_byte ()
 {
   dd bs=1 count=1 conv=notrunc status=none "$@"
@@ -56,15 +56,15 @@ tries ()
 }
 wait_for "$patience" tries 4
 expect_log "adopt: the disk cannot be taken over: its header is damaged"
-# Later and later, unless this machine is so slow that each server lives for
-# long.
+# The daemon waits longer each time, unless this machine is so slow that each
+# server lives for long.
 [ "$(grep -c "takes its disk over in 0 ms" "$log")" -gt 1 ] ||
   expect_log "takes its disk over in 400 ms"
 expect_no_log "took over a disk"
 checksum_byte if="$tmp/byte" of="$state" seek=72
 wait_for "$patience" grep -q "took over a disk of 72 MiB" "$log"
 wait_until_served
-# It is the second one of this disk: those that failed never had it.
+# It is the second server of this disk. Servers that failed do not count.
 "${command[@]}" status --json >"$tmp/status" || [ $? -eq 4 ]
 grep '"generation": 2' "$tmp/status" || fail "status: $(cat "$tmp/status")"
 "${command[@]}" status >"$tmp/status" || [ $? -eq 4 ]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbdkit-vram: lines have at most 79 columns, links and references in the
-# documentation lead somewhere, and its words are spelled right
+# documentation have a target, and words are spelled right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -38,13 +38,13 @@ def problem (file, line, words):
     problems.append ("%s:%d: %s" % (file, line, words))
 
 def headings (file):
-    """The anchors that a page of Markdown has."""
+    """The anchors of a Markdown page."""
     found = re.findall (r"^#+ (.*)$", file.read_text (), re.M)
     return {re.sub (r"[^-\w]", "", h.lower ().replace (" ", "-"))
             for h in found}
 
 for file in files:
-    # One that is about to be removed or renamed has no text.
+    # A file may have been removed or renamed since the last commit.
     if not file.is_file ():
         continue
     lines = file.read_text (encoding = "utf-8").split ("\n")
@@ -75,14 +75,14 @@ for file in files:
                     problem (file, n, "%s does not exist" % link)
                 elif anchor and anchor not in headings (target):
                     problem (file, n, "%s has no such heading" % link)
-            # Files that are named in running text.
+            # Files that the text names.
             for path in re.findall (r"`((?:[a-z]+/)+[-\w.]+)`", line):
                 roots = file.parent, pathlib.Path ("."), \
                     pathlib.Path ("plugin"), pathlib.Path ("swap")
                 top = path.split ("/")[0]
                 if top in ("out", "etc") or not pathlib.Path (top).is_dir ():
                     continue
-                # A program is built from a file of its name.
+                # A program is built from a file with its name.
                 if "NAME" not in path and \
                         not any ((root / path).exists () or
                                  (root / (path + ".c")).exists ()
@@ -103,7 +103,7 @@ sys.exit (len (problems) > 0)
 END
 
 if ! type -P codespell; then
-  skip "widths and links are right, but codespell is not installed"
+  skip "spelling: codespell is not installed; the rest passed"
 fi
-# What it takes for a misspelling and is none.
+# codespell takes these words for misspellings.
 xargs -0 codespell --ignore-words-list=fro,sise <"$tmp/files"

@@ -16,7 +16,7 @@ def entered ():
     with open (os.environ["VRAM_TEST_TRACE"]) as trace:
         return dict (line.split () for line in trace)["cuCtxSetCurrent"]
 h.flush ()
-# The idle check enters the context too, but not again so soon.
+# The idle check makes the context current, too, but not again so soon.
 other = nbd.NBD ()
 other.connect_uri (os.environ["VRAM_TEST_URI"])
 before = entered ()

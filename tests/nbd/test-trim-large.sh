@@ -14,13 +14,13 @@ end = 5 << 30
 places = (0, 1 << 30, (4 << 30) - 8192, (4 << 30) - 4096, 4 << 30, end - 4096)
 for offset in places:
     h.pwrite (b"T" * 4096, offset)
-# What the kernel sends at most: as many sectors as 32 bits of bytes hold.
+# The longest trim of the kernel: all sectors that fit into 32 bits of bytes.
 count = (4 << 30) - 4096
 h.trim (count, 0)
 for offset in places:
     want = bytes (4096) if offset < count else b"T" * 4096
     assert h.pread (4096, offset) == want, offset
-# Not aligned, as long as can be said at all.
+# The longest request of the protocol, not aligned.
 h.trim ((4 << 30) - 1, end - (4 << 30) + 1)
 for offset in places:
     assert h.pread (4096, offset) == bytes (4096), offset

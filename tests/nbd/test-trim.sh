@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: trimmed blocks read as zeros, parts of blocks stay as they are
+# nbdkit-vram: trimmed blocks read as zeros, and parts of blocks do not change
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -14,7 +14,7 @@ h.pwrite (data, 0)
 # Whole blocks.
 h.trim (8192, 4096)
 assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
-# Nothing but parts of blocks.
+# Parts of blocks only.
 h.trim (6000, 12288 + 1000)
 assert h.pread (65536, 0) == data[:4096] + bytes (8192) + data[12288:]
 h.trim (1, 40000)
@@ -24,7 +24,7 @@ h.trim (4096 + 2000, 32768 - 1000)
 wanted = (data[:4096] + bytes (8192) + data[12288:32768] + bytes (4096) +
           data[36864:])
 assert h.pread (65536, 0) == wanted
-# The stale content of VRAM does not come back with the next write to a part.
+# A write to a part of a trimmed block does not bring old content back.
 h.pwrite (b"new", 5000)
 assert h.pread (8192, 4096) == bytes (904) + b"new" + bytes (8192 - 907)
 '

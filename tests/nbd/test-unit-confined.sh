@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: with the unit's permissions only, the server serves by window
-# and DMA, and takes over a disk
+# nbdkit-vram: in the unit's sandbox the server copies by mapping and DMA, and
+# takes over a disk
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -19,12 +19,12 @@ mkdir "$tmp/run"
 chmod 755 "$tmp"
 sock=$tmp/run/sock
 uri="nbd+unix:///?socket=$sock"
-# The unit that a build or an installation has differs in paths only.
+# The unit of a build or an installation differs only in paths.
 confined=(python3 "$tests/nbd/confined.py"
   "$top_srcdir/swap/units/vram-swap.service.in" "$tmp/run")
 requires "${confined[@]}" test -r "$VRAM_PLUGIN"
 
-# What it says of the window without being confined.
+# What --dump-plugin prints about mappings without the sandbox.
 ways=$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
   grep -E '^vram_(num_devices|device_name|window)=')
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
@@ -32,15 +32,15 @@ export STANDIN_CUDA_REPORT=$tmp/run/report.%p \
   STANDIN_VULKAN_REPORT=$tmp/run/vulkan.%p
 unset STANDIN_CUDA_TRACE
 
-# driver_is_content: as clean_report, where a confined server can write.
-driver_is_content ()
+# As clean_report, for a server that can write to one folder only.
+clean_confined_report ()
 {
   local file
   [ -z "$VRAM_REAL_GPU" ] || return 0
   [ "$(cat "$tmp"/run/report.* | sort -u)" = "dirty 0" ] ||
-    fail "the driver says: $(cat "$tmp"/run/report.*)"
+    fail "the driver reports: $(cat "$tmp"/run/report.*)"
   for file in "$tmp"/run/vulkan.*; do
-    [ ! -s "$file" ] || fail "Vulkan says at the end: $(cat "$file")"
+    [ ! -s "$file" ] || fail "Vulkan reports at the end: $(cat "$file")"
   done
   rm -f "$tmp"/run/report.* "$tmp"/run/vulkan.*
 }
@@ -48,11 +48,10 @@ driver_is_content ()
 run_as=("${confined[@]}")
 [ "$(vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
   grep -E '^vram_(num_devices|device_name|window)=')" = "$ways" ] ||
-  fail "confined it finds other devices, or another window, than: $ways"
+  fail "in the sandbox, devices or mappings differ from: $ways"
 rm -f "$tmp"/run/report.* "$tmp"/run/vulkan.*
 
-# Pages, by whichever way each goes, and pieces that are cut into several
-# copies.
+# Single pages, by mapping or DMA, and requests that need several copies.
 start_vram "-D$PLUGIN_NAME.random_path=1" size=256M min-size=256M
 grep -E '^(Uid|NoNewPrivs|Seccomp|CapEff|CapBnd):' "/proc/$server/status" |
   tee "$tmp/status"
@@ -64,7 +63,7 @@ nbdsh -u "$uri" -c '
 import random
 dice = random.Random (1)
 written = []
-# A part of the disk for each, so that none is written over.
+# A part of the disk for each, so that no write overlaps another one.
 for n in range (64):
     size = dice.choice ([1, 4096, 32768, 1 << 20, 3 << 20])
     at = (n << 22) + dice.randrange ((4 << 20) - size + 1)
@@ -81,11 +80,10 @@ for at, data in written:
 end_server TERM
 [ "$status" -eq 0 ] || fail "the server's exit status is $status"
 cat "$log"
-driver_is_content
+clean_confined_report
 
-# What the unit runs, killed under load: its VRAM is handed on and imported by
-# a process that is confined, too. Where it can be read by a user who is
-# nobody's.
+# Daemon and server are killed under load, and the next server in the sandbox
+# imports the VRAM. Needs programs that every user can read.
 swap_root=$tmp/run/root
 mkdir -p "$swap_root/run"
 chmod 777 "$swap_root/run"
@@ -94,4 +92,4 @@ python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" \
   daemon --server-only
 expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: [34] descriptors"
-driver_is_content
+clean_confined_report

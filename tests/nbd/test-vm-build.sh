@@ -9,8 +9,8 @@ set -e -x -u
 requires_root
 requires unshare --mount --propagation private true
 
-# What the script runs. Like the real mmdebstrap, this one has something
-# mounted below the new root while it works.
+# Programs that the script runs. Like the real mmdebstrap, this one mounts a
+# file system below the new root while it works.
 mkdir "$tmp/bin" "$tmp/cache"
 mkfifo "$tmp/mounted" "$tmp/end"
 program ()
@@ -30,8 +30,8 @@ echo \$\$ >"$tmp/mounted"
 read -r _ <"$tmp/end"
 END
 
-# In a mount namespace of its own, so that a mount that is left behind is not
-# this machine's.
+# In a mount namespace, so that a mount that is left does not stay on this
+# machine.
 cat >"$tmp/interrupt" <<END
 VM_CACHE=$tmp/cache PATH=$tmp/bin:\$PATH $top_srcdir/tests/vm/vmbuild.sh &
 read -r pid <"$tmp/mounted"

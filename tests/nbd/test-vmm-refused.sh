@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a driver that refuses exportable VRAM, although it promises it,
-# costs a warning only
+# nbdkit-vram: a driver that promises exportable VRAM and refuses it causes a
+# warning only
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,8 +17,8 @@ assert h.pread (300000, (64 << 20) - 7) == b"x" * 300000
 '
 }
 
-# From the first call on, and in the second chunk of the disk, after the VRAM
-# that copies are tried in.
+# At the first call, and for the disk's second chunk, which comes after the
+# chunk for trying copies.
 for call in cuMemCreate cuMemAddressReserve cuMemMap cuMemSetAccess; do
   for number in 1 3; do
     export STANDIN_CUDA_FAIL=$call:$number:CUDA_ERROR_NOT_SUPPORTED
@@ -30,8 +30,7 @@ for call in cuMemCreate cuMemAddressReserve cuMemMap cuMemSetAccess; do
   done
 done
 
-# What cannot be mapped is no window, and what cannot be exported cannot be
-# left to another server.
+# Without exportable VRAM there is neither a mapping nor a handover.
 export STANDIN_CUDA_FAIL=cuMemCreate:1:CUDA_ERROR_NOT_SUPPORTED
 refuses_to_start "window=yes: this driver cannot export VRAM" size=130M \
   window=yes

@@ -8,8 +8,8 @@ set -e -x -u
 
 requires_standin
 
-# 2 GiB, less the canary, are free when asked; right after that 900 MiB are
-# gone.
+# 2 GiB, less the canary, are free at first. Right after that another program
+# takes 900 MiB.
 export STANDIN_CUDA_MEMORY=2050M STANDIN_CUDA_SHRINK=900M \
   STANDIN_CUDA_GARBAGE=1M
 start_vram size=max
@@ -22,7 +22,7 @@ expect_log_times 1 \
   "warning: VRAM is short: asked for 2 GiB of Stand-in GPU 0, got 1 GiB"
 stop_vram
 
-# All of it is gone.
+# Another program takes all.
 export STANDIN_CUDA_SHRINK=2G
 refuses_to_start "VRAM is short: 0 bytes are free" size=max
 clean_report

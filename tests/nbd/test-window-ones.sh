@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: data that is all ones, as a dead GPU answers, is read by DMA and
-# is right
+# nbdkit-vram: data of all ones, which a lost GPU would return, is read again
+# by DMA
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -21,7 +21,7 @@ page = b"b" * 640 + b"\xff" * 64 + b"b" * 3392
 h.pwrite (page, 8192)
 assert h.pread (4096, 8192) == page
 '
-# These lines only.
+# Only the lines of ones are read again.
 expect_log "queue [0-9]+: read 4096 bytes"
 expect_log "queue [0-9]+: read 64 bytes"
 expect_log "queue [0-9]+: read 1 bytes"

@@ -10,13 +10,11 @@ requires_program "$FIO"
 requires_nbdsh
 "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
-# Copies by DMA that take their time on the stand-in, so that what is not
-# waited for is late.
+# Copies by DMA are slow, so that a copy that is not waited for comes too late.
 export STANDIN_CUDA_DELAY=100
 start_vram -D"$PLUGIN_NAME.random_path"=1 size=64M
 cd "$tmp"
-# fio takes what an earlier run wrote for its own, so the disk is emptied
-# between runs.
+# fio would accept data of an earlier run, so the disk is trimmed between runs.
 round ()
 {
   timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit-vram: each reason why the CPU cannot map VRAM is logged, leaves
-# nothing behind, and is an error with window=yes
+# nbdkit-vram: each reason why the CPU cannot map VRAM is logged, leaks
+# nothing, and is an error with window=yes
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -9,15 +9,15 @@ set -e -x -u
 requires_standin
 requires_nbdsh
 
-# What a server that did not start leaves behind.  What others had in VRAM is
-# none of its business.
+# Fails if a server that did not start has leaked something. It does not
+# overwrite VRAM that it has not used.
 nothing_leaked ()
 {
-  if grep -h leaked "$tmp"/report.* "$tmp"/vulkan.* 2>/dev/null; then \
-    fail "see above"; fi
+  ! grep -h leaked "$tmp"/report.* "$tmp"/vulkan.* 2>/dev/null ||
+    fail "see above"
 }
 
-# without SETTING WORDS [late]: late if it shows when chunks are mapped only.
+# without SETTING WORDS [late]: "late" if only the mapping of chunks shows it.
 without ()
 {
   local dump=$tmp/dump
@@ -53,8 +53,8 @@ without FAIL=vkAllocateMemory:-1000072003 \
   "Vulkan does not map memory of CUDA: VK_ERROR_INVALID_EXTERNAL_HANDLE" \
   late
 
-# The second chunk of the disk cannot be mapped, and goes by DMA; the other
-# does not.
+# The disk's second chunk cannot be mapped and is copied by DMA. The first one
+# has a mapping.
 for failure in vkAllocateMemory:-2:3 vkMapMemory:-5:3; do
   export STANDIN_VULKAN_FAIL=$failure
   start_vram -v -D"$PLUGIN_NAME.copies"=1 size=128M window=yes \
@@ -74,8 +74,7 @@ assert h.pread (9002, 64 << 20) == b"y" * 9002
 done
 unset STANDIN_VULKAN_FAIL
 
-# Room is left to other programs: what is mapped is a part of what the CPU
-# sees.
+# A part of the VRAM that the CPU can see is left to other programs.
 export STANDIN_VULKAN_HEAP=128M
 start_vram -v -D"$PLUGIN_NAME.copies"=1 size=128M window=yes window-read-max=1M
 expect_log_times 1 \

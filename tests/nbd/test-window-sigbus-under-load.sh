@@ -14,8 +14,7 @@ requires_program "$FIO"
 export STANDIN_VULKAN_FAULT_FILE=$tmp/fault
 start_vram size=64M window=yes window-read-max=1M
 
-# fio takes what an earlier run wrote at the same place for its own, so every
-# run begins with an empty disk.
+# fio would accept data of an earlier run, so the disk is trimmed before each.
 verify ()
 {
   nbdsh -u "$uri" -c 'h.trim (h.get_size (), 0)'
@@ -34,7 +33,7 @@ cd "$tmp"
   sleep 1
   touch "$tmp/fault"
 ) &
-# Until the fault has been met, and once more.
+# Repeat until the fault has occurred, and once more.
 for ((i = 0; i < 1000; i++)); do
   ! grep -q "copies go by DMA alone" "$log" || break
   verify

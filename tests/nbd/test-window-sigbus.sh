@@ -22,7 +22,7 @@ assert h.pread (16384, 100) == data
 open (tmp + "/fault", "w")
 while not os.path.exists (tmp + "/fault.active"):
     time.sleep (0.01)
-# What meets the fault is answered, with the right bytes.
+# The request that meets the fault gets the right data.
 if first == "pread":
     assert h.pread (16384, 100) == data
 else:
@@ -31,7 +31,7 @@ else:
 assert h.pread (16384, 100) == data
 h.pwrite (b"y" * 5000, 3 << 20)
 assert h.pread (5000, 3 << 20) == b"y" * 5000
-# It stays shut when the mapping comes back.
+# The mapping is not used again, even if it works again.
 os.unlink (tmp + "/fault")
 while os.path.exists (tmp + "/fault.active"):
     time.sleep (0.01)

@@ -18,7 +18,7 @@ assert h.pread (1 << 20, 0) == bytes (1 << 20)
 [ "$(calls cuMemcpyHtoDAsync_v2)" -eq "$before" ]
 [ "$(map)" = "0 $((16 << 20)) hole" ]
 
-# Not so where one byte of the block is none.
+# A block with one byte that is not zero is data.
 nbdsh -u "$uri" -c 'h.pwrite (bytes (8191) + b"w" + bytes (8192), 0)'
 [ "$(map | head -n 3 | tr '\n' ';')" \
   = "0 4096 hole;4096 4096 data;8192 $(((16 << 20) - 8192)) hole;" ]

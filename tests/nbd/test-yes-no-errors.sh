@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: parameters that take a few words refuse all others
+# nbdkit-vram: parameters with a list of values refuse other values
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: zeroing whole blocks moves no data
+# nbdkit-vram: zeroing whole blocks copies no data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
