@@ -1,10 +1,10 @@
-/* nbdkit-vram: runs a fuzzer's function on random inputs, where libFuzzer is
- * not wanted SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: runs a fuzzer's function on random inputs, without libFuzzer
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Without arguments: random inputs, for as many as check_effort allows, so
- * that make check tries what the fuzzers try under every tool.  With
- * arguments: each is a file with one input, such as one that libFuzzer left.
+/* Without arguments it tries as many random inputs as check_effort says, so
+ * that make check runs the fuzzers' code under every tool.  Arguments are
+ * files with one input each, such as those that libFuzzer leaves.
  */
 
 #include <config.h>
@@ -49,7 +49,7 @@ test_random_inputs (void)
     n = rnd_below (&rnd, LONGEST);
     for (size_t b = 0; b < n; ++b)
       input[b] = (uint8_t) rnd_next (&rnd);
-    /* Of this very length, so that tools see who reads beyond it. */
+    /* Of exactly this length, so that tools see reads beyond the end. */
     exact = malloc (n ? n : 1);
     CHECK (exact != NULL);
     memcpy (exact, input, n);

@@ -1,8 +1,8 @@
-/* nbdkit-vram: fuzzes what users write: parameters, sizes, names of devices
+/* nbdkit-vram: fuzzes parameters, sizes and names of devices
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* The source itself, so that what was given before can be forgotten. */
+/* The source file, so that earlier parameters can be reset. */
 /* NOLINTNEXTLINE(bugprone-suspicious-include) */
 #include "../../plugin/parameters.c"
 
@@ -17,7 +17,7 @@ static const char *const keys[] = {
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 
-/* A line of the input, up to a newline or a zero, as a string in BUF. */
+/* Reads a line of the input, up to a newline or a zero, to BUF. */
 static void
 take_line (struct input *input, char *buf, size_t size)
 {
@@ -57,7 +57,7 @@ check_options (void)
     MUST (bytes <= 8 * GiB && bytes % BLOCK_SIZE == 0);
 }
 
-/* Which of the GPUs some words mean. */
+/* Finds a GPU by the words of the input. */
 static void
 find_gpu (const char *spec)
 {
@@ -130,7 +130,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     }
     else
       MUST (stub_errors_count () > 0);
-    /* nbdkit keeps the value; VALUE is going to be another one. */
+    /* nbdkit keeps a value, but VALUE is reused. */
     forget_parameters ();
   }
   return 0;

@@ -1,4 +1,4 @@
-/* nbdkit-vram: fuzzes the disk: rows of requests against an array of bytes
+/* nbdkit-vram: fuzzes the disk with requests, and compares it with an array
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -19,15 +19,15 @@
 #define BLOCKS_MAX (CLAIM_BLOCKS + 40)
 #define BYTES_MAX  ((size_t) BLOCKS_MAX * BLOCK_SIZE)
 
-/* Longest request: crosses a claim's length and goes on. */
+/* The longest request, which is longer than a claim. */
 #define LONGEST ((CLAIM_BLOCKS + 8) * BLOCK_SIZE)
 
-/* A copy that fails has moved a part of its bytes. */
+/* A copy that fails has copied a part of its bytes. */
 static struct memory_provider vram;
 static struct slots slots;
 static uint64_t size;
-static unsigned fail_after; /* copies that go well until one fails; 0: none */
-static size_t fail_part;    /* how many bytes that one moves */
+static unsigned fail_after; /* the number of the copy that fails; 0: none */
+static size_t fail_part;    /* how many bytes it copies */
 
 static unsigned char model[BYTES_MAX];
 static unsigned char buffer[LONGEST], before[LONGEST];
@@ -62,7 +62,7 @@ is_zeros (uint64_t offset, uint64_t count)
   return bytes[0] == 0 && memcmp (bytes, bytes + 1, count - 1) == 0;
 }
 
-/* Every byte of the disk, and that holes are read without VRAM. */
+/* Checks every byte of the disk, and that holes are read without VRAM. */
 static void
 check_all (void)
 {
@@ -101,8 +101,8 @@ check_extents (uint64_t offset, uint64_t end)
     MUST (disk_used (disk) == used);
 }
 
-/* After COUNT bytes that were to become those of BUFFER, and were BEFORE, and
- * did not for sure: each is one of the two.
+/* After a write that failed, each of the COUNT bytes must be that of BUFFER or
+ * that of BEFORE.
  */
 static void
 accept_either (uint64_t offset, uint32_t count)
@@ -131,10 +131,10 @@ fill_buffer (struct input *input, uint32_t count, uint64_t offset)
     case 1: /* some blocks of zeros */
       buffer[i] = (at / BLOCK_SIZE * value >> 3) & 1 ? value : 0;
       break;
-    case 2: /* rows of them */
+    case 2: /* runs of such blocks */
       buffer[i] = (at / BLOCK_SIZE * value >> 7) & 1 ? value : 0;
       break;
-    case 3: /* a byte a block */
+    case 3: /* one byte in each block */
       buffer[i] = at % BLOCK_SIZE == BLOCK_SIZE - 1 ? value : 0;
       break;
     case 4:
@@ -146,7 +146,7 @@ fill_buffer (struct input *input, uint32_t count, uint64_t offset)
   }
 }
 
-/* Offset and count of a request, at borders more often than not. */
+/* The offset and count of a request, often at borders. */
 static void
 choose_range (struct input *input, uint64_t *offset, uint32_t *count)
 {
@@ -264,7 +264,7 @@ step (struct input *input)
   case 10:
     check_extents (offset, offset + count);
     break;
-  case 11: /* one of the next requests fails on the way */
+  case 11: /* a copy of one of the next requests fails */
     fail_after = 1 + take_byte (input) % 3;
     fail_part = take_number (input, 2);
     return;
@@ -274,7 +274,7 @@ step (struct input *input)
   fail_after = what % 16 == 11 ? fail_after : 0;
 }
 
-/* The next process takes up the bits that the last one left. */
+/* The next process takes over the block map. */
 static void
 restart (void)
 {
@@ -290,7 +290,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t data_size)
   uint8_t how = take_byte (&input);
   bool own_bits = how & 8;
 
-  /* The large one takes as long as a hundred others. */
+  /* The large disk takes as long as a hundred others. */
   size = how >= 0xf0 ? BYTES_MAX : sizes[how % 7] * (uint64_t) BLOCK_SIZE;
   fail_after = 0;
   memory_provider_begin (&vram, 16 * BLOCK_SIZE, BYTES_MAX);

@@ -1,4 +1,4 @@
-/* nbdkit-vram: what the fuzzers have in common
+/* nbdkit-vram: shared code of the fuzzers
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What libFuzzer calls; fuzz-driver.c calls it as well, where there is none.
+/* libFuzzer calls it, or fuzz-driver.c.
  */
 extern int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
-/* Not assert: it must not go away with NDEBUG. */
+/* As assert, but also with NDEBUG. */
 #define MUST(condition)                                                       \
   do {                                                                        \
     if (!(condition)) {                                                       \
@@ -24,7 +24,7 @@ extern int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
     }                                                                         \
   } while (0)
 
-/* The input, eaten from the front; zeros once it is used up. */
+/* Reads from the front of the input; zeros after its end. */
 struct input {
   const uint8_t *data;
   size_t left;

@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* The thread sanitizer starts with the first call that it intercepts.  In
- * nbdkit that is a malloc of libp11-kit's constructor, inside newlocale, which
- * holds a lock of the C library's; the sanitizer, as it starts, asks dlerror
- * for a translated message, takes that lock again and gives it back once too
- * often.  The server then hangs when it exits.  This library is linked with
- * -z initfirst and preloaded too, so that the first call is this one.
+/* ThreadSanitizer starts at the first call that it intercepts.  In nbdkit that
+ * is a malloc in libp11-kit's constructor, inside newlocale, which holds a
+ * lock of the C library.  While it starts, the sanitizer calls dlerror, which
+ * translates a message, takes the lock again, and releases it once too often.
+ * The server then hangs at its exit.  This library is linked with -z initfirst
+ * and preloaded, so that its call is the first one.
  */
 
 #include <stdlib.h>

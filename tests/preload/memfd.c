@@ -1,4 +1,4 @@
-/* nbdkit-vram: has the plugin's superblock fail, as where there is no memfd
+/* nbdkit-vram: makes memfd_create of the superblock fail
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

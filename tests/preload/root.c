@@ -1,5 +1,6 @@
-/* nbdkit-vram: shows a server device nodes of NVIDIA's driver that do not
- * exist SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: lets a server see device nodes of NVIDIA's driver that do not
+ * exist
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #define _GNU_SOURCE
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The driver's files are those below $VRAM_TEST_ROOT. */
+/* The driver's files are below $VRAM_TEST_ROOT. */
 static const char *
 redirect (const char *path, char buf[PATH_MAX])
 {

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* As long as there is a file $VRAM_TEST_SLEPT, the clocks that go on while the
+/* While the file $VRAM_TEST_SLEPT exists, the clocks that run while the
  * machine sleeps are one hour ahead.
  */
 int

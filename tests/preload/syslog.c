@@ -1,4 +1,4 @@
-/* nbdkit-vram: writes what a server sends to syslog into a file
+/* nbdkit-vram: writes a server's messages for syslog to a file
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -34,7 +34,7 @@ syslog (int priority, const char *format, ...)
   va_end (args);
 }
 
-/* What syslog is where programs are compiled with -D_FORTIFY_SOURCE. */
+/* Programs that are compiled with -D_FORTIFY_SOURCE call this. */
 void
 __syslog_chk (int priority, int flag, const char *format, ...)
 {

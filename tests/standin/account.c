@@ -1,4 +1,4 @@
-/* nbdkit-vram: how much of the stand-in's VRAM each process holds
+/* nbdkit-vram: counts how much of the stand-in's VRAM all processes hold
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -30,7 +30,7 @@ format_uuid (char buf[33], const CUuuid *uuid)
     snprintf (buf + 2 * i, 3, "%02x", uuid->bytes[i]);
 }
 
-/* Keeps all others out until the result is closed. */
+/* Locks out other processes until the result is closed. */
 static int
 lock_directory (void)
 {
@@ -47,7 +47,7 @@ lock_directory (void)
   return fd;
 }
 
-/* Sums up what is held and removes what is not. */
+/* Sums up VRAM that is held, and removes files that no process holds. */
 static uint64_t
 scan (const char *uuid)
 {

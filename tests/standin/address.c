@@ -1,11 +1,11 @@
-/* nbdkit-vram: the stand-in driver's device addresses and what is mapped there
+/* nbdkit-vram: the stand-in driver's device addresses and their mappings
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Device addresses lie where no CPU address can: past what 48 bits reach, and
- * where the kernel maps nothing unasked on CPUs with more.  Touching one is a
- * fault.  A gap of one granule behind each region keeps overruns from hitting
- * the next.
+/* Device addresses are no valid CPU addresses: they need more than 48 bits,
+ * and on CPUs that have more the kernel maps nothing there unasked.  A CPU
+ * access faults.  A gap of one granule behind each region keeps overruns from
+ * hitting the next one.
  */
 
 #include <stdlib.h>
@@ -196,8 +196,8 @@ remove_mappings (struct region *r, CUdeviceptr addr, uint64_t size)
   }
 }
 
-/* Whether mappings fill the range exactly, without gap or overhang; under the
- * lock.  Some_ok: the range may be partly or wholly empty.
+/* Whether mappings fill the range exactly, without a gap or an overhang.  With
+ * some_ok the range may also be partly or wholly empty.  Under the lock.
  */
 static bool
 whole_mappings (const struct region *r, CUdeviceptr addr, uint64_t size)

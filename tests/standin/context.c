@@ -1,4 +1,4 @@
-/* nbdkit-vram: the stand-in driver's start, its devices and their contexts
+/* nbdkit-vram: the stand-in driver's start, devices and contexts
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -20,7 +20,7 @@ struct context contexts[MAX_DEVICES];
 
 static __thread struct context *current;
 
-/* The process in which cuInit succeeded, 0 before that. */
+/* The process in which cuInit succeeded, or 0. */
 static _Atomic pid_t init_pid;
 static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -77,8 +77,8 @@ enter (enum function fn, struct context **ctx)
   }
 }
 
-/* The real driver has a thread from cuInit on too, which is one reason why it
- * does not survive fork.  This one wakes who waits when a trigger file
+/* The real driver has a thread from cuInit on, too, which is one reason why it
+ * does not survive fork.  This one wakes waiting threads when a trigger file
  * appears.
  */
 static void *

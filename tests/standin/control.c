@@ -1,4 +1,4 @@
-/* nbdkit-vram: how a test in the same process steers the stand-in driver
+/* nbdkit-vram: lets a test in the same process control the stand-in driver
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

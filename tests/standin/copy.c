@@ -13,7 +13,7 @@ write32 (struct context *ctx, struct work *w)
 
   (void) ctx;
   if (host) {
-    /* All earlier work of the stream is visible to who sees the value. */
+    /* A thread that sees the value sees all earlier work of the stream. */
     atomic_store_explicit (host, w->value, memory_order_release);
     return CUDA_SUCCESS;
   }
@@ -67,8 +67,8 @@ copy_execute (struct context *ctx, struct work *w)
   return CUDA_SUCCESS;
 }
 
-/* Common to all that copy.  A NULL stream is only allowed where the caller
- * gave one: *S is set.
+/* What all copies begin with.  Sets *S; a NULL stream is allowed only if the
+ * caller gave one.
  */
 static CUresult
 begin (enum function fn, CUstream stream, CUdeviceptr dev, const void *host,
@@ -192,7 +192,7 @@ set (enum function fn, CUdeviceptr dst, unsigned char value, size_t size,
   struct context *ctx;
   struct stream *s;
   struct work *w;
-  /* There is no host side; anything but NULL does. */
+  /* There is no host side.  Any pointer but NULL will do. */
   CUresult r = begin (fn, stream, dst, "", size, true, &ctx, &s);
 
   if (r || size == 0)

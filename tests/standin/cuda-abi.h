@@ -1,12 +1,12 @@
 /* nbdkit-vram: the part of the CUDA driver's ABI that the stand-in driver
- * exports SPDX-License-Identifier: BSD-3-Clause
+ * exports
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Written from the documentation of the CUDA 12 driver API, apart from the
- * plugin's own declarations on purpose: if one of the two is wrong the tests
- * fail, where a shared header would let the mistake cancel out.  Values that
- * never changed since they were introduced; the _v2 names are those that
- * today's cuda.h maps the plain names to.
+/* Written from the documentation of the CUDA 12 driver API.  It is separate
+ * from the plugin's declarations, so that a mistake in one of the two makes
+ * tests fail.  The values have not changed since they were introduced; cuda.h
+ * maps the plain names to the names with _v2.
  */
 #ifndef STANDIN_CUDA_ABI_H
 #define STANDIN_CUDA_ABI_H

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the names and words of the stand-in driver's errors
+/* nbdkit-vram: the names and descriptions of the stand-in driver's errors
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <string.h>
@@ -61,7 +61,7 @@ error_by_name (const char *s)
   return -1;
 }
 
-/* Gives the index of ERROR, or COUNT. */
+/* Returns the index of ERROR, or COUNT. */
 static size_t
 find (CUresult error)
 {

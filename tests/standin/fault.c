@@ -23,7 +23,7 @@ struct rule {
   CUresult code;
 };
 
-/* Rules from FAIL come first, then those that FAIL_FILE brought. */
+/* The rules of FAIL, then those of FAIL_FILE. */
 static struct rule rules[MAX_RULES];
 static unsigned int nr_rules;
 static uint64_t random_state;
@@ -32,13 +32,13 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int lost[MAX_DEVICES];
 static atomic_bool hung;
 static _Atomic uint64_t copies;
-static atomic_uint hung_calls; /* how many have been told to hang */
+static atomic_uint hung_calls; /* how many calls were made to hang */
 static atomic_uint failed;     /* how many calls a rule made fail */
 
-/* What fault_hang and fault_hang_calls were told. */
+/* Set by fault_hang and fault_hang_calls. */
 static atomic_bool told_to_hang;
 static const char *_Atomic told_to_hang_calls;
-/* Lets calls skip the lock when there is nothing to inject. */
+/* Lets calls skip the lock if there is no fault to inject. */
 static atomic_bool any_rules;
 
 static struct rule *
@@ -153,7 +153,7 @@ fault_load (void)
   }
 }
 
-/* Takes the lines of FAIL_FILE over; under the lock. */
+/* Reads the lines of FAIL_FILE; under the lock. */
 static void
 read_fail_file (void)
 {
@@ -229,8 +229,8 @@ random_unit (void)
   return (double) (random_state >> 11) / (double) (1ULL << 53);
 }
 
-/* Whether this call is to stay where it is.  HANGS: it did so till now.  Takes
- * no lock, because a signal may take the thread out of a call that hangs.
+/* Whether this call hangs.  HANGS: it has hung until now.  Takes no lock,
+ * because a signal may take the thread out of a call that hangs.
  */
 static bool
 call_hangs (enum function fn, bool hangs)

@@ -1,10 +1,11 @@
 /* nbdkit-vram: every function that the stand-in driver exports, and what it
- * needs SPDX-License-Identifier: BSD-3-Clause
+ * needs
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* FUNCTION (NAME, NEEDS), one a line: the Makefile takes the list of exported
- * symbols from here as well.  No include guard: included where FUNCTION is
- * defined.
+/* FUNCTION (NAME, NEEDS), one in each line, because the Makefile takes the
+ * list of exported symbols from here.  There is no include guard: files define
+ * FUNCTION and include this.
  *
  * ANY   may be called before cuInit
  * INIT  CUDA_ERROR_NOT_INITIALIZED before cuInit and after fork

@@ -9,8 +9,8 @@
 
 #include "standin.h"
 
-/* Where the GPU's view of a buffer lies when it is not the CPU's: outside of
- * what the CPU can address.
+/* Added to a buffer's address where the GPU's address differs from the CPU's.
+ * The sum is no valid CPU address.
  */
 #define ALIAS 0x0004000000000000ULL
 

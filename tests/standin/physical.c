@@ -1,5 +1,5 @@
-/* nbdkit-vram: the stand-in's VRAM: allocation, export, import, and what is
- * left of it SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in's VRAM: allocation, export, import, and leaks
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include "standin.h"
 
-/* How much of what was freed turns up in the next allocation. */
+/* How many bytes of freed memory the next allocation begins with. */
 #define REMNANT (256U << 10)
 
 struct physical {
@@ -30,9 +30,9 @@ struct physical {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct physical *all;
-/* Of this process; unused when VRAM is counted over all processes. */
+/* Used by this process.  Not used with SHARED. */
 static uint64_t used[MAX_DEVICES];
-/* Taken by others, see SHRINK. */
+/* Taken by other programs (SHRINK). */
 static uint64_t taken[MAX_DEVICES];
 static uint64_t shrinks;
 static unsigned char remnant[MAX_DEVICES][REMNANT];
@@ -84,7 +84,7 @@ read_used_file (void)
   return n;
 }
 
-/* What this test's processes may use of DEV together; under the lock. */
+/* How much of DEV all processes of the test may use; under the lock. */
 static uint64_t
 limit (int dev)
 {
@@ -142,7 +142,7 @@ add (const struct vram_file *file, int dev, bool exportable, bool travelled)
   return p;
 }
 
-/* Leaves what was freed before at the start of new memory. */
+/* Writes content that was freed before to the start of new memory. */
 static void
 leave_remnant (struct physical *p)
 {
@@ -220,7 +220,7 @@ physical_import (struct physical **result, int fd)
       r = CUDA_SUCCESS;
       goto out;
     }
-  /* The importer keeps its descriptor; ours is of the same description. */
+  /* The importer keeps its descriptor.  Ours is a duplicate. */
   copy = fcntl (fd, F_DUPFD_CLOEXEC, 0);
   if (copy == -1)
     goto out;
@@ -279,7 +279,7 @@ report_one (struct physical *p)
     report_dirty (vram_file_dirty (&p->file));
 }
 
-/* Keeps what the next owner will find. */
+/* Keeps content for the next owner to find. */
 static void
 keep_remnant (struct physical *p)
 {
@@ -288,7 +288,7 @@ keep_remnant (struct physical *p)
   if (p->travelled || !p->written ||
       vram_file_read (&p->file, remnant[p->dev], REMNANT, 0) == -1)
     return;
-  /* Fresh memory that is zeros would hide what garbage shows. */
+  /* Memory full of zeros would hide bugs that garbage shows. */
   for (i = 0; i < REMNANT; i++)
     if (remnant[p->dev][i] != 0) {
       have_remnant[p->dev] = true;

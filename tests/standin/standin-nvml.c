@@ -1,11 +1,11 @@
-/* nbdkit-vram: the stand-in for NVIDIA's management library: one GPU, told by
- * the environment SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in for NVIDIA's management library, with one GPU
+ * SPDX-License-Identifier: BSD-3-Clause
  *
- * STANDIN_NVML_POWER (mW), _SM, _SM_MAX, _MEMORY (MHz), _STATE, _BUSY
- * (percent): what it says; what is not set is not supported.
- * STANDIN_NVML_DRIVER is the driver's version.  STANDIN_NVML_LOG is a file
- * that each nvmlInit_v2 adds a line to, and with STANDIN_NVML_HANGS it never
- * returns.
+ * STANDIN_NVML_POWER (mW), _SM, _SM_MAX, _MEMORY (MHz), _STATE and _BUSY
+ * (percent) are its values.  A value that is not set is not supported.
+ * STANDIN_NVML_DRIVER is the driver's version.  Each nvmlInit_v2 appends a
+ * line to the file STANDIN_NVML_LOG, and with STANDIN_NVML_HANGS it does not
+ * return.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -20,8 +20,9 @@ struct instance {
   struct instance *next;
 };
 
-/* All that were made and not destroyed.  An application that does not call a
- * driver any more has not forgotten what is the driver's own.
+/* The instances that exist.  They keep the driver's objects reachable, so that
+ * leak checkers do not report them when an application stops calling a lost
+ * driver.
  */
 static struct instance *instances;
 static pthread_mutex_t instances_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -36,8 +37,7 @@ static uint32_t version;
 static bool no_icd, no_extension;
 static struct gpu gpus[MAX_GPUS];
 static uint32_t nr_gpus;
-/* There is one instance at most that matters: what it asked for decides what
- * its devices answer.
+/* At most one instance matters.  Its version decides what its devices answer.
  */
 static _Atomic uint32_t instance_version;
 
@@ -184,8 +184,8 @@ load_software_renderer (void)
   snprintf (g->properties.name, sizeof g->properties.name,
             "Stand-in software renderer");
   memset (g->uuid, 0x5f, sizeof g->uuid);
-  /* All of it is everything, as in such renderers: a trap for who takes the
-   * first device that has the memory type.
+  /* All memory types have all properties, as in such renderers.  This is a
+   * trap for code that takes the first device with a suitable type.
    */
   add_heap (&g->memory, 16ULL << 30, VK_HEAP_DEVICE_LOCAL);
   add_memory_type (&g->memory,
@@ -278,8 +278,8 @@ report (void)
   fclose (fp);
 }
 
-/* The rule of all that fill arrays: *COUNT is their size and gets what there
- * is of them, or what fitted.  TO is NULL for who only asks.
+/* The rule of functions that fill arrays: *COUNT is the array's size, and
+ * becomes the number of elements.  With TO NULL the caller only asks for it.
  */
 static VkResult
 give (void *to, uint32_t *count, const void *from, uint32_t have, size_t size)
@@ -338,7 +338,7 @@ vkCreateInstance (const VkInstanceCreateInfo *info, const void *allocator,
     return VK_ERROR_LAYER_NOT_PRESENT;
   if (info->extension_count)
     return VK_ERROR_EXTENSION_NOT_PRESENT;
-  /* A loader of version 1.0 knows no later version. */
+  /* A loader of version 1.0 refuses a later version. */
   if (app && app->api_version >= VK_VERSION (1, 1) &&
       version < VK_VERSION (1, 1))
     return VK_ERROR_INCOMPATIBLE_DRIVER;
@@ -406,7 +406,7 @@ vkGetPhysicalDeviceProperties2 (VkPhysicalDevice gpu,
   struct vk_chain *c;
 
   vk_enter (FN_vkGetPhysicalDeviceProperties2);
-  /* Only there for instances of 1.1 and newer. */
+  /* Only instances of version 1.1 and newer have it. */
   if (properties->type != VK_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 ||
       instance_version < VK_VERSION (1, 1))
     return;
@@ -537,7 +537,7 @@ EXPORT PFN_vkVoidFunction
 vkGetInstanceProcAddr (VkInstance instance, const char *name)
 {
   vk_enter (FN_vkGetInstanceProcAddr);
-  /* Without an instance only these. */
+  /* Without an instance there are only these. */
   if (!instance && strncmp (name, "vkEnumerateInstance", 19) != 0 &&
       strcmp (name, "vkCreateInstance") != 0 &&
       strcmp (name, "vkGetInstanceProcAddr") != 0)

@@ -1,58 +1,58 @@
-/* nbdkit-vram: the stand-in for Vulkan's loader and driver: how tests steer
- * it, and its insides SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in for Vulkan's loader and driver: how tests control
+ * it, and its internals
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* A libvulkan.so.1, beside the stand-in libcuda.so.1 in tests/standin/.libs,
- * that can do one thing: import VRAM that the stand-in CUDA driver exported
- * and map it.  It lists a software renderer first, as many machines do, and
- * then the GPUs, with the names, UUIDs and sizes that the CUDA one gives them
- * (STANDIN_CUDA_DEVICES, NAMES, UUIDS, MEMORY).
+ * that can import VRAM that the stand-in CUDA driver has exported, and map it.
+ * It lists a software renderer first, as many machines do, and then the GPUs,
+ * with the names, UUIDs and sizes of the CUDA stand-in (STANDIN_CUDA_DEVICES,
+ * NAMES, UUIDS, MEMORY).
  *
  * CODE is a VkResult as a number, LIST and SIZE as in standin.h.
  *
- * What the machine has (prefix STANDIN_VULKAN_):
+ * The machine (prefix STANDIN_VULKAN_):
  *
  * VERSION=N.N      of the loader and the devices, default 1.3
- * NO_ICD=1         no driver is installed: vkCreateInstance answers
+ * NO_ICD=1         no driver is installed: vkCreateInstance returns
  *                  VK_ERROR_INCOMPATIBLE_DRIVER
  * DEVICES=N        how many GPUs Vulkan sees, default as CUDA; 0: only the
  *                  software renderer
  * UUIDS=LIST       deviceUUID of each, default as CUDA
  * NO_EXTENSION=1   the GPUs lack VK_KHR_external_memory_fd
  * NO_TYPE=1        no memory type is DEVICE_LOCAL and HOST_VISIBLE
- * HEAP=SIZE        such a type lies in a heap of its own of this size, as
- *                  without Resizable BAR (246M there), and no more than that
- *                  can be mapped at a time; default the heap that is all VRAM
+ * HEAP=SIZE        such a type has a heap of its own of this size, as without
+ *                  Resizable BAR (246M there), and no more can be mapped at a
+ *                  time; default the heap with all VRAM
  *
  * Faults:
  *
  * FAIL=NAME[:CODE[:N]],...
- *                  the function NAME answers CODE (default -3,
+ *                  the function NAME returns CODE (default -3,
  *                  VK_ERROR_INITIALIZATION_FAILED), from its Nth call on
  *                  (default 1).  An import that fails does not take the
  *                  descriptor
- * FAULT_FILE=FILE  while FILE exists every mapping is cut off from its memory:
- *                  touching it raises SIGBUS.  Once that is so for all of them
- *                  FILE.active exists as well.  When FILE is removed memory
- *                  comes back with all that was in it, and FILE.active goes
+ * FAULT_FILE=FILE  while FILE exists an access to any mapping raises SIGBUS.
+ *                  When that holds for all mappings, FILE.active exists, too.
+ *                  After FILE was removed the mappings have their content
+ *                  again, and FILE.active disappears
  *
- * What a test can look at:
+ * Output:
  *
  * REPORT=FILE      written when a process that made an instance exits by exit:
  *                  "leaked KIND COUNT" for each kind of thing not freed
  *                  (instance, device, memory, mapping), empty if none.  %p
  *                  stands for the process id
  *
- * It is strict: wrong structure types, extensions that were not enabled, a
- * memory type that does not fit, sizes that differ from the imported memory's,
- * mapping twice, all are errors, where a driver may do anything.
+ * It is strict, where a driver may do anything: wrong structure types,
+ * extensions that were not enabled, a memory type that does not fit, a size
+ * other than the imported memory's, and a second mapping are errors.
  * vkGetMemoryFdPropertiesKHR refuses OPAQUE_FD, for which it is not specified.
  *
- * VRAM that was not touched yet becomes garbage when it is mapped, up to 64
- * MiB of each allocation, and zeros beyond that (it would all cost host
- * memory).
+ * VRAM that was not accessed yet becomes garbage when it is mapped, up to 64
+ * MiB of each allocation, and zeros beyond that, to save host memory.
  *
- * What it does not do: queues, memory that is not imported, export.
+ * It does not support queues, memory that is not imported, and export.
  */
 #ifndef STANDIN_VULKAN_H
 #define STANDIN_VULKAN_H
@@ -107,8 +107,8 @@ struct device {
   bool external_memory; /* VK_KHR_external_memory_fd was enabled */
 };
 
-/* Loads the settings, counts the call and gives the error it is to fail with,
- * or VK_SUCCESS.
+/* Loads the settings, counts the call, and returns the error to fail with, or
+ * VK_SUCCESS.
  */
 extern VkResult vk_enter (enum vk_function fn);
 

@@ -1,5 +1,6 @@
 /* nbdkit-vram: the stand-in driver's streams, each a thread with a queue, and
- * events SPDX-License-Identifier: BSD-3-Clause
+ * events
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 struct stream {
   struct context *ctx;
   bool blocking;  /* orders itself with the NULL stream */
-  bool destroyed; /* no handle any more; goes when its work is done */
+  bool destroyed; /* has no handle, and is freed when its work is done */
   bool closing;   /* the thread ends when the queue is empty */
   struct work *head, *tail;
   uint64_t issued, done; /* serial numbers */
@@ -95,8 +96,8 @@ may_begin (const struct stream *s)
          (!config.late || s->closing || s->head->serial <= s->asked);
 }
 
-/* With LATE: have work of S done up to the serial number ASKED; under the
- * lock. */
+/* With LATE: lets S do its work up to the serial number ASKED; under the lock.
+ */
 static void
 allow (struct stream *s, uint64_t asked)
 {
@@ -106,8 +107,8 @@ allow (struct stream *s, uint64_t asked)
   pthread_cond_signal (&s->work);
 }
 
-/* S is asked whether it is done: with LATE one piece of its work is done, and
- * the events behind it; under the lock.
+/* A query of S: with LATE, lets S do one piece of its work, and the events
+ * behind it; under the lock.
  */
 static void
 ask (struct stream *s)
@@ -252,7 +253,7 @@ stream_end (struct context *ctx)
     s->closing = true;
     pthread_cond_signal (&s->work);
   }
-  /* The NULL stream goes last: others look at it. */
+  /* The NULL stream is freed last, because the others use it. */
   for (;;) {
     for (s = ctx->streams; s; s = s->next)
       if (!s->destroyed && s != ctx->null_stream)
@@ -361,7 +362,7 @@ again:
     allow (s, target);
   for (s = ctx->streams; s && !r; s = s->next)
     if (s->head && s->head->serial <= target) {
-      /* It may be gone after the wait: look at all of them anew. */
+      /* The stream may have been freed during the wait, so start again. */
       pthread_cond_wait (&ctx->changed, &ctx->lock);
       goto again;
     }
@@ -387,7 +388,7 @@ stream_on_not_ready (void (*fn) (void))
   atomic_store (&on_not_ready, fn);
 }
 
-/* The answer R to a question whether work is done. */
+/* Returns R, the result of a query whether work is done. */
 static CUresult
 answer (CUresult r)
 {
@@ -459,7 +460,7 @@ cuStreamDestroy_v2 (CUstream stream)
   if (s->head) {
     if (config.late)
       settings_fatal ("a stream that has work to do is destroyed");
-    /* Returns at once; what is queued still runs. */
+    /* Returns at once.  Queued work still runs. */
     s->destroyed = true;
     pthread_detach (s->thread);
     pthread_mutex_unlock (&ctx->lock);
@@ -591,7 +592,7 @@ cuEventRecord (CUevent event, CUstream stream)
   return stream_issue (ctx, s, w, false);
 }
 
-/* With LATE: event E is asked for, or WAIT; under the lock. */
+/* A query of event E, or a wait for it if WAIT; under the lock. */
 static void
 ask_event (struct context *ctx, const struct event *e, bool wait)
 {
@@ -620,7 +621,7 @@ event_wait (enum function fn, CUevent event, bool wait)
   if (!e)
     return CUDA_ERROR_INVALID_HANDLE;
   pthread_mutex_lock (&ctx->lock);
-  /* One that was never recorded counts as done. */
+  /* An event that was never recorded is done. */
   target = e->recorded;
   if (config.late)
     ask_event (ctx, e, wait);

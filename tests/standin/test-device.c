@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows how the stand-in driver starts, and its devices and
- * contexts SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of the stand-in driver's start, devices and contexts
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -112,7 +112,7 @@ test_fork (void)
   OK (cu.cuMemcpyHtoD_v2 (p, &byte, 1));
 }
 
-/* Loading before the fork is fine as long as cuInit comes after it. */
+/* The library may be loaded before the fork, if cuInit comes after it. */
 static void
 test_init_after_fork (void)
 {

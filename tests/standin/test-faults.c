@@ -1,4 +1,4 @@
-/* nbdkit-vram: shows each fault that can be injected into the stand-in driver
+/* nbdkit-vram: tests of each fault that the stand-in driver can inject
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <pthread.h>
@@ -48,7 +48,7 @@ test_fail_probability (void)
       failed++;
     else
       OK (cu.cuMemFree_v2 (p));
-  /* The seed is fixed: the number is always the same. */
+  /* The seed is fixed, so the number is always the same. */
   CHECK (failed > 200 && failed < 300);
 }
 
@@ -116,7 +116,7 @@ test_lose_copy (void)
   OK (cu.cuMemsetD8Async (p, 1, 4096, s));
   OK (cu.cuStreamSynchronize (s));
   memset (pinned, 0x42, 4096);
-  /* The calls may see it already; the work is never done. */
+  /* These calls may already notice it.  The work is never done. */
   cu.cuMemcpyDtoHAsync_v2 (pinned, p, 4096, s);
   cu.cuStreamWriteValue32_v2 (s, where, 6, 0);
   GIVES (cu.cuStreamSynchronize (s), CUDA_ERROR_ECC_UNCORRECTABLE);
@@ -138,7 +138,7 @@ wait_for_lost (void *arg)
   return NULL;
 }
 
-/* A hang is bounded by the loss of the device only; a waiter is woken by it.
+/* A hang ends only when the device is lost, which wakes a waiting thread.
  */
 static void
 test_hang_then_lose (void)
@@ -181,7 +181,7 @@ call_version (void *arg)
   return arg;
 }
 
-/* A call, not a copy: it does not come back, and others do. */
+/* A call that is no copy does not return, and other calls do. */
 static void
 test_hang_call (void)
 {

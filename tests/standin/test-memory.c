@@ -1,5 +1,6 @@
-/* nbdkit-vram: shows how the stand-in's VRAM is allocated, mapped, counted,
- * and outlives its process SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests of the stand-in's VRAM: it is allocated, mapped, counted,
+ * and outlives its process
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -50,7 +51,7 @@ test_vmm (void)
   GIVES (cu.cuMemMap (base + 10 * MIB, 2 * MIB, 0, h[2], 0),
          CUDA_ERROR_INVALID_VALUE);
 
-  /* No access before it is granted. */
+  /* There is no access before cuMemSetAccess. */
   GIVES (cu.cuMemcpyHtoD_v2 (base, a, 16), CUDA_ERROR_INVALID_VALUE);
   allow (base, 8 * MIB, CU_MEM_ACCESS_FLAGS_PROT_READ);
   GIVES (cu.cuMemcpyHtoD_v2 (base, a, 16), CUDA_ERROR_INVALID_VALUE);
@@ -73,7 +74,7 @@ test_vmm (void)
   for (i = 0; i < 3; i++)
     OK (cu.cuMemRelease (h[i]));
   GIVES (cu.cuMemRelease (h[0]), CUDA_ERROR_INVALID_VALUE);
-  /* The mappings keep the memory. */
+  /* Mappings hold a reference. */
   OK (cu.cuMemcpyDtoH_v2 (b, base, sizeof b));
   CHECK (memcmp (a, b, sizeof a) == 0);
   OK (cu.cuMemUnmap (base + 2 * MIB, 4 * MIB));
@@ -85,7 +86,7 @@ test_vmm (void)
   CHECK (after == before);
 }
 
-/* Unmapped under a copy in flight: the context is gone, as on a GPU. */
+/* Unmapping under a copy in flight loses the context, as on a GPU. */
 static void
 test_unmap_in_flight (void)
 {
@@ -156,7 +157,7 @@ test_accounting (void)
   CHECK (free_bytes == 24 * MIB);
 }
 
-/* VRAM in files of a folder holds what was written, and leaves no file. */
+/* VRAM in files of a folder holds data, and leaves no file. */
 static void
 test_folder (void)
 {
@@ -260,7 +261,7 @@ import_and_compare (int fd, const unsigned char *want, size_t size)
   free (got);
 }
 
-/* Free VRAM as another process, that does nothing else, sees it. */
+/* Free VRAM, as another process sees it. */
 static size_t
 free_elsewhere (void)
 {
@@ -285,7 +286,7 @@ free_elsewhere (void)
   return free_bytes;
 }
 
-/* This process never starts CUDA: it holds a descriptor, as systemd would. */
+/* This process does not use CUDA.  It holds a descriptor, as systemd would. */
 static void
 survive_sigkill (bool shared)
 {
@@ -329,7 +330,7 @@ survive_sigkill (bool shared)
   if (pid == 0) {
     start ();
     import_and_compare (fd, want, SIZE);
-    /* A second time, and into a second handle. */
+    /* Import it again, to a second handle. */
     import_and_compare (fd, want, SIZE);
     _exit (0);
   }
@@ -337,7 +338,7 @@ survive_sigkill (bool shared)
   CHECK (status == 0);
 
   if (shared) {
-    /* In a socket, then as a mapping alone, then gone. */
+    /* The memory is held by a socket, then by a mapping, then not at all. */
     CHECK (free_elsewhere () == 58 * MIB);
     send_fd (sock[1], fd);
     close (fd);
@@ -386,7 +387,7 @@ test_import_refused (void)
          CUDA_ERROR_INVALID_VALUE);
   close (fd);
 
-  /* VRAM of a GPU that this machine lacks. */
+  /* VRAM of a GPU that this machine does not have. */
   chunk (2 * MIB, &h);
   OK (cu.cuMemExportToShareableHandle (&fd, h, 1, 0));
   pid = fork ();
@@ -417,7 +418,7 @@ import_other_gpu (const char *number)
   return 0;
 }
 
-/* Large VRAM that is never touched, or zeroed, costs the host nothing. */
+/* VRAM that is not accessed, or is zeroed, takes no host memory. */
 static void
 test_untouched_is_free (void)
 {

@@ -1,4 +1,4 @@
-/* nbdkit-vram: shows what the stand-in driver tells about its use
+/* nbdkit-vram: tests of the stand-in driver's report and trace
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* nbdkit-vram: shows that the stand-in drivers have the traps that they were
- * built for SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests that the stand-in drivers behave as their headers say
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -187,7 +187,7 @@ run_one (const struct test *t)
     return false;
   }
   if (pid == 0) {
-    /* Only a test that hangs takes as long. */
+    /* Only a test that hangs takes this long. */
     alarm (slow ? 300 * (unsigned) strtoul (slow, NULL, 10) : 300);
     if (t->prepare)
       t->prepare ();

@@ -1,5 +1,6 @@
-/* nbdkit-vram: shows that work on the stand-in driver's streams is really
- * asynchronous SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: tests that work on the stand-in driver's streams is
+ * asynchronous
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -58,7 +59,7 @@ test_fresh_is_garbage (void)
   OK (cu.cuMemAlloc_v2 (&p, sizeof buf));
   OK (cu.cuMemcpyDtoH_v2 (buf, p, sizeof buf));
   CHECK (memchr (buf, 0, sizeof buf) == NULL);
-  /* What was freed turns up again. */
+  /* New memory has content that was freed before. */
   memset (buf, 0x5e, sizeof buf);
   OK (cu.cuMemcpyHtoD_v2 (p, buf, sizeof buf));
   OK (cu.cuMemFree_v2 (p));
@@ -80,7 +81,7 @@ test_use_before_sync (void)
   OK (cu.cuMemHostAlloc ((void **) &pinned, 8192, 0));
   OK (cu.cuStreamCreate (&s, CU_STREAM_NON_BLOCKING));
 
-  /* A source that is reused too early is read too late. */
+  /* A source that is reused too early gives wrong data. */
   memset (pinned, 1, 4096);
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 4096, s));
   GIVES (cu.cuStreamQuery (s), CUDA_ERROR_NOT_READY);
@@ -91,7 +92,7 @@ test_use_before_sync (void)
   OK (cu.cuStreamQuery (s));
   CHECK (all (pinned + 4096, 4096, 2));
 
-  /* One that is kept until the end is right. */
+  /* A source that is kept until the end gives the right data. */
   memset (pinned, 3, 4096);
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 4096, s));
   OK (cu.cuStreamSynchronize (s));
@@ -120,7 +121,7 @@ test_pageable_early_return (void)
   window = mmap (NULL, 2 * MIB, PROT_READ, MAP_SHARED, fd, 0);
   CHECK (window != MAP_FAILED);
 
-  /* Up to 64 KiB: staged at the call, landed some time after it. */
+  /* Up to 64 KiB are staged by the call, and reach VRAM some time after it. */
   write_file (path ("hang"), "");
   memset (src, 0x22, sizeof src);
   OK (cu.cuMemcpyHtoD_v2 (p, src, 65536));
@@ -137,7 +138,7 @@ test_pageable_early_return (void)
   OK (cu.cuStreamSynchronize (s));
   CHECK (all (window, 4096, 0x33));
 
-  /* ... and larger ones are complete on return, as are all to the host. */
+  /* ... and larger copies, and all copies to the host, are done on return. */
   memset (src, 0x55, sizeof src);
   OK (cu.cuMemcpyHtoD_v2 (p, src, 65537));
   CHECK (all (window, 65537, 0x55));
@@ -194,7 +195,7 @@ test_legacy_stream (void)
   GIVES (cu.cuStreamQuery (blocking), CUDA_ERROR_INVALID_HANDLE);
 }
 
-/* One copy that hangs holds back what is behind it by the rule, and no more.
+/* A copy that hangs holds back only the work that must wait for it.
  */
 static void
 test_legacy_waits_for_blocking (void)
@@ -234,7 +235,7 @@ test_blocking_waits_for_legacy (void)
   GIVES (cu.cuStreamQuery (blocking), CUDA_ERROR_NOT_READY);
 }
 
-/* A non-blocking stream goes ahead of the NULL stream's work. */
+/* A non-blocking stream does not wait for the NULL stream. */
 static void
 test_non_blocking_stream (void)
 {
@@ -317,7 +318,7 @@ struct lane {
   unsigned int number;
 };
 
-/* One piece of work a question, and the events behind it. */
+/* Each query does one piece of work, and the events behind it. */
 static void
 test_late (void)
 {
@@ -346,7 +347,7 @@ test_late (void)
   CHECK (byte == 'c');
   OK (cu.cuMemcpyDtoH_v2 (&byte, p + 1, 1));
   CHECK (byte == 'd');
-  /* A waiter asks for all of it. */
+  /* A wait does all work. */
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned, 1, s));
   OK (cu.cuMemcpyHtoDAsync_v2 (p, pinned + 1, 1, s));
   OK (cu.cuStreamSynchronize (s));

@@ -1,4 +1,4 @@
-/* nbdkit-vram: shows what the Vulkan stand-in does, refuses and breaks
+/* nbdkit-vram: tests of the Vulkan stand-in: imports, refusals and faults
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <dlfcn.h>
@@ -174,7 +174,7 @@ static int export(CUmemGenericAllocationHandle h)
   return fd;
 }
 
-/* SIZE bytes of VRAM as both see it. */
+/* SIZE bytes of VRAM, as CUDA and Vulkan see them. */
 static unsigned char *
 window (size_t size, CUdeviceptr *p, VkDeviceMemory *memory)
 {
@@ -207,7 +207,7 @@ test_vulkan_devices (void)
   GIVES (vk.vkEnumeratePhysicalDevices (instance, &count, gpus),
          VK_INCOMPLETE);
   CHECK (count == 1);
-  /* The first is no GPU, though its memory would do. */
+  /* The first device is no GPU, although its memory types would do. */
   vk.vkGetPhysicalDeviceProperties2 (gpus[0], &p);
   CHECK (p.properties.device_type == VK_DEVICE_TYPE_CPU);
   CHECK (gpu != gpus[0]);
@@ -244,7 +244,7 @@ test_vulkan_coherent (void)
 
   start_both ();
   w = window (size, &p, &memory);
-  /* Fresh memory is garbage this way too. */
+  /* New memory is garbage through the mapping, too. */
   CHECK (memchr (w, 0, size) == NULL);
 
   OK (cu.cuMemsetD8_v2 (p, 0, size));
@@ -258,7 +258,7 @@ test_vulkan_coherent (void)
   OK (cu.cuMemcpyDtoH_v2 (buf, p + 2 * MIB, sizeof buf));
   CHECK (all (buf, sizeof buf, 0x4d));
 
-  /* The descriptor is Vulkan's: it goes when the memory goes. */
+  /* Vulkan owns the descriptor, and closes it with the memory. */
   vk.vkUnmapMemory (device, memory);
   fd = open ("/dev/null", O_RDONLY);
   close (fd);
@@ -266,7 +266,7 @@ test_vulkan_coherent (void)
   CHECK (open ("/dev/null", O_RDONLY) < fd);
 }
 
-/* A pageable copy that has returned need not be in sight yet. */
+/* A pageable copy that has returned need not be visible yet. */
 static void
 test_vulkan_early_return (void)
 {
@@ -301,14 +301,14 @@ test_vulkan_refuses (void)
   chunk (2 * MIB, &h);
   type = (uint32_t) window_type ();
   fd = export(h);
-  /* Another size, a type that is not VRAM's, no such type, no VRAM. */
+  /* Another size, another type, no such type, no VRAM. */
   GIVES (import (fd, 4 * MIB, type, &memory),
          VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (fd, 2 * MIB, 0, &memory), VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (fd, 2 * MIB, 31, &memory), VK_ERROR_INVALID_EXTERNAL_HANDLE);
   GIVES (import (open ("/dev/null", O_RDWR), 2 * MIB, type, &memory),
          VK_ERROR_INVALID_EXTERNAL_HANDLE);
-  /* After all that the descriptor still is the caller's, and good. */
+  /* The caller still owns the descriptor, and it works. */
   CHECK (fcntl (fd, F_GETFD) != -1);
   OK (import (fd, 2 * MIB, type, &memory));
   GIVES (vk.vkMapMemory (device, memory, 0, 4 * MIB, 0, &w),
@@ -318,7 +318,7 @@ test_vulkan_refuses (void)
          VK_ERROR_MEMORY_MAP_FAILED);
   vk.vkFreeMemory (device, memory, NULL);
 
-  /* Memory that is not in the CPU's sight cannot be mapped. */
+  /* Memory that the CPU cannot see cannot be mapped. */
   OK (import (export(h), 2 * MIB, 1, &memory));
   GIVES (vk.vkMapMemory (device, memory, 0, VK_WHOLE_SIZE, 0, &w),
          VK_ERROR_MEMORY_MAP_FAILED);
@@ -442,7 +442,7 @@ catch_fault (int sig)
   siglongjmp (on_fault, sig);
 }
 
-/* The signal that touching P raises, 0 for none. */
+/* The signal that an access to P raises, or 0. */
 static int
 touch (const volatile unsigned char *p)
 {
@@ -453,7 +453,7 @@ touch (const volatile unsigned char *p)
   return sig;
 }
 
-/* Bounded by the case's own time limit. */
+/* The time limit of the case ends it. */
 static void
 wait_for (const char *name, bool there)
 {
@@ -480,7 +480,7 @@ test_vulkan_fault (void)
   wait_for (path ("fault.active"), true);
   CHECK (touch (w) == SIGBUS && touch (w + 2 * MIB - 1) == SIGBUS);
   CHECK (touch (v + MIB) == SIGBUS);
-  /* DMA goes on. */
+  /* DMA still works. */
   OK (cu.cuMemcpyDtoH_v2 (buf, p, sizeof buf));
   CHECK (all (buf, sizeof buf, 0x77));
   CHECK (unlink (path ("fault")) == 0);

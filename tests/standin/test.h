@@ -2,11 +2,10 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Each case runs in a process of its own, with its own environment, that opens
- * libcuda.so.1 as found through LD_LIBRARY_PATH.  Where a case shows that
- * something has not happened yet it stops the streams by a trigger file, or
- * makes them slow by far; where it shows that something has happened it waits
- * for that.
+/* Each case runs in a process of its own, with an environment of its own, and
+ * opens libcuda.so.1 as found through LD_LIBRARY_PATH.  To show that something
+ * has not happened yet, a case stops the streams by a trigger file, or makes
+ * them very slow.  To show that something has happened, it waits for that.
  */
 #ifndef STANDIN_TEST_H
 #define STANDIN_TEST_H
@@ -21,7 +20,7 @@
 
 #define MIB (1ULL << 20)
 
-/* These end the process when they fail. */
+/* These end the process if they fail. */
 #define CHECK(cond)                                                           \
   do {                                                                        \
     if (!(cond)) {                                                            \
@@ -52,7 +51,7 @@ struct test {
 extern const struct test device_tests[], stream_tests[], memory_tests[],
     fault_tests[], report_tests[], vulkan_tests[];
 
-/* The entry points of the CUDA driver, see load. */
+/* The entry points of the CUDA driver, set by load. */
 struct cuda_entries {
 #define FUNCTION(name, needs) __typeof__ (name) *name;
 #include "functions.h"
@@ -69,14 +68,14 @@ extern const char *path (const char *name);
 /* Sets STANDIN_CUDA_NAME. */
 extern void env (const char *name, const char *value);
 
-/* Makes HANG_FILE the file "hang": streams stand still while it is there. */
+/* Makes HANG_FILE the file "hang".  Streams stop while it exists. */
 extern void use_hang_file (void);
 
-/* Appears whole. */
+/* Writes a file that appears with its whole content. */
 extern void write_file (const char *name, const char *text);
 extern void read_file (const char *name, char *buf, size_t size);
 
-/* Opens LIBRARY and looks everything up; entries that lack are NULL. */
+/* Opens LIBRARY and looks up all entry points.  Missing ones are NULL. */
 extern void load (const char *library);
 
 /* Loads the driver and makes the primary context of device 0 current. */
@@ -92,7 +91,7 @@ extern CUdeviceptr chunk (size_t size, CUmemGenericAllocationHandle *handle);
 extern bool all (const void *buf, size_t size, unsigned char value);
 extern int64_t now_ms (void);
 
-/* What test-memory.c runs in a program of its own. */
+/* test-memory.c runs this in a program of its own. */
 extern int import_other_gpu (const char *number);
 
 #endif /* STANDIN_TEST_H */

@@ -18,9 +18,12 @@ thread_start (pthread_t *thread, void *(*fn) (void *), void *arg)
 
   sigfillset (&all);
   pthread_attr_init (&attr);
-  /* Small: whoever locks all its memory pays for it. */
+  /* A small stack, because a process that locks all its memory locks it, too.
+   */
   pthread_attr_setstacksize (&attr, 512 << 10);
-  /* In place of the GPU, which no timer slack of the caller's slows down. */
+  /* The thread stands for the GPU, which the caller's timer slack does not
+   * slow down.
+   */
   slack = syscall (SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
   prctl (PR_SET_TIMERSLACK, 0, 0, 0, 0);
   pthread_sigmask (SIG_SETMASK, &all, &old);

@@ -6,8 +6,8 @@
 
 #include <pthread.h>
 
-/* Starts a joinable thread that no signal is delivered to: the program's own
- * handlers run on its own threads.  Gives what pthread_create does.
+/* Starts a joinable thread that blocks all signals, so that the program's
+ * handlers run on its own threads.  Returns what pthread_create does.
  */
 extern int thread_start (pthread_t *thread, void *(*fn) (void *), void *arg);
 

@@ -1,5 +1,6 @@
-/* nbdkit-vram: what the stand-in driver tells a test: call counts, leaks,
- * dirty VRAM SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the stand-in driver's trace and report: call counts, leaks,
+ * dirty VRAM
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <fcntl.h>
@@ -33,7 +34,7 @@ static struct {
   _Atomic int64_t count, bytes;
 } resources[RES_COUNT];
 static _Atomic uint64_t dirty;
-/* The process that gets a report: the one that called cuInit. */
+/* The process that called cuInit, which writes the report. */
 static _Atomic pid_t report_pid;
 
 /* Copies PATTERN to BUF with %p replaced. */
@@ -69,7 +70,7 @@ trace_open (void)
   }
 }
 
-/* The real driver reads its environment in cuInit: write what it finds. */
+/* The real driver reads its environment in cuInit, so write it there. */
 static void
 write_environment (void)
 {

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the file that one piece of the stand-in's VRAM lies in
+/* nbdkit-vram: the file of one allocation of the stand-in's VRAM
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -19,8 +19,8 @@
 
 static const char magic[16] = "standin VRAM 1\n";
 
-/* State of a granule: 0 as made, READY, or the id of the process that is
- * filling it (which may die on the way).
+/* State of a granule: 0 at first, READY, or the ID of the process that is
+ * filling it (which may die meanwhile).
  */
 #define READY UINT32_MAX
 
@@ -93,7 +93,7 @@ vram_file_open (struct vram_file *f, int fd)
   if (!S_ISREG (st.st_mode) || st.st_size <= 0)
     goto invalid;
 
-  /* The total grows with the size, so the size can be found by bisection. */
+  /* The total grows with the size, so bisection finds the size. */
   uint64_t low = 0, high = (uint64_t) st.st_size;
   while (low < high) {
     uint64_t middle = low + (high - low) / 2 / PAGE * PAGE;
@@ -185,7 +185,7 @@ touch_granule (struct vram_file *f, uint64_t i, bool overwritten)
   uint32_t old = 0;
 
   if (overwritten) {
-    /* Whoever fills it right now must not do so behind our back. */
+    /* Wait for a thread that is filling it. */
     while ((old = atomic_load (state)) != READY) {
       if (old == 0 && atomic_compare_exchange_strong (state, &old, READY))
         break;
@@ -201,7 +201,7 @@ touch_granule (struct vram_file *f, uint64_t i, bool overwritten)
     if (old == READY)
       return 0;
     if (old != 0) {
-      /* Another thread or process is at it, unless that one was killed. */
+      /* Another thread or process is filling it, unless that was killed. */
       if (!(kill ((pid_t) old, 0) == -1 && errno == ESRCH)) {
         sched_yield ();
         continue;
@@ -283,7 +283,7 @@ vram_file_set (struct vram_file *f, unsigned char value, uint64_t size,
   if (touch (f, size, offset, true) == -1)
     return -1;
   if (value == 0 && size >= PAGE) {
-    /* Zeros are a hole: they cost nothing, however many there are. */
+    /* Zeros are a hole, which takes no memory. */
     if (fallocate (f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                    (off_t) offset, (off_t) size) == 0)
       return 0;

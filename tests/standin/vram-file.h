@@ -1,17 +1,18 @@
-/* nbdkit-vram: the file that one piece of the stand-in's VRAM lies in
+/* nbdkit-vram: the file of one allocation of the stand-in's VRAM
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* The data first, so that a mapping from offset 0 is the memory; behind it,
- * page aligned, a header that says what this is, and a word for each granule
- * that says whether the granule still is the garbage that fresh VRAM holds.
- * Garbage is made when a granule is first looked at, so that large disks cost
- * nothing until used.  The state lies in the file because processes share it.
+/* The data comes first, so that a mapping from offset 0 is the memory.  Behind
+ * it, page aligned, are a header that describes the file, and a word for each
+ * granule, which says whether the granule still holds the garbage of new VRAM.
+ * Garbage is written when a granule is first accessed, so that a large disk
+ * takes memory only where it is used.  The words are in the file because
+ * processes share them.
  *
- * The data is reached by pread and pwrite and mapped nowhere in the process
- * (but by the Vulkan stand-in): no stray pointer hits it, it does not count as
- * the process's memory, and sanitizers see the host's side of a copy only, as
- * with a real GPU.
+ * The data is read and written by pread and pwrite, and only the Vulkan
+ * stand-in maps it.  So no stray pointer hits it, it does not count as the
+ * process's memory, and sanitizers see only the host's side of a copy, as with
+ * a real GPU.
  */
 #ifndef STANDIN_VRAM_FILE_H
 #define STANDIN_VRAM_FILE_H
@@ -39,7 +40,7 @@ struct vram_file {
 /* The size of a file for SIZE bytes of data. */
 extern uint64_t vram_file_total (uint64_t size);
 
-/* Takes FD over on success only.  -1 with errno on failure; EINVAL if an
+/* On success the file owns FD.  Returns -1 with errno on failure, EINVAL if an
  * opened file is not the stand-in's VRAM.
  */
 extern int vram_file_format (struct vram_file *f, int fd, uint64_t size,
@@ -47,7 +48,7 @@ extern int vram_file_format (struct vram_file *f, int fd, uint64_t size,
 extern int vram_file_open (struct vram_file *f, int fd);
 extern void vram_file_close (struct vram_file *f);
 
-/* Forgets the file but leaves its descriptor open. */
+/* Frees the struct, but leaves the descriptor open. */
 extern void vram_file_release (struct vram_file *f);
 
 /* All return 0, or -1 with errno; EFAULT if BUF cannot be accessed.  The range
@@ -60,13 +61,13 @@ extern int vram_file_write (struct vram_file *f, const void *buf,
 extern int vram_file_set (struct vram_file *f, unsigned char value,
                           uint64_t size, uint64_t offset);
 
-/* Before the data is read by other ways: makes what is garbage
- * within the first LIMIT bytes, and lets what was not touched behind them be
- * zeros.
+/* Call it before the data is accessed in other ways.  Writes the garbage of
+ * granules that were not accessed yet in the first LIMIT bytes.  Behind those,
+ * such granules become zeros.
  */
 extern int vram_file_settle (struct vram_file *f, uint64_t limit);
 
-/* How many bytes that are not zero stand in granules that were touched. */
+/* How many bytes are not zero in granules that were accessed. */
 extern uint64_t vram_file_dirty (struct vram_file *f);
 
 #endif /* STANDIN_VRAM_FILE_H */

@@ -1,9 +1,9 @@
-/* nbdkit-vram: the part of Vulkan's ABI that the stand-in loader and driver
- * has SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: the part of Vulkan's ABI that the stand-in exports
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 /* Written from the specification of Vulkan 1.1 and VK_KHR_external_memory_fd,
- * apart from the plugin's own declarations on purpose, as cuda-abi.h.
+ * separately from the plugin's declarations, for the reason in cuda-abi.h.
  */
 #ifndef STANDIN_VULKAN_ABI_H
 #define STANDIN_VULKAN_ABI_H
@@ -60,7 +60,7 @@ enum {
 #define VK_VERSION(major, minor) ((uint32_t) (major) << 22 | (minor) << 12)
 #define VK_WHOLE_SIZE            UINT64_MAX
 
-/* What every structure that can be extended begins with. */
+/* Every structure that can be extended begins with this. */
 struct vk_chain {
   int32_t type;
   void *next;

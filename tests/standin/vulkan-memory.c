@@ -1,5 +1,6 @@
 /* nbdkit-vram: the stand-in for Vulkan: imported memory, its mappings and
- * their faults SPDX-License-Identifier: BSD-3-Clause
+ * their faults
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,8 +27,8 @@ struct memory {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct memory *memories;
-static bool cut_off;      /* mappings are without memory now */
-static int empty_fd = -1; /* a file of no size: touching it is SIGBUS */
+static bool cut_off;      /* mappings have no memory now */
+static int empty_fd = -1; /* an empty file: an access raises SIGBUS */
 static bool watching;
 
 static struct memory *
@@ -36,9 +37,9 @@ from_handle (VkDeviceMemory handle)
   return (struct memory *) (uintptr_t) handle;
 }
 
-/* Puts the memory, or nothing, at the mapping's place; under the lock.  By the
- * bare system call: in reality the kernel does it, and a sanitizer is not
- * told.
+/* Replaces the mapping by the memory, or by the empty file; under the lock.
+ * It uses the system call, because with a real driver the kernel does it and a
+ * sanitizer does not see it.
  */
 static bool
 place (struct memory *m)
@@ -159,7 +160,7 @@ vkAllocateMemory (VkDevice device, const VkMemoryAllocateInfo *info,
   memories = m;
   pthread_mutex_unlock (&lock);
   vk_count (VK_MEMORY, 1);
-  /* From here on the descriptor is ours. */
+  /* From here on this memory owns the descriptor. */
   *memory = (uintptr_t) m;
   return VK_SUCCESS;
 
@@ -200,8 +201,8 @@ vkFreeMemory (VkDevice device, VkDeviceMemory handle, const void *allocator)
   vk_count (VK_MEMORY, -1);
 }
 
-/* Whether the heap of type T has room for SIZE more in the CPU's sight; under
- * the lock.
+/* Whether the CPU can map SIZE more bytes of the heap of type T; under the
+ * lock.
  */
 static bool
 heap_has_room (const struct device *device, uint32_t t, uint64_t size)
@@ -268,8 +269,8 @@ vkUnmapMemory (VkDevice device, VkDeviceMemory handle)
   pthread_mutex_unlock (&lock);
 }
 
-/* Not exported: it belongs to an extension, and a loader hands it out by
- * vkGetDeviceProcAddr.
+/* Not exported, because it belongs to an extension: vkGetDeviceProcAddr
+ * returns it.
  */
 VkResult
 vkGetMemoryFdPropertiesKHR (VkDevice device, VkFlags handle_type, int fd,
