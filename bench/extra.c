@@ -1,5 +1,6 @@
-/* nbdkit-vram: finds the calls of the CUDA driver that only the benchmarks
- * make SPDX-License-Identifier: BSD-3-Clause
+/* nbdkit-vram: loads the functions of the CUDA driver that only the benchmarks
+ * call
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

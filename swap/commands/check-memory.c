@@ -1,5 +1,6 @@
 /* nbdkit-vram: vram-swap check: what the server's memory, and other swaps, get
- * in the way of SPDX-License-Identifier: BSD-3-Clause
+ * in the way of
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

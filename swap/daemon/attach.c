@@ -1,5 +1,6 @@
 /* nbdkit-vram: attaches an nbd device to the server, and switches swap on
- * there SPDX-License-Identifier: BSD-3-Clause
+ * there
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

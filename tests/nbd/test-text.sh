@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# nbdkit-vram: lines have at most 79 columns, links and references in the
-# documentation have a target, and words are spelled right
+# nbdkit-vram: lines have at most 79 columns, files name their licence, links
+# and references in the documentation have a target, and words are spelled
+# right
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -48,6 +49,10 @@ for file in files:
     if not file.is_file ():
         continue
     lines = file.read_text (encoding = "utf-8").split ("\n")
+    if file.suffix in (".c", ".h", ".py", ".sh", ".am"):
+        licence = r"(#| \*) SPDX-License-Identifier: BSD-3-Clause"
+        if not any (re.fullmatch (licence, line) for line in lines[:6]):
+            problem (file, 1, "no line SPDX-License-Identifier")
     longest = max (len (line.expandtabs (8)) for line in lines)
     if longest <= 79 and str (file) in wide:
         problem (file, 1, "is not wide any more")

@@ -1,5 +1,6 @@
 /* nbdkit-vram: tests of the memory that is set aside for threads that serve
- * requests SPDX-License-Identifier: BSD-3-Clause
+ * requests
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

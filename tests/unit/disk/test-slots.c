@@ -1,5 +1,6 @@
 /* nbdkit-vram: tests of how VRAM is allocated: in chunks, less when it is
- * short, and given back SPDX-License-Identifier: BSD-3-Clause
+ * short, and given back
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

@@ -1,6 +1,6 @@
 /* nbdkit-vram: tests of the superblock that a disk leaves to its next server:
- * what is in it, and what is not taken for one SPDX-License-Identifier:
- * BSD-3-Clause
+ * what is in it, and what is not taken for one
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

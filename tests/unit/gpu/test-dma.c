@@ -1,5 +1,6 @@
 /* nbdkit-vram: tests of the pool of DMA queues, on a driver that is as late as
- * it can be SPDX-License-Identifier: BSD-3-Clause
+ * it can be
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>

@@ -1,5 +1,6 @@
 /* nbdkit-vram: tests of what the service manager is told, and what is made of
- * one that does not listen SPDX-License-Identifier: BSD-3-Clause
+ * one that does not listen
+ * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
