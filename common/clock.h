@@ -1,4 +1,4 @@
-/* nbdkit-vram: the time that waits and time limits are measured by
+/* nbdkit-vram: clocks for waits and time limits
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: messages, without knowing where they go
+/* nbdkit-vram: log messages, for a sink that the program sets
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: threads of the plugin's own
+/* nbdkit-vram: starts the plugin's threads
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the life of the disk: started or adopted, and ended
+/* nbdkit-vram: starts, adopts and ends the disk
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

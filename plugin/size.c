@@ -1,4 +1,4 @@
-/* nbdkit-vram: a size that depends on the GPU
+/* nbdkit-vram: what size= means on a GPU
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: how a start ends for the process that started nbdkit
+/* nbdkit-vram: reports the result of a start to nbdkit's parent
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

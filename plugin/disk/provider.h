@@ -1,4 +1,4 @@
-/* nbdkit-vram: what the disk needs of a GPU
+/* nbdkit-vram: the interface between the disk and a GPU
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: what a later server has to know of this disk besides its data
+/* nbdkit-vram: describes the disk to the next server
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

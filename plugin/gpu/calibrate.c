@@ -1,4 +1,4 @@
-/* nbdkit-vram: what is tried before the first request goes through the mapping
+/* nbdkit-vram: checks the mapping, and measures when it is faster
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

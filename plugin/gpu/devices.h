@@ -1,4 +1,4 @@
-/* nbdkit-vram: which GPU is meant
+/* nbdkit-vram: finds the GPU that device= names
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: copies that suit write-combined memory
+/* nbdkit-vram: copies to and from write-combined memory
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: takes over the disk of a server that is gone
+/* nbdkit-vram: takes over the disk of an earlier server
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

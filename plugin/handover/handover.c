@@ -1,4 +1,4 @@
-/* nbdkit-vram: leaves the disk to the server that comes after this one
+/* nbdkit-vram: leaves the disk to the next server
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

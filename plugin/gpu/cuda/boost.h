@@ -1,4 +1,4 @@
-/* nbdkit-vram: whether an idle CUDA context holds the GPU's clocks up
+/* nbdkit-vram: keeps the GPU's clocks down while the server is idle
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: asks now and then whether the GPU still has the data
+/* nbdkit-vram: checks that the GPU still holds the data
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the CUDA driver API, as far as it is used
+/* nbdkit-vram: the part of the CUDA driver API that is used
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

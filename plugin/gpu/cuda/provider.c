@@ -1,4 +1,4 @@
-/* nbdkit-vram: VRAM by CUDA, mapped by Vulkan where the CPU can see it
+/* nbdkit-vram: VRAM by CUDA, mapped for the CPU by Vulkan
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

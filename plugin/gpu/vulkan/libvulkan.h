@@ -1,4 +1,4 @@
-/* nbdkit-vram: Vulkan, as far as it is used
+/* nbdkit-vram: the part of Vulkan that is used
  * SPDX-License-Identifier: BSD-3-Clause
  */
 

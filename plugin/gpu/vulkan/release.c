@@ -1,4 +1,4 @@
-/* nbdkit-vram: gives back memory that only the start needs
+/* nbdkit-vram: releases memory that only the start needs
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
