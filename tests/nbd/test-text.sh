@@ -21,8 +21,6 @@ swap/Makefile.am
 swap/conf.c
 swap/units/vram-swap-sleep@.service.in
 swap/units/vram-swap.service.in
-tests/unit/memory-provider.h
-tests/unit/plugin/test-model.sh
 tests/unit/swap/check-ill.expected
 tests/unit/swap/test-command.sh
 END

@@ -1,4 +1,4 @@
-/* nbdkit-vram: what the unit tests are written with
+/* nbdkit-vram: the framework of the unit tests
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -33,7 +33,7 @@ too_long (int signal)
   r = write (2, name, strlen (name));
   r += write (2, words, sizeof words - 1);
   (void) r;
-  /* With a core, or for a debugger that is attached, it can be seen where. */
+  /* A core, or a debugger, shows where. */
   abort ();
 }
 
@@ -89,7 +89,7 @@ check_alone (void (*fn) (void))
                 (unsigned) status);
 }
 
-/* From the environment, 1 without it. */
+/* A factor from the environment, or 1. */
 static unsigned
 factor (const char *name)
 {
@@ -110,7 +110,7 @@ check_end (void)
 {
   alarm (0);
   if (tests == 0) {
-    fprintf (stderr, "no test has such a name\n");
+    fprintf (stderr, "no test's name contains the argument\n");
     return EXIT_FAILURE;
   }
   printf ("%u tests passed\n", tests);
@@ -165,8 +165,8 @@ rnd_begin (struct rnd *rnd, uint64_t number)
     rnd_next (rnd);
 }
 
-/* A linear congruence modulo 2^64 with Knuth's multiplier; its low bits are
- * poor, so they are mixed with the high ones.
+/* A linear congruential generator modulo 2^64 with Knuth's multiplier.  Its
+ * low bits are poor, so they are mixed with the high ones.
  */
 uint64_t
 rnd_next (struct rnd *rnd)

@@ -1,4 +1,4 @@
-/* nbdkit-vram: what the unit tests are written with
+/* nbdkit-vram: the framework of the unit tests
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -10,13 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A test program's main is a row of RUN (a function that takes nothing), and
- * returns check_end ().  The first check that fails ends the program with the
- * line, what was compared, and the seed of the random choices.
+/* A test program's main calls RUN for each test, a function without arguments,
+ * and returns check_end ().  The first check that fails ends the program with
+ * the line, the values, and the seed of the random numbers.
  *
- *   VRAM_SEED=N   repeat what was seen with this seed; else every run has its
- *                 own
- *   arguments     run only the tests whose names contain one of them
+ *   VRAM_SEED=N   use this seed; by default each run has another one
+ *   arguments     run only tests whose names contain one of them
  */
 extern void check_begin (int argc, char *argv[]);
 extern bool check_wanted (const char *name);
@@ -28,8 +27,8 @@ extern int check_end (void);
       fn ();                                                                  \
   } while (0)
 
-/* The same in a process of the test's own, for a driver, which lives as long
- * as its process.
+/* The same in a process of its own, for a driver, which lives as long as its
+ * process.
  */
 extern void check_alone (void (*fn) (void));
 #define RUN_ALONE(fn)                                                         \
@@ -38,9 +37,8 @@ extern void check_alone (void (*fn) (void));
       check_alone (fn);                                                       \
   } while (0)
 
-/* No test may hang: the program is ended, as failed, when the test that is
- * running takes longer than this, or SECONDS for what is left of it; that is
- * multiplied by VRAM_TEST_SLOW.
+/* A test that takes longer than this ends the program as failed.  check_limit
+ * allows SECONDS for the rest of the test.  VRAM_TEST_SLOW multiplies both.
  */
 #define CHECK_SECONDS 300
 extern void check_within (unsigned seconds);
@@ -55,7 +53,7 @@ extern void check_fail (const char *file, int line, const char *fmt, ...)
       check_fail (__FILE__, __LINE__, "%s", #condition);                      \
   } while (0)
 
-/* Two numbers that are to be the same; both are evaluated once. */
+/* The two numbers must be equal.  Both are evaluated once. */
 #define CHECK_EQ(a, b)                                                        \
   do {                                                                        \
     const int64_t check_a = (int64_t) (a), check_b = (int64_t) (b);           \
@@ -68,13 +66,13 @@ extern void check_str (const char *file, int line, const char *what,
                        const char *a, const char *b);
 #define CHECK_STR(a, b) check_str (__FILE__, __LINE__, #a, a, b)
 
-/* Whether the text A holds B. */
+/* The text A must contain B. */
 extern void check_holds (const char *file, int line, const char *what,
                          const char *a, const char *b);
 #define CHECK_HOLDS(a, b) check_holds (__FILE__, __LINE__, #a, a, b)
 
-/* Random numbers, one row a thread: a struct of its own each, begun with the
- * program's seed and a number that tells the threads apart.
+/* Random numbers.  Each thread has a struct of its own, which begins with the
+ * program's seed and a number of the thread.
  */
 struct rnd {
   uint64_t state;
@@ -90,7 +88,7 @@ rnd_below (struct rnd *rnd, uint64_t n)
   return rnd_next (rnd) % n;
 }
 
-/* How much to do where more finds more: N, or one part of VRAM_TEST_PART under
+/* How often to repeat something: N times, or N / VRAM_TEST_PART times under
  * tools that slow the program down.
  */
 extern unsigned check_effort (unsigned n);

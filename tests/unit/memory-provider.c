@@ -76,7 +76,7 @@ memory_free (struct provider *p, struct chunk *c)
   free (chunk);
 }
 
-/* A chunk of SIZE bytes in the memfd FD, or by malloc if that is -1. */
+/* A chunk of SIZE bytes in the memfd FD, or from malloc if that is -1. */
 static struct chunk *
 make_chunk (struct memory_provider *m, int fd, uint64_t size)
 {

@@ -12,20 +12,20 @@
 
 #include "disk/provider.h"
 
-/* New chunks hold 0xa5 in every byte.  Copies are free of data races, whatever
- * other threads copy.
+/* New chunks hold 0xa5 in every byte.  Copies have no data races with other
+ * threads' copies.
  */
 struct memory_provider {
   struct provider provider; /* first */
   uint64_t bytes_free;      /* of VRAM */
-  unsigned chunks;          /* that exist */
+  unsigned chunks;          /* how many exist */
 
-  /* Chunks are memfds that can be exported and imported; or they have no
-   * content and are as large as a test wants; else they are malloc's.
+  /* Chunks are memfds, which can be exported and imported; or they have no
+   * content, and any size; or they come from malloc.
    */
   bool exportable, reserve_only;
 
-  /* What goes wrong: the Nth allocation, import or mapping from now on gives
+  /* Faults: the Nth allocation, import or mapping from now on returns
    * FAIL_RESULT, 1 or -1; free_bytes fails; all copies fail.
    */
   unsigned fail_nth;
@@ -33,23 +33,24 @@ struct memory_provider {
   bool fail_free_bytes;
   atomic_bool lost;
 
-  /* Called before each copy, if not NULL: returns how many of COUNT bytes to
-   * copy; when those are fewer, the copy fails after them.  And called after
-   * every 256 bytes.
+  /* If not NULL, BEFORE is called before each copy, and returns how many of
+   * COUNT bytes to copy; after fewer bytes the copy fails.  PAUSE is called
+   * after every 256 bytes.
    */
   size_t (*before) (bool write, size_t count);
   void (*pause) (void);
 
-  /* Called before each allocation, mapping, zeroing and freeing, if not NULL. */
+  /* If not NULL, called before each allocation, mapping, zeroing and freeing.
+   */
   void (*called) (void);
 
   atomic_uint reads, writes;
-  uint64_t spares[8]; /* that map was given */
+  uint64_t spares[8]; /* the arguments of map */
   unsigned maps;
 };
 
-/* Begin with chunks of CHUNK_SIZE, BYTES_FREE of VRAM, and a granularity of
- * one block.
+/* Sets up a provider with chunks of CHUNK_SIZE, BYTES_FREE of VRAM, and a
+ * granularity of one block.
  */
 extern void memory_provider_begin (struct memory_provider *m,
                                    uint64_t chunk_size, uint64_t bytes_free);

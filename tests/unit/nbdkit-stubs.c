@@ -1,4 +1,4 @@
-/* nbdkit-vram: what nbdkit gives a plugin, for tests that run without nbdkit
+/* nbdkit-vram: stubs of nbdkit's functions, for tests without nbdkit
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -51,12 +51,12 @@ keep (struct messages *to, const char *fmt, va_list args)
   pthread_mutex_unlock (&lock);
   if (getenv ("VRAM_STUB_VERBOSE"))
     fprintf (stderr, "%s: %s\n", to == &errors ? "error" : "debug", line);
-  /* nbdkit's own leave errno as it was, and plugins rely on it. */
+  /* nbdkit's functions preserve errno, and plugins rely on that. */
   errno = saved;
 }
 
-/* What the code under test logs.  Warnings and information are kept with the
- * errors, behind the name of their level.
+/* Messages of the code under test.  Warnings and information are kept with the
+ * errors, after the name of their level.
  */
 static void
 keep_log (enum log_level level, const char *format, va_list args)
@@ -238,7 +238,7 @@ nbdkit_stdio_safe (void)
   return 1;
 }
 
-/* nbdkit keeps interned strings until it ends; here there is one. */
+/* nbdkit keeps interned strings until it ends.  The tests have one. */
 const char *
 nbdkit_printf_intern (const char *fmt, ...)
 {

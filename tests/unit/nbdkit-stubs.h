@@ -1,4 +1,4 @@
-/* nbdkit-vram: what nbdkit gives a plugin, for tests that run without nbdkit
+/* nbdkit-vram: stubs of nbdkit's functions, for tests without nbdkit
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -9,10 +9,9 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* What nbdkit_error was given since the last stub_messages_clear, each message
- * on a line of its own, and how many there were.  Any thread may log; only
- * what fits is kept.  Call these, but for the count, while no other thread
- * logs.
+/* The messages of nbdkit_error since the last stub_messages_clear, one in each
+ * line, and their number.  Any thread may log.  Only what fits is kept.  Do
+ * not call these, except for the number, while another thread logs.
  */
 extern const char *stub_errors (void);
 extern unsigned stub_errors_count (void);
@@ -21,12 +20,10 @@ extern void stub_messages_clear (void);
 /* The same for nbdkit_debug. */
 extern const char *stub_debugs (void);
 
-/* Who the client is said to be: its address, and the answer of
- * nbdkit_peer_uid.
- */
+/* The client's address, and the result of nbdkit_peer_uid. */
 extern void stub_set_peer (sa_family_t family, int64_t uid);
 
-/* What nbdkit_add_extent collects into. */
+/* nbdkit_add_extent collects extents here. */
 struct nbdkit_extents {
   size_t count;
   struct {

@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the memory that is set aside for threads that serve
+/* nbdkit-vram: tests of memory locking, and of the heap for threads that serve
  * requests
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -36,10 +36,10 @@ struct treatment {
 };
 
 static pthread_barrier_t barrier;
-static char *heap; /* where it begins */
+static char *heap; /* its beginning */
 static atomic_uint outside;
 
-/* As the driver's threads do: there before the memory is locked. */
+/* Like a thread of the driver, it begins before the memory is locked. */
 static void *
 allocate_early (void *arg)
 {
@@ -52,7 +52,7 @@ allocate_early (void *arg)
   return arg;
 }
 
-/* As nbdkit's do: there when a client is. */
+/* Like a thread of nbdkit, it begins when a client connects. */
 static void *
 allocate_buffer (void *arg)
 {
@@ -66,8 +66,8 @@ allocate_buffer (void *arg)
   return arg;
 }
 
-/* What is set aside is set aside where threads allocate, also when others have
- * done so before.
+/* The heap is reserved where threads allocate, also if other threads have
+ * allocated before.
  */
 static void
 test_one_heap (void)
@@ -103,7 +103,7 @@ test_one_heap (void)
   stub_messages_clear ();
 }
 
-/* The kernel's flag of each thread, which only CAP_SYS_RESOURCE may set. */
+/* The kernel's flag of each thread.  Setting it needs CAP_SYS_RESOURCE. */
 static _Thread_local int flusher;
 
 int
@@ -122,7 +122,9 @@ prctl (int option, ...)
   return 0;
 }
 
-/* A thread that a library, or another program, has treated as ARG says. */
+/* A thread whose protection a library, or another program, has removed: ARG
+ * says which.
+ */
 static void *
 serve_treated (void *arg)
 {
@@ -173,7 +175,7 @@ test_threads (void)
   stub_messages_clear ();
 }
 
-/* A child is as this process was before. */
+/* A child has the values from before the protection. */
 static void
 test_child (void)
 {
@@ -186,7 +188,7 @@ test_child (void)
   fclose (fp);
   CHECK_EQ (pipe (fds), 0);
   flusher = 0;
-  /* Anyone may raise the score. */
+  /* Raising the score needs no capability. */
   CHECK_EQ (memlock_prepare (MEMLOCK_AUTO), 0);
   CHECK_EQ (flusher, 1);
   pid = fork ();

@@ -12,7 +12,7 @@
 #include "check.h"
 #include "common/thread.h"
 
-/* The C library's prctl would cut it to an int. */
+/* The C library's prctl would truncate it to an int. */
 static long
 timer_slack (void)
 {
@@ -26,7 +26,7 @@ store_slack (void *arg)
   return NULL;
 }
 
-/* The timer slack in ns of a thread that a library creates now. */
+/* The timer slack, in ns, of a thread that a library creates now. */
 static long
 slack_of_library_thread (void)
 {

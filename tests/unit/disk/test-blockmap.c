@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the block map, alone and under threads
+/* nbdkit-vram: tests of the block map, with one thread and with several
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -15,7 +15,7 @@
 #include "check.h"
 #include "common/clock.h"
 
-/* A claim that is to be had before the test takes too long. */
+/* Makes a claim, which must succeed before the test's time limit. */
 static void
 claim_now (struct blockmap *map, uint64_t first, uint64_t count,
            struct claim *claim)
@@ -23,7 +23,7 @@ claim_now (struct blockmap *map, uint64_t first, uint64_t count,
   CHECK (blockmap_claim (map, first, count, claim));
 }
 
-/* ---- One thread, against a model of one bool a block ---- */
+/* ---- One thread, compared with an array of bool ---- */
 
 struct model {
   uint64_t blocks;
@@ -65,7 +65,7 @@ compare_run (const struct blockmap *map, const struct model *model,
   CHECK_EQ (data, model->data[first]);
 }
 
-/* Whether CLAIM is exactly the blocks of [FIRST, FIRST + COUNT). */
+/* CLAIM must have exactly the blocks of [FIRST, FIRST + COUNT). */
 static void
 compare_claim (const struct claim *claim, uint64_t first, uint64_t count)
 {
@@ -183,8 +183,8 @@ test_bytes (void)
   CHECK_EQ (blockmap_bytes (UINT64_C (1) << 32), UINT64_C (1) << 29);
 }
 
-/* Bits that were handed in are taken as they are, used, and left.  Those
- * beyond the last block stand for nothing, whatever they are.
+/* A block map on existing bits uses them in place, and leaves them.  Bits
+ * beyond the last block have no meaning.
  */
 static void
 test_bits_handed_in (void)
@@ -221,7 +221,7 @@ test_bits_handed_in (void)
   blockmap_publish (map, &claim);
   blockmap_free (map);
 
-  /* What the next process finds. */
+  /* The next process finds these bits. */
   CHECK_EQ (bits[0], UINT64_C (0xf) << 60);
   CHECK_EQ (bits[1], 0x1f);
   CHECK_EQ (bits[2], 0);
@@ -234,7 +234,7 @@ test_bits_handed_in (void)
   free (model.data);
 }
 
-/* No word beyond the last is looked at; for tools that watch memory. */
+/* No word beyond the last one is read, which tools would report. */
 static void
 test_bits_end (void)
 {
@@ -257,7 +257,7 @@ test_bits_end (void)
   free (bits);
 }
 
-/* A clear does not end a claim, and is not undone but by its publishing. */
+/* A clear does not end a claim, and only publishing the claim undoes it. */
 static void
 test_clear_of_claimed (void)
 {
@@ -271,14 +271,14 @@ test_clear_of_claimed (void)
   blockmap_publish (map, &claim);
   CHECK_EQ (blockmap_count (map), 4);
 
-  /* Also of blocks that had data when they were claimed. */
+  /* The same with blocks that had data when they were claimed. */
   claim_now (map, 60, 8, &claim);
   blockmap_clear (map, 62, 4);
   CHECK_EQ (blockmap_count (map), 0);
   blockmap_publish (map, &claim);
   CHECK_EQ (blockmap_count (map), 8);
 
-  /* A writer that releases leaves them as they are. */
+  /* A release does not change them. */
   claim_now (map, 60, 8, &claim);
   blockmap_clear (map, 62, 4);
   blockmap_release (map, &claim);
@@ -291,11 +291,11 @@ test_clear_of_claimed (void)
 
 #define THREADS 6
 
-/* Few blocks, so that threads meet, over several words and their queues. */
+/* Few blocks, so that threads meet, but several words with their queues. */
 #define CROWDED 200
 
 static struct blockmap *shared;
-/* Who has claimed a block, 0 for nobody. */
+/* The number of the thread that has claimed a block, or 0. */
 static atomic_uint holder[CROWDED];
 static atomic_ulong published[CROWDED];
 static atomic_bool stop;
@@ -335,8 +335,8 @@ give_published (uint64_t block, unsigned self)
   give (block, self);
 }
 
-/* Claim ranges that cross those of other threads, end each claim, and clear
- * in between so that there is always something left to claim.
+/* Claims ranges that overlap those of other threads, ends each claim, and
+ * clears blocks in between, so that there is always something to claim.
  */
 static void *
 claimer (void *arg)
@@ -367,9 +367,9 @@ claimer (void *arg)
   return NULL;
 }
 
-/* What only looks must find sense at any time. */
+/* A thread that only reads finds valid results at any time. */
 static void *
-looker (void *arg)
+reader (void *arg)
 {
   uint64_t n;
   bool data;
@@ -394,7 +394,7 @@ test_threads_exclude (void)
   shared = blockmap_create (CROWDED, NULL);
   CHECK (shared != NULL);
   atomic_store (&stop, false);
-  CHECK_EQ (pthread_create (&other, NULL, looker, NULL), 0);
+  CHECK_EQ (pthread_create (&other, NULL, reader, NULL), 0);
   for (uintptr_t i = 0; i < THREADS; ++i)
     CHECK_EQ (pthread_create (&thread[i], NULL, claimer, (void *) (i + 1)), 0);
   for (unsigned i = 0; i < THREADS; ++i)
@@ -407,8 +407,8 @@ test_threads_exclude (void)
   blockmap_free (shared);
 }
 
-/* Data that a writer stores before it publishes is there for whoever finds
- * the bit set, and a block is filled once for each time that it was empty.
+/* A thread that finds a bit set sees the data that was stored before it was
+ * published, and a block is filled once each time that it was empty.
  */
 static uint64_t content[CROWDED];
 static atomic_ulong filled;
@@ -433,8 +433,8 @@ filler (void *arg)
         uint64_t b =
             (claim.first_word + w) * 64 + (unsigned) __builtin_ctzll (m);
 
-        /* Not atomic: ThreadSanitizer sees it when two fill one block, or
-         * when the bit comes before the data.
+        /* Not atomic, so that ThreadSanitizer reports it if two threads fill
+         * a block, or the bit comes before the data.
          */
         if (blockmap_has_data (shared, b)) {
           CHECK_EQ (content[b], b + 1);
@@ -471,7 +471,9 @@ test_threads_publish (void)
   }
 }
 
-/* What others do to their blocks of a word leaves mine as they are. */
+/* Threads that change other blocks of the same word do not disturb a thread's
+ * own blocks.
+ */
 static void *
 neighbour (void *arg)
 {
@@ -506,9 +508,9 @@ test_threads_neighbours (void)
   blockmap_free (shared);
 }
 
-/* Two who want the same block at the same moment: one fills it, the other
- * finds it filled, also when the first is done between two looks of the
- * second.
+/* Two threads claim the same block at the same time.  One fills it, and the
+ * other one finds it filled, also if the first one ends between two reads of
+ * the second one.
  */
 static atomic_uint arrived, fills;
 
@@ -541,7 +543,7 @@ race (void *arg)
     meet (&generation);
     if (atomic_load (&stop))
       break;
-    /* Try all distances between the two. */
+    /* Try all delays between the two. */
     for (volatile unsigned spins = first ? i % 97 : i % 101; spins > 0;
          --spins)
       ;
@@ -570,7 +572,7 @@ test_threads_race (void)
   blockmap_free (shared);
 }
 
-/* A claim waits for exactly the blocks that it wants, and is woken. */
+/* A claim waits only for the blocks that it needs, and is woken. */
 static atomic_uint got;
 
 static void *
@@ -623,9 +625,9 @@ test_waits (void)
     pthread_join (thread[i], NULL);
   CHECK_EQ (atomic_load (&got), 3);
 
-  /* Woken by publishing as well; and the second time the blocks hold data:
-   * what a slow write still puts there must not stand behind another one's
-   * bit.
+  /* Publishing wakes it, too.  The second time the blocks already hold data,
+   * and the claim waits as well, so that a slow write cannot overwrite data
+   * that another one has published.
    */
   for (unsigned i = 0; i < 2; ++i) {
     atomic_store (&got, 0);
@@ -640,8 +642,8 @@ test_waits (void)
   blockmap_free (shared);
 }
 
-/* A writer never comes back: others wait until they are told that it will not,
- * and leave what they could have had to others.
+/* A writer never returns.  Another claim waits until blockmap_fail, and then
+ * releases the blocks that it already has.
  */
 static void *
 claim_in_vain (void *arg)
@@ -677,7 +679,7 @@ test_fails (void)
   blockmap_free (shared);
 }
 
-/* A block that changes while its run is looked at still counts as one. */
+/* A block that changes while its run is read still counts as one. */
 static void *
 flipper (void *arg)
 {

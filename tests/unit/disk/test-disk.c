@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the disk under threads that share its blocks
+/* nbdkit-vram: tests of the disk with threads that share its blocks
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -18,15 +18,15 @@
 #include "memory-provider.h"
 #include "nbdkit-stubs.h"
 
-/* Each thread has a part of every block, which nobody else writes, so that it
- * knows what it has to find there, whatever the others do to the block.
+/* Each thread has a part of every block that no other thread writes, so that
+ * it knows the content, whatever the others do to the block.
  */
 #define THREADS 4
 #define PART    (BLOCK_SIZE / THREADS)
 #define BLOCKS  12
 #define SIZE    (BLOCKS * BLOCK_SIZE)
 
-/* Borders of chunks lie between blocks. */
+/* Chunks end between blocks. */
 #define CHUNK (4 * BLOCK_SIZE)
 
 static struct memory_provider vram;
@@ -34,9 +34,9 @@ static struct slots slots;
 static struct disk *disk;
 
 static atomic_uint toss;
-static atomic_bool failing; /* some writes fail half way */
+static atomic_bool failing; /* some writes fail in the middle */
 static atomic_bool stuck;   /* writes do not return */
-static atomic_int inside;   /* how many do not */
+static atomic_int inside;   /* how many writes hang */
 
 static void
 dawdle (void)
@@ -81,15 +81,15 @@ end (void)
   CHECK_EQ (vram.chunks, 0);
 }
 
-/* What a thread knows of its parts. */
+/* What a thread knows about its parts. */
 struct owner {
   pthread_t thread;
   unsigned self;
-  bool trims;   /* there is somebody who forgets blocks */
+  bool trims;   /* another thread trims blocks */
   bool fails;   /* writes may fail */
   struct part { /* of each block */
     unsigned char byte;
-    bool maybe_zero; /* may have been forgotten since it was written */
+    bool maybe_zero; /* may have been trimmed since it was written */
   } part[BLOCKS];
 };
 
@@ -134,7 +134,7 @@ write_part_of (struct owner *owner, struct rnd *rnd, unsigned block)
     *part = (struct part){ .byte = byte, .maybe_zero = owner->trims };
   else {
     CHECK (owner->fails && errno == EIO);
-    /* Some of it may be there; have it known again. */
+    /* A part of it may have been written.  Zero it. */
     while (disk_zero (disk, PART, offset) == -1)
       ;
     *part = (struct part){ .byte = 0, .maybe_zero = owner->trims };
@@ -160,7 +160,7 @@ own (void *arg)
 
 static atomic_bool stop;
 
-/* Forgets blocks over and over, so that there is always one to be filled. */
+/* Trims blocks again and again, so that there is always one to fill. */
 static void *
 forget (void *arg)
 {
@@ -228,7 +228,7 @@ test_parts_and_failures (void)
   run (false, true);
 }
 
-/* The first writes to a block, all at once, again and again. */
+/* All threads write to an empty block at once, again and again. */
 static pthread_barrier_t barrier;
 
 static void *
@@ -272,7 +272,7 @@ test_first_writes (void)
   end ();
 }
 
-/* A write that never returns keeps its blocks; others that want them end with
+/* A write that never returns keeps its blocks.  Other writes to them end with
  * an error when the GPU is lost, and not before.
  */
 static atomic_int refused;

@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of an elastic disk: its VRAM comes and goes
+/* nbdkit-vram: tests of an elastic disk, which takes VRAM and gives it back
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -37,15 +37,15 @@ static struct governor *governor;
 static struct superblock superblock = SUPERBLOCK_NONE;
 static struct superblock_shared *shared;
 
-/* What a supervisor keeps, and what each byte of the disk is. */
+/* The chunks that a supervisor keeps, and the content of the disk. */
 static int kept[CHUNKS_MAX];
 static unsigned put_count, remove_count;
 static int put_result, check_result;
 static unsigned char model[SIZE];
 static bool check_each_step;
 
-/* For begin: a governor that waits for nothing and moves slots at random, and
- * a spill file, which is memory here.
+/* For begin: a governor that does not wait, and moves slots at random; and a
+ * spill file, which is in memory here.
  */
 static bool restless, with_spill;
 static struct spill *spill;
@@ -141,7 +141,7 @@ open_spill (void)
   slots.elastic->spill = spill;
 }
 
-/* A new disk; with a superblock and a store that keep it if HANDED_OVER. */
+/* Makes a new disk, with a superblock and a store if HANDED_OVER. */
 static void
 begin (uint64_t headroom, bool handed_over)
 {
@@ -175,7 +175,7 @@ begin (uint64_t headroom, bool handed_over)
   governor = governor_create (&slots, disk_blockmap (disk), &options);
   CHECK (governor != NULL);
   shared = slots.elastic->shared;
-  /* Or the file becomes ready while it is used. */
+  /* Otherwise the file becomes ready while the disk is used. */
   if (spill && !restless) {
     while (spill_ready (spill) < SIZE)
       sched_yield ();
@@ -237,7 +237,9 @@ in_vram (void)
   return n;
 }
 
-/* Step until COUNT chunks are held.  The bound only ends a test that hangs. */
+/* Runs the governor until COUNT chunks are held.  The bound only ends a test
+ * that hangs.
+ */
 static void
 step_until_held (unsigned count)
 {
@@ -253,7 +255,7 @@ step_until_held (unsigned count)
   CHECK_EQ (atomic_load (&shared->vram_held), count * SLOT);
 }
 
-/* A server that takes the disk over at this instant finds all of it. */
+/* A server that takes the disk over now finds all of its data. */
 static void
 check_adoption (void)
 {
@@ -282,7 +284,7 @@ check_adoption (void)
   for (unsigned i = 0; i < SLOTS; ++i) {
     uint64_t word = atomic_load (&copy.slots[i]);
 
-    /* The next server overwrites what lies beyond. */
+    /* The next server overwrites the rest. */
     if (SLOT_STATE (word) == SLOT_SPILL)
       CHECK (atomic_load (&copy.shared->spill_size) >= (i + 1) * SLOT);
     if (SLOT_STATE (word) != SLOT_VRAM)
@@ -314,7 +316,7 @@ check_adoption (void)
   inside = false;
 }
 
-/* A disk that holds nothing holds the reserve, and reads as zeros. */
+/* A disk without data holds only the reserve, and reads as zeros. */
 static void
 test_nothing (void)
 {
@@ -325,15 +327,14 @@ test_nothing (void)
   CHECK_EQ (atomic_load (&shared->elastic), ELASTIC_YES);
   CHECK_EQ (atomic_load (&shared->vram_held), RESERVE_CHUNKS * SLOT);
   CHECK_EQ (atomic_load (&shared->vram_slots), 0);
-  /* Zeros that are written take none either, nor do trims. */
+  /* Writes of zeros and trims take no VRAM. */
   fill (0, 0, SIZE);
   trim (0, SIZE);
   CHECK_EQ (in_vram (), 0);
   end ();
 }
 
-/* The first write takes a chunk that is all zeros, and the reserve is filled.
- */
+/* The first write takes a chunk of zeros, and the reserve is filled again. */
 static void
 test_first_write (void)
 {
@@ -351,7 +352,7 @@ test_first_write (void)
   CHECK_EQ (vram.chunks, RESERVE_CHUNKS + 1);
   CHECK_EQ (atomic_load (&shared->vram_slots), SLOT);
   CHECK_EQ (atomic_load (&shared->vram_least), SLOT);
-  /* All of the disk, one slot after the other. */
+  /* Write all slots, one after the other. */
   for (unsigned i = 0; i < SLOTS; ++i) {
     fill ((unsigned char) (i + 1), i * SLOT, SLOT);
     governor_step (governor);
@@ -362,7 +363,8 @@ test_first_write (void)
   end ();
 }
 
-/* Slots that were trimmed give their chunks back, those with one block do not.
+/* Slots that were trimmed give their chunks back, but slots with one block do
+ * not.
  */
 static void
 test_last_trim (void)
@@ -410,7 +412,7 @@ test_headroom (void)
   governor_step (governor);
   CHECK_EQ (vram.chunks, 4);
   CHECK_EQ (elastic_reserve (slots.elastic), 0);
-  /* One of them was given back for nothing: it is what freed the last byte. */
+  /* The chunk that freed the last byte was given back without need. */
   vram.bytes_free = SLOT;
   governor_step (governor);
   CHECK_EQ (vram.chunks, 3);
@@ -421,7 +423,7 @@ test_headroom (void)
   CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_HEADROOM]), 4 * SLOT);
   check_content (disk);
 
-  /* No write that needs a chunk can have one, and the log says so once. */
+  /* Writes that need a chunk fail, and the log says so once. */
   slots.elastic->timeout_ms = 1;
   elastic_set_stopped (slots.elastic, false);
   for (unsigned i = 0; i < 2; ++i) {
@@ -430,7 +432,7 @@ test_headroom (void)
   }
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "VRAM is short");
-  /* Others can. */
+  /* Other writes succeed. */
   fill (8, SLOT, 2 * SLOT);
   check_content (disk);
 
@@ -455,7 +457,7 @@ test_limit (void)
   governor_step (governor);
   CHECK_EQ (vram.chunks, 4);
   CHECK_EQ (atomic_load (&shared->limit_obeyed), 4 * SLOT);
-  /* Less than what holds data: all the rest is given back. */
+  /* With a limit below the data, all the rest is given back. */
   atomic_store (&shared->limit, SLOT);
   governor_step (governor);
   CHECK_EQ (vram.chunks, 3);
@@ -470,7 +472,7 @@ test_limit (void)
   end ();
 }
 
-/* A chunk that is not kept, or cannot be made, never holds data. */
+/* A chunk that is not in the store, or cannot be made, never holds data. */
 static void
 test_store_fails (void)
 {
@@ -504,7 +506,7 @@ test_store_fails (void)
   end ();
 }
 
-/* The disk can be taken over at each step of commits, releases and moves. */
+/* The disk can be taken over at every step of taking, freeing and moving. */
 static void
 adopt_at_each_step (void)
 {
@@ -519,10 +521,10 @@ adopt_at_each_step (void)
     uint64_t first = rnd_below (&rnd, SIZE / BLOCK_SIZE);
     uint32_t count = (uint32_t) rnd_below (&rnd, 6) + 1;
 
-    /* In one slot: there may be one chunk only. */
+    /* In one slot, because there may be only one chunk. */
     if (first % 4 + count > 4)
       count = (uint32_t) (4 - first % 4);
-    /* What is being written is not known; a step sees it before or after. */
+    /* A step may see the content before or after the write. */
     if (rnd_below (&rnd, 3) == 0) {
       check_each_step = false;
       fill ((unsigned char) (1 + rnd_below (&rnd, 255)), first * BLOCK_SIZE,
@@ -534,7 +536,7 @@ adopt_at_each_step (void)
     atomic_store (&shared->limit, rnd_below (&rnd, 4) ? UINT64_MAX : SLOT);
     governor_step (governor);
     atomic_store (&shared->limit, UINT64_MAX);
-    /* As if a write waited, so that the reserve is filled at once. */
+    /* As if a write waited: the reserve is filled at once. */
     slots.elastic->waiting++;
     while (elastic_reserve (slots.elastic) == 0 && in_vram () < SLOTS)
       governor_step (governor);
@@ -560,7 +562,8 @@ test_adoption_moves (void)
   adopt_at_each_step ();
 }
 
-/* Data gives way to other programs, is served from the file, and comes back.
+/* Data moves to the file when other programs need VRAM, is served from there,
+ * and moves back.
  */
 static void
 test_spill (void)
@@ -573,20 +576,20 @@ test_spill (void)
   }
   trim (2 * SLOT, SLOT - BLOCK_SIZE);
   CHECK_EQ (atomic_load (&shared->vram_least), 0);
-  check_content (disk); /* so that none is cold */
+  check_content (disk); /* so that no slot is cold */
   vram.bytes_free = SLOT;
   governor_step (governor);
   vram.bytes_free = SLOT;
   governor_step (governor);
   CHECK_EQ (atomic_load (&shared->moves_out), 0);
-  /* The one with the least data first. */
+  /* The slot with the least data is the first one. */
   vram.bytes_free = SLOT;
   governor_step (governor);
   CHECK_EQ (atomic_load (&shared->moves_out), 1);
   CHECK_EQ (SLOT_STATE (slots.elastic->table[2]), SLOT_SPILL);
   CHECK_EQ (atomic_load (&shared->spilled), SLOT);
   check_content (disk);
-  /* All of them. */
+  /* Then all slots. */
   for (unsigned i = 0; i < 4; ++i) {
     vram.bytes_free = 0;
     governor_step (governor);
@@ -627,7 +630,7 @@ test_spill (void)
   end ();
 }
 
-/* What the superblock does not say to be ready, the next server overwrites. */
+/* The next server overwrites what the superblock does not call ready. */
 static void
 test_spill_ready (void)
 {
@@ -640,7 +643,9 @@ test_spill_ready (void)
   end ();
 }
 
-/* The file cannot be written: the data stays.  It cannot be read: EIO. */
+/* If the file cannot be written, data stays in VRAM.  If it cannot be read,
+ * requests fail with EIO.
+ */
 static void
 test_spill_fails (void)
 {
@@ -677,7 +682,7 @@ test_spill_fails (void)
   CHECK_EQ (disk_read (disk, buf, sizeof buf, SLOT), -1);
   CHECK_HOLDS (stub_errors (), "cannot read the spill file");
   CHECK_EQ (stub_errors_count (), 1);
-  /* Nothing comes back, and what is in the file stays there. */
+  /* No data moves back, and the data in the file stays there. */
   for (unsigned i = 0; i < 4; ++i) {
     vram.bytes_free = VRAM;
     governor_step (governor);
@@ -686,7 +691,7 @@ test_spill_fails (void)
   end ();
 }
 
-/* A real file, where this folder is on a disk that will do. */
+/* A real file, if this folder is on a suitable disk. */
 static void
 test_spill_file (void)
 {
@@ -723,7 +728,7 @@ test_spill_file (void)
   CHECK_EQ (spill_read (file, seen + 1, BYTES - 1, 1), 0);
   CHECK (memcmp (seen + 1, buf + 1, BYTES - 1) == 0);
   spill_close (file);
-  /* More than any disk has. */
+  /* Larger than any disk. */
   CHECK (spill_open (".", -1, UINT64_C (1) << 60, 0, reason) == NULL);
   CHECK_HOLDS (reason, "no room for 1048576 TiB");
 }
@@ -769,7 +774,7 @@ check_part (struct owner *owner, unsigned block)
                   block, i, buf[i], part->byte);
 }
 
-/* Whether each case has happened. */
+/* Set when each case has occurred. */
 static bool
 has_seen_all (void)
 {
@@ -780,7 +785,8 @@ has_seen_all (void)
 static void
 write_part (const unsigned char *buf, uint64_t offset)
 {
-  /* While VRAM is short it waits for a second only, which may be too little.
+  /* While VRAM is short a write waits for a second only, which may be too
+   * short.
    */
   while (disk_write (disk, buf, PART, offset) == -1)
     CHECK_EQ (errno, ENOSPC);
@@ -809,7 +815,7 @@ own (void *arg)
   return NULL;
 }
 
-/* Trims slots, and takes VRAM away for moments. */
+/* Trims slots, and takes VRAM away for short times. */
 static void *
 squeeze (void *arg)
 {
@@ -902,7 +908,7 @@ test_lost (void)
   end ();
 }
 
-/* How large it is, and when it cannot be. */
+/* The size of an elastic disk, and when it is refused. */
 static void
 test_sizes (void)
 {
@@ -916,7 +922,7 @@ test_sizes (void)
     { 60 * GiB, 60 * GiB, 0, 64 * GiB, 60 * GiB, 512 * MiB },
     { 5 * GiB, GiB, GiB, 5 * GiB, 4 * GiB, 64 * MiB },
     { 5 * GiB, GiB, GiB, 2 * GiB - 1, 0, 0 },
-    /* Whole chunks, where there is no more. */
+    /* Whole chunks, if VRAM is short. */
     { 1000 * MiB, GiB / 2, GiB, 2 * GiB, 1000 * MiB, 64 * MiB },
     { 1000 * MiB, GiB / 2, GiB, 2024 * MiB, 960 * MiB, 64 * MiB },
   };

@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of how VRAM is allocated: in chunks, less when it is
- * short, and given back
+/* nbdkit-vram: tests of slots: chunks are allocated, fewer if VRAM is short,
+ * and freed
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -43,7 +43,7 @@ allocate (uint64_t size, uint64_t min, uint64_t headroom)
   return slots_allocate (&slots, &vram.provider, size, min, headroom);
 }
 
-/* All but the last chunk are of one size. */
+/* All chunks but the last have the same size. */
 static void
 check_layout (uint64_t size)
 {
@@ -96,8 +96,8 @@ test_sizes (void)
   }
 }
 
-/* What is allocated of SIZE when so much is free: in steps of 512 MiB, not
- * below the minimum, with the headroom left.
+/* How much of SIZE is allocated: in steps of 512 MiB, not below the minimum,
+ * and so that the headroom stays free.
  */
 static void
 test_back_off (void)
@@ -113,11 +113,11 @@ test_back_off (void)
     { 5 * GiB, 5 * GiB, 0, 5 * GiB - 1, 0 },
     { 5 * GiB, 4 * KiB, 0, 2 * MiB, 4 * KiB },
     { 5 * GiB, 4 * KiB, 0, 2 * MiB - 1, 0 },
-    /* The last step is to the minimum, wherever that is. */
+    /* The last step ends at the minimum. */
     { 1200 * MiB, 700 * MiB, 0, 690 * MiB, 0 },
     { 1200 * MiB, 600 * MiB, 0, 650 * MiB, 600 * MiB },
     { 1200 * MiB, 600 * MiB, 0, 690 * MiB, 688 * MiB },
-    /* Not multiples of anything but 4 KiB. */
+    /* Multiples of 4 KiB only. */
     { 3 * GiB + 12 * KiB, 8 * KiB, 0, 2 * GiB + 2 * MiB, 2 * GiB + 12 * KiB },
     { 3 * GiB + 12 * KiB, 8 * KiB, 0, 2 * GiB + MiB, 1536 * MiB + 12 * KiB },
     /* Headroom. */
@@ -151,8 +151,8 @@ test_back_off (void)
   }
 }
 
-/* An allocation fails, with VRAM that is short or otherwise: the one means
- * less, the other a refusal, and nothing leaks.
+/* If an allocation fails because VRAM is short, the disk gets smaller.  Any
+ * other error is a refusal.  Nothing leaks.
  */
 static void
 test_failures (void)
@@ -200,7 +200,7 @@ test_granularity (void)
   end ();
 }
 
-/* Copies and zeros reach every byte, over the borders of chunks. */
+/* Copies and zeroing reach every byte, across the borders of chunks. */
 static void
 test_copies (void)
 {
@@ -229,7 +229,7 @@ test_copies (void)
     CHECK_EQ (slots_read (&slots, buf, count, offset), 0);
     CHECK (memcmp (buf, model + offset, count) == 0);
   }
-  /* One call of the provider for each slot that a copy meets. */
+  /* The provider is called once for each slot of a copy. */
   atomic_store (&vram.reads, 0);
   CHECK_EQ (slots_read (&slots, buf, 4096, 4 * BLOCK_SIZE), 0);
   CHECK_EQ (atomic_load (&vram.reads), 1);
@@ -272,12 +272,13 @@ test_import (void)
   }
   end ();
 
-  /* All of the first chunk holds data, and of the second but its third block.
+  /* All blocks of the first chunk hold data, and all of the second one but its
+   * third block.
    */
   CHECK_EQ (superblock_create (&superblock, &header), 0);
   *(uint64_t *) superblock.bits = 0x3f;
 
-  /* One that cannot be imported: what has been taken is freed. */
+  /* If a chunk cannot be imported, the others are freed. */
   vram.fail_nth = 2;
   CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds, 0), -1);
   CHECK_STR (stub_errors (),

@@ -29,13 +29,13 @@ test_each_place_is_used_once (void)
       CHECK_EQ (used[place / UNIT], 0);
       used[place / UNIT] = 1;
     }
-    /* What is less than a unit stays at the end. */
+    /* A rest of less than a unit stays at the end. */
     CHECK_EQ (spread_place (spread, units[k] * UNIT), units[k] * UNIT);
     free (used);
   }
 }
 
-/* As mm/swapfile.c makes its list of free clusters. */
+/* As mm/swapfile.c orders its list of free clusters. */
 static void
 test_linux_fills_one_slot_after_the_other (void)
 {
@@ -47,7 +47,7 @@ test_linux_fills_one_slot_after_the_other (void)
       CHECK_EQ (spread_place (spread, (i * 32 + column) * UNIT), place);
 }
 
-/* These belong to the layout of the superblock. */
+/* These are part of the superblock's layout. */
 static void
 test_places_stay_where_they_are (void)
 {

@@ -1,5 +1,4 @@
-/* nbdkit-vram: tests of the superblock that a disk leaves to its next server:
- * what is in it, and what is not taken for one
+/* nbdkit-vram: tests of the superblock: its content, and what is refused
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -26,7 +25,7 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-/* What another build of this plugin relies on: where things lie. */
+/* The offsets that another build of this plugin relies on. */
 #define VERSION_AT  8
 #define CHECKSUM_AT 72
 #define HEADER_END  80
@@ -49,7 +48,7 @@ static const struct superblock_header example = {
   .gpu = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
 };
 
-/* How many descriptors this process has. */
+/* Counts the descriptors of this process. */
 static unsigned
 descriptors (void)
 {
@@ -69,7 +68,7 @@ file_size (int fd)
   return (uint64_t) st.st_size;
 }
 
-/* FNV-1a, 64 bits, of all that lies before the checksum. */
+/* FNV-1a, 64 bits, of the bytes before the checksum. */
 static uint64_t
 checksum (const struct superblock_header *header)
 {
@@ -83,8 +82,8 @@ checksum (const struct superblock_header *header)
   return sum;
 }
 
-/* A superblock as superblock_create makes it, closed by its server; a
- * descriptor is left.
+/* Returns a descriptor of a superblock that superblock_create has made and its
+ * server has closed.
  */
 static int
 leave (void)
@@ -115,8 +114,8 @@ write_header (int fd, const struct superblock_header *header)
   CHECK_EQ (pwrite (fd, header, sizeof *header, 0), (ssize_t) sizeof *header);
 }
 
-/* A server gets FD and must refuse it in these WORDS, close it, and leave what
- * is in it as it is.
+/* A server gets FD and must refuse it with these WORDS, close it, and not
+ * change its content.
  */
 static void
 refuses (int fd, const char *words)
@@ -140,7 +139,7 @@ refuses (int fd, const char *words)
   CHECK (n <= 0 || memcmp (before, after, (size_t) n) == 0);
 }
 
-/* And this one it takes. */
+/* A server accepts FD. */
 static void
 accepts (int fd)
 {
@@ -155,7 +154,7 @@ accepts (int fd)
   CHECK_EQ (descriptors (), had);
 }
 
-/* What a new disk begins with. */
+/* The superblock of a new disk. */
 static void
 test_create (void)
 {
@@ -195,7 +194,7 @@ test_create (void)
   for (size_t i = 0; i < BLOCK_SIZE; ++i)
     CHECK_EQ (bits[i], 0);
 
-  /* Nobody can take its pages away. */
+  /* No process can truncate it. */
   CHECK_EQ (ftruncate (superblock.fd, 0), -1);
   CHECK_EQ (errno, EPERM);
   CHECK_EQ (ftruncate (superblock.fd, (off_t) superblock.size + 4096), -1);
@@ -209,12 +208,12 @@ test_create (void)
   CHECK_EQ (descriptors (), had);
   CHECK_EQ (mincore (start, size, pages), -1);
   CHECK_EQ (errno, ENOMEM);
-  /* Once more does nothing. */
+  /* A second time does nothing. */
   superblock_close (&superblock);
 }
 
-/* Where another build looks for what this one has left. A test that fails here
- * means another SUPERBLOCK_VERSION.
+/* The layout that another build expects.  A change that makes this test fail
+ * needs another SUPERBLOCK_VERSION.
  */
 static void
 test_layout (void)
@@ -254,8 +253,8 @@ test_layout (void)
   CHECK_EQ (offsetof (struct superblock_shared, wake), 408);
 }
 
-/* An elastic disk: the next server finds each slot where it was, and refuses a
- * table that cannot be.
+/* An elastic disk: the next server finds each slot in its place, and refuses
+ * an impossible table.
  */
 static void
 test_elastic (void)
@@ -309,7 +308,7 @@ test_elastic (void)
   }
 }
 
-/* One bit a block, to whole pages. */
+/* One bit for each block, in whole pages. */
 static void
 test_sizes (void)
 {
@@ -375,8 +374,8 @@ test_open (void)
   CHECK_EQ (fcntl (fd, F_GETFD), -1);
 }
 
-/* Blocks that a server has published are there after its death at any instant,
- * and those that it had merely claimed are not.
+/* After a server's death at any time, the blocks that it had published hold
+ * data, and those that it had only claimed do not.
  */
 static void
 test_bits_survive (void)
@@ -398,7 +397,7 @@ test_bits_survive (void)
     server = fork ();
     CHECK (server != -1);
     if (server == 0) {
-      /* Each block in turn, and what is published is then acknowledged. */
+      /* Publish each block in turn, and then acknowledge it. */
       map = blockmap_create (BLOCKS, superblock.bits);
       for (uint64_t i = 0; map && i < BLOCKS; ++i) {
         struct claim claim;
@@ -406,7 +405,7 @@ test_bits_survive (void)
         if (!blockmap_claim (map, i, 1, &claim))
           break;
         if (i % 3 == 0)
-          continue; /* still at it when it dies */
+          continue; /* only claimed when it dies */
         blockmap_publish (map, &claim);
         if (write (said[1], &i, sizeof i) != sizeof i)
           break;
@@ -420,7 +419,7 @@ test_bits_survive (void)
     CHECK_EQ (kill (server, SIGKILL), 0);
     CHECK_EQ (waitpid (server, &status, 0), server);
     CHECK (WIFSIGNALED (status));
-    /* What it had acknowledged meanwhile. */
+    /* The blocks that it has acknowledged meanwhile. */
     while (read (said[0], &last, sizeof last) == (ssize_t) sizeof last)
       ;
     close (said[0]);
@@ -444,7 +443,7 @@ test_bits_survive (void)
   }
 }
 
-/* Any single bit of the header, and who is blamed. */
+/* Any wrong bit of the header is found, with the right message. */
 static void
 test_damage (void)
 {
@@ -465,15 +464,15 @@ test_damage (void)
     }
   accepts (fd);
 
-  /* Beyond it nothing is looked at: it costs no data. */
+  /* The bytes behind the header are not checked: no data is lost for them. */
   for (off_t at = HEADER_END; at < BITS_AT + 100; ++at)
     CHECK_EQ (pwrite (fd, "\x5a", 1, at), 1);
   accepts (fd);
   close (fd);
 }
 
-/* A superblock that is whole, of a plugin that is older or newer than this
- * one, is not called damaged, wherever that keeps its checksum.
+/* The superblock of an older or newer plugin is not called damaged, wherever
+ * it has its checksum.
  */
 static void
 test_versions (void)
@@ -506,7 +505,7 @@ test_versions (void)
   close (fd);
 }
 
-/* The checksum fits, but the numbers make no disk. */
+/* The checksum is right, but the numbers are impossible. */
 static void
 test_numbers (void)
 {
@@ -600,7 +599,7 @@ test_numbers (void)
   close (fd);
 }
 
-/* A header as it should be, and memory of another size. */
+/* The header is right, but the memory has another size. */
 static void
 test_block_map_size (void)
 {
@@ -634,8 +633,7 @@ test_block_map_size (void)
     close (fd);
   }
 
-  /* The header of a disk of another size, and of the largest there could be.
-   */
+  /* The header of a disk of another size, and of the largest possible disk. */
   for (size_t i = 0; i < 2; ++i) {
     struct superblock_header other = header;
 
@@ -650,7 +648,7 @@ test_block_map_size (void)
   close (good);
 }
 
-/* What is no superblock at all, or could lose its pages under a server. */
+/* A file that is no superblock, or could be truncated under a server. */
 static void
 test_no_state (void)
 {
@@ -684,7 +682,7 @@ test_no_state (void)
   CHECK_EQ (superblock_open (&superblock, 199), -1);
   CHECK_HOLDS (stub_errors (), "adopt: fstat: Bad file descriptor");
 
-  /* To be read alone. */
+  /* Read-only. */
   snprintf (path, sizeof path, "/proc/self/fd/%d", good);
   fd = open (path, O_RDONLY | O_CLOEXEC);
   CHECK (fd != -1);
@@ -713,7 +711,7 @@ test_find_free (void)
   bits[0] &= ~UINT64_C (0x8000);
   CHECK (superblock_find_free (&superblock, 0, 72, &block) && block == 15);
 
-  /* VRAM beyond the disk's end holds nothing, whatever the bits there say. */
+  /* Bits beyond the disk's end have no meaning. */
   memset (bits, 0xff, blockmap_bytes (BLOCKS));
   CHECK (!superblock_find_free (&superblock, 0, BLOCKS, &block));
   CHECK (superblock_find_free (&superblock, 0, BLOCKS + 1, &block) &&
@@ -723,7 +721,7 @@ test_find_free (void)
   superblock_close (&superblock);
 }
 
-/* No memory to be had for it. */
+/* There is no memory for it. */
 static void
 test_create_fails (void)
 {

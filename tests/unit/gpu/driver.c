@@ -1,4 +1,4 @@
-/* nbdkit-vram: the stand-in driver, inside the test
+/* nbdkit-vram: runs the stand-in driver inside of a unit test
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -30,7 +30,7 @@ driver_begin (void)
 
   if (driver == NULL) {
     driver_set ("LATE", "1");
-    /* By its path: libcuda_load then finds it by its name. */
+    /* After this libcuda_load finds it by its name. */
     handle = library_open (STANDIN_DIR "/libcuda.so.1");
     if (handle == NULL)
       check_fail (__FILE__, __LINE__, "%s", dlerror ());

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the stand-in driver, inside the test
+/* nbdkit-vram: runs the stand-in driver inside of a unit test
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -10,21 +10,20 @@
 #include "gpu/cuda/libcuda.h"
 #include "tests/standin/control.h"
 
-/* The driver lives as long as its process: tests with it are run by RUN_ALONE.
- */
+/* The driver lives as long as its process, so its tests need RUN_ALONE. */
 extern const struct standin_control *driver;
 
-/* Set the driver's variable NAME (tests/standin/standin.h), before
+/* Sets the driver's variable NAME (tests/standin/standin.h).  Call it before
  * driver_begin.
  */
 extern void driver_set (const char *name, const char *value);
 
-/* Start the driver, or, once more in the same test, look that no fault is
- * left. Work is done as late as it can be.
+/* Starts the driver.  In the same test again, it checks that no fault is left.
+ * Work is done as late as possible.
  */
 extern void driver_begin (void);
 
-/* Check that everything was freed. */
+/* Checks that all objects of the driver were freed. */
 extern void driver_check_freed (void);
 
 /* Bytes of VRAM that are allocated in the current context. */

@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of single allocations of VRAM by CUDA
+/* nbdkit-vram: tests of chunks: allocation, export and import by CUDA
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -18,7 +18,7 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-/* The calls that make a chunk. */
+/* The driver's functions that make a chunk. */
 static const char *const functions[] = {
   "cuMemCreate",
   "cuMemAddressReserve",
@@ -80,7 +80,7 @@ test_no_vmm (void)
   end ();
 }
 
-/* Both kinds, and each call of making one fails once: nothing is left. */
+/* Each call that makes a chunk of any kind fails once, and nothing leaks. */
 static void
 test_allocate (void)
 {
@@ -152,9 +152,9 @@ test_lost (void)
   CHECK_EQ (driver->calls (NULL), calls);
 }
 
-/* A driver that refuses what its attributes promise: the provider warns once
- * and goes on with VRAM that cannot be exported.  VRAM that is short is
- * something else.
+/* If a driver refuses what its attributes promise, the provider warns once and
+ * goes on with VRAM that cannot be exported.  It does not do so when VRAM is
+ * short.
  */
 static void
 test_promises (void)

@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the path that copies take, on paths that are arrays
+/* nbdkit-vram: tests of the path of copies, with arrays in the place of VRAM
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -26,14 +26,14 @@ static struct cuda_chunk chunks[CHUNKS];
 static struct cuda cuda;
 static struct copier copier;
 
-/* What goes wrong. */
+/* Faults, and how long copies take. */
 static struct {
-  bool dma;           /* it fails */
-  bool mapping;       /* it is shut */
-  bool ones;          /* reads by it show a GPU that is gone */
+  bool dma;           /* DMA fails */
+  bool mapping;       /* the mapping is closed */
+  bool ones;          /* the mapping reads as ones, as with a lost GPU */
   unsigned elsewhere; /* a chunk whose mapping shows the one before */
-  bool deaf;          /* it loses what is written */
-  unsigned dma_ns_per_kib, mapping_ns_per_kib, dma_ns; /* how long it takes */
+  bool writes_lost;   /* the mapping loses what is written */
+  unsigned dma_ns_per_kib, mapping_ns_per_kib, dma_ns;
 } config;
 
 /* Copies since the last reset. */
@@ -87,7 +87,7 @@ mapping_is_open (const struct mapping *mapping)
   return !config.mapping;
 }
 
-/* What the mapping of CHUNK shows at OFFSET. */
+/* The byte that the mapping of CHUNK shows at OFFSET. */
 static unsigned char *
 shown (const struct chunk_mapping *chunk, uint64_t offset)
 {
@@ -104,7 +104,7 @@ mapping_write (struct mapping *mapping, const struct chunk_mapping *chunk,
   by_mapping++;
   if (config.mapping)
     return -1;
-  if (!config.deaf)
+  if (!config.writes_lost)
     memcpy (shown (chunk, offset), src, count);
   take (config.mapping_ns_per_kib * count / 1024);
   return 0;
@@ -148,7 +148,7 @@ begin (void)
   by_dma = by_mapping = 0;
 }
 
-/* As BEGIN, with a mapping for what is up to these sizes. */
+/* As begin, with a mapping for copies up to these sizes. */
 static void
 begin_with (uint64_t read_max, uint64_t read_max_rested, uint64_t write_max)
 {
@@ -158,7 +158,7 @@ begin_with (uint64_t read_max, uint64_t read_max_rested, uint64_t write_max)
   copier.limits.write_max = write_max;
 }
 
-/* Send COUNT bytes to and fro and say by which path they went. */
+/* Copies COUNT bytes, and returns which path it used. */
 
 static char
 write_path (size_t count)
@@ -186,7 +186,7 @@ read_path (size_t count)
   return by_dma ? 'd' : 'm';
 }
 
-/* A chunk without a mapping goes by DMA; the others do not. */
+/* A chunk without a mapping is copied by DMA; the others are not. */
 static void
 test_no_mapping (void)
 {
@@ -218,8 +218,8 @@ test_limits (void)
   CHECK_EQ (read_path (1), 'd');
 }
 
-/* After a rest larger reads go through the mapping, but only the first of a
- * row. */
+/* After a rest of the GPU, the first of several larger reads goes through the
+ * mapping. */
 static void
 test_rest (void)
 {
@@ -230,11 +230,11 @@ test_rest (void)
   atomic_store (&copier.last_dma, 0);
   CHECK_EQ (read_path (32768), 'm');
   CHECK (atomic_load (&copier.last_dma) > 0);
-  /* Used a moment ago, however long this program is stopped here. */
+  /* DMA was used just now, even if this program is stopped here. */
   atomic_store (&copier.last_dma, clock_ns () + UINT64_C (3600000000000));
   CHECK_EQ (read_path (32768), 'd');
   CHECK_EQ (read_path (8192), 'm');
-  /* Small reads are no reason to take the GPU for awake. */
+  /* Small reads through the mapping do not wake the GPU. */
   atomic_store (&copier.last_dma, 0);
   CHECK_EQ (read_path (8192), 'm');
   CHECK_EQ (atomic_load (&copier.last_dma), 0);
@@ -242,7 +242,7 @@ test_rest (void)
   CHECK (atomic_load (&copier.last_dma) > 0);
 }
 
-/* Ones that the mapping shows are read again by DMA, and only those lines. */
+/* Lines of ones are read again by DMA, and no others. */
 static void
 test_ones (void)
 {
@@ -258,7 +258,7 @@ test_ones (void)
   CHECK_EQ (by_dma, 1);
   CHECK_EQ (last_dma_bytes, 64);
 
-  /* Of the lines at the ends only a part is read; the first to the last. */
+  /* A read from the first to the last of such lines, with parts of both. */
   by_dma = 0;
   memset (vram, 0xff, 8192);
   CHECK_EQ (copy_read (&copier, &chunks[0], 60, seen, 300), 0);
@@ -272,20 +272,20 @@ test_ones (void)
   CHECK_EQ (copy_read (&copier, &chunks[0], 50, seen, 7 * 64), 0);
   CHECK_EQ (last_dma_bytes, 5 * 64);
   CHECK (memcmp (seen, vram + 50, 7 * 64) == 0);
-  /* Lines of which a part is not ones are right as they are. */
+  /* A line with other bytes is not read again. */
   by_dma = 0;
   for (unsigned i = 0; i < 8192; i += 64)
     vram[i + 63] = 0;
   CHECK_EQ (copy_read (&copier, &chunks[0], 0, seen, 4096), 0);
   CHECK_EQ (by_dma, 0);
 
-  /* A GPU that is gone: the request fails. */
+  /* With a lost GPU the request fails. */
   config.ones = config.dma = true;
   CHECK_EQ (copy_read (&copier, &chunks[0], 0, seen, 4096), -1);
   CHECK_EQ (errno, EIO);
 }
 
-/* What the mapping cannot do, DMA does, with the right bytes. */
+/* If the mapping fails, DMA copies the right bytes. */
 static void
 test_falls_back (void)
 {
@@ -297,14 +297,14 @@ test_falls_back (void)
   CHECK_EQ (copy_write (&copier, &chunks[0], 50, buf, sizeof buf), 0);
   CHECK (memcmp (vram + 50, buf, sizeof buf) == 0);
   CHECK_EQ (by_dma, 1);
-  /* If that fails too, it fails. */
+  /* If DMA fails, too, the request fails. */
   config.dma = true;
   CHECK_EQ (copy_write (&copier, &chunks[0], 50, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   CHECK_EQ (copy_read (&copier, &chunks[0], 50, seen, sizeof seen), -1);
 }
 
-/* When the context is lost, the mapping is not asked either. */
+/* When the context is lost, the mapping is not used either. */
 static void
 test_lost (void)
 {
@@ -321,7 +321,7 @@ test_lost (void)
   CHECK_EQ (by_mapping, 0);
 }
 
-/* Left to chance, both paths are taken, whatever the size. */
+/* With a random path both paths are used for all sizes. */
 static void
 test_random (void)
 {
@@ -334,9 +334,9 @@ test_random (void)
   CHECK (by_dma_in_all > 50 && by_dma_in_all < 350);
 }
 
-/* Measuring finds which path is faster, where the difference is beyond doubt:
- * how loaded the machine is changes where exactly one overtakes the other, and
- * nothing here depends on that.
+/* Calibration finds the faster path where the difference is large.  The exact
+ * size at which one overtakes the other depends on the machine's load, and is
+ * not checked.
  */
 static void
 test_finds_the_faster (void)
@@ -367,7 +367,7 @@ test_finds_the_faster (void)
   CHECK_EQ (calibrate (&copier, &chunks[0], &limits, reason), -1);
 }
 
-/* A mapping that shows something else is found out. */
+/* A mapping that shows other content is refused. */
 static void
 test_proof (void)
 {
@@ -384,7 +384,7 @@ test_proof (void)
   }
 
   begin ();
-  config.deaf = true;
+  config.writes_lost = true;
   CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_ALL, reason), 1);
   CHECK_HOLDS (reason, "do not see the same bytes");
 
@@ -408,7 +408,7 @@ begin_imported (void)
     vram[i] = (unsigned char) (i / 64 * 7);
 }
 
-/* What data there is stays, but for the place that holds none. */
+/* The data is unchanged, except in the block without data if SPARE. */
 static void
 check_data_stays (bool spare)
 {
@@ -417,7 +417,7 @@ check_data_stays (bool spare)
       CHECK_EQ (vram[i], (unsigned char) (i / 64 * 7));
 }
 
-/* The mapping of a chunk with data is proved without touching any of it. */
+/* The mapping of a chunk with data is tested without changing the data. */
 static void
 test_imported (void)
 {
@@ -430,21 +430,19 @@ test_imported (void)
   CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE_NONE, reason), 0);
   check_data_stays (false);
 
-  /* It shows one chunk in another's place, which has the same content other
-   * than in one line.
-   */
+  /* The mapping shows another chunk, which differs only in one line. */
   begin_imported ();
   config.elsewhere = 1;
   memcpy (vram + CHUNK_SIZE, vram, CHUNK_SIZE);
   memset (vram + CHUNK_SIZE, 0x11, 64);
   CHECK_EQ (prove_mapping (&copier, &chunks[1], SPARE_NONE, reason), 1);
   CHECK_HOLDS (reason, "do not see the same bytes");
-  /* Or all of it: only a place without data can tell. */
+  /* Or one with the same content: only a block without data can tell. */
   memcpy (vram + CHUNK_SIZE, vram, CHUNK_SIZE);
   CHECK_EQ (prove_mapping (&copier, &chunks[1], SPARE, reason), 1);
 
   begin_imported ();
-  config.deaf = true;
+  config.writes_lost = true;
   CHECK_EQ (prove_mapping (&copier, &chunks[0], SPARE, reason), 1);
   check_data_stays (true);
 

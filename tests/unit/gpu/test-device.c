@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of which GPU is meant, and of what else users name
+/* nbdkit-vram: tests of device=, the choice of a GPU, and allow=
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -36,7 +36,7 @@ static const struct {
   { "GeForce RTX 3070", 0x40, 8 * GiB },
 };
 
-/* USED: what others hold of each GPU. */
+/* USED: how much VRAM of each GPU other programs hold. */
 static void
 begin_used (const char *used)
 {
@@ -100,7 +100,7 @@ test_list (void)
   stub_messages_clear ();
   driver->set_devices (4);
 
-  /* One that is broken does not take the others with it. */
+  /* A GPU that fails does not affect the others. */
   driver->fail ("cuDeviceGetUuid", 3, CUDA_ERROR_UNKNOWN);
   CHECK_EQ (devices_list (&gpus), 0);
   CHECK_EQ (stub_errors_count (), 1);
@@ -144,7 +144,7 @@ test_find (void)
     { "-1", NONE },
     { "4294967296", NONE },
     { "18446744073709551616", NONE },
-    /* Names: the whole name beats a part of one, in either case */
+    /* Names: a full match comes before a part; upper and lower case match */
     { "NVIDIA A100", 0 },
     { "nvidia a100", 0 },
     { "NVIDIA A100 80GB", 1 },
@@ -195,7 +195,7 @@ test_find (void)
       CHECK_EQ (stub_errors_count (), 0);
       continue;
     }
-    /* Says what is wrong, and lists what there is. */
+    /* The message says what is wrong, and lists the GPUs. */
     CHECK_EQ (stub_errors_count (), 5);
     CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL
                                      ? "means 2 GPUs"
@@ -240,8 +240,8 @@ test_most_free_by_use (void)
   devices_free (&gpus);
 }
 
-/* Of those that are as good the first.  One that does not answer is passed
- * over; when none does, that is all.
+/* The first of several equal GPUs.  A GPU that does not answer is left out.
+ * If none answers, there is no choice.
  */
 static void
 test_most_free_of_equals (void)
@@ -256,7 +256,7 @@ test_most_free_of_equals (void)
   devices_free (&gpus);
 }
 
-/* ---- Other words ---- */
+/* ---- Clients ---- */
 
 static void
 test_peers (void)
@@ -271,10 +271,10 @@ test_peers (void)
   CHECK (!peer_allowed ());
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "allow=any");
-  /* Who it is cannot be found out. */
+  /* The client's user is not known. */
   stub_set_peer (AF_UNIX, -1);
   CHECK (!peer_allowed ());
-  /* Other sockets do not tell the user, which is logged once. */
+  /* Other sockets have no user, which is logged once. */
   stub_messages_clear ();
   stub_set_peer (AF_INET, -1);
   for (unsigned i = 0; i < 3; ++i)
@@ -300,7 +300,7 @@ test_refusals (void)
   uint64_t now_ms = clock_ms ();
   pthread_t thread[4];
 
-  /* The first line of a user says what to do about it. */
+  /* The first line about a user says what to do. */
   stub_messages_clear ();
   peer_log_refusal (70001, now_ms);
   CHECK_EQ (stub_errors_count (), 1);
@@ -316,7 +316,7 @@ test_refusals (void)
   CHECK_EQ (stub_errors_count (), 0);
   CHECK_HOLDS (stub_debugs (), "uid 70001");
 
-  /* All of them are told of, at some time, and nothing is told twice. */
+  /* Every refusal is counted in a later line, and only once. */
   now_ms += REFUSED_AGAIN_MS;
   peer_log_refusal (70001, now_ms);
   CHECK_EQ (stub_errors_count (), 1);
@@ -329,7 +329,7 @@ test_refusals (void)
   peer_log_refusal (70001, now_ms);
   CHECK_HOLDS (stub_errors (), "refused 2 more clients");
 
-  /* Not by many users either. */
+  /* Many users cannot fill the log either. */
   stub_messages_clear ();
   for (unsigned i = 0; i < REFUSALS; ++i)
     peer_log_refusal (80000 + i, now_ms);

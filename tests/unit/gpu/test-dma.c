@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of the pool of DMA queues, on a driver that is as late as
- * it can be
+/* nbdkit-vram: tests of the DMA queues, with a driver that does work as late
+ * as possible
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -27,11 +27,11 @@
 
 #define UNKNOWN CUDA_ERROR_UNKNOWN
 
-/* The VRAM that is copied to and from. */
+/* The VRAM that the tests copy to and from. */
 #define VRAM (4U << 20)
 
 static struct cuda cuda;
-static struct dma_queues *lanes;
+static struct dma_queues *queues;
 static CUdeviceptr vram;
 
 static void
@@ -55,14 +55,14 @@ begin (unsigned count, size_t staging, unsigned timeout_ms)
   CHECK_EQ (watchdog_start (timeout_ms, NULL), 0);
   CHECK_EQ (cuda_open (&cuda, 0), 0);
   CHECK_EQ (libcuda.mem_alloc (&vram, VRAM), CUDA_SUCCESS);
-  lanes = dma_create (&cuda, count, staging);
-  CHECK (lanes != NULL);
+  queues = dma_create (&cuda, count, staging);
+  CHECK (queues != NULL);
 }
 
 static void
 end (void)
 {
-  dma_free (lanes);
+  dma_free (queues);
   libcuda.mem_free (vram);
   cuda_close (&cuda);
   watchdog_stop ();
@@ -70,14 +70,14 @@ end (void)
   CHECK_EQ (stub_errors_count (), 0);
 }
 
-/* The end of a context that was lost: what the driver has stays with it. */
+/* As end, for a context that was lost, whose objects cannot be freed. */
 static void
 end_lost (void)
 {
   unsigned calls = driver->calls (NULL);
 
   CHECK (cuda_is_lost (&cuda));
-  dma_free (lanes);
+  dma_free (queues);
   cuda_close (&cuda);
   CHECK_EQ (driver->calls (NULL), calls);
 }
@@ -89,8 +89,8 @@ fill (struct rnd *rnd, unsigned char *buf, size_t count)
     buf[i] = (unsigned char) rnd_next (rnd);
 }
 
-/* Write COUNT random bytes to OFFSET and read them back; the bytes around stay
- * as they were.
+/* Writes COUNT random bytes to OFFSET and reads them back.  The bytes around
+ * them must not change.
  */
 static void
 round_trip (struct rnd *rnd, uint64_t offset, size_t count)
@@ -103,7 +103,7 @@ round_trip (struct rnd *rnd, uint64_t offset, size_t count)
   fill (rnd, data, count);
   look (offset - AROUND, around[0], AROUND);
   look (offset + count, around[1], AROUND);
-  CHECK_EQ (dma_write (lanes, vram + offset, data, count), 0);
+  CHECK_EQ (dma_write (queues, vram + offset, data, count), 0);
   look (offset, back, count);
   CHECK (memcmp (back, data, count) == 0);
   look (offset - AROUND, now, AROUND);
@@ -111,14 +111,14 @@ round_trip (struct rnd *rnd, uint64_t offset, size_t count)
   look (offset + count, now, AROUND);
   CHECK (memcmp (around[1], now, AROUND) == 0);
   memset (back, 0, count);
-  CHECK_EQ (dma_read (lanes, back, vram + offset, count), 0);
+  CHECK_EQ (dma_read (queues, back, vram + offset, count), 0);
   CHECK (memcmp (back, data, count) == 0);
   CHECK_EQ (driver->pending (), 0);
   free (data);
   free (back);
 }
 
-/* Pieces: less than one, exactly so many, a byte more or less. */
+/* Less than one piece, whole pieces, and a byte more or less. */
 static void
 test_pieces (void)
 {
@@ -150,19 +150,19 @@ test_set (void)
   begin (1, STAGING_MIN, 20000);
   memset (bytes, 1, sizeof bytes);
   put (0, bytes, sizeof bytes);
-  CHECK_EQ (dma_set (lanes, vram + 5000, 0, 70001), 0);
+  CHECK_EQ (dma_set (queues, vram + 5000, 0, 70001), 0);
   look (0, bytes, sizeof bytes);
   for (unsigned i = 0; i < 100000; ++i)
     CHECK_EQ (bytes[i], i < 5000 || i >= 75001);
   end ();
 }
 
-/* Both ways, on every lane. */
+/* The warm-up copies in both directions, on every queue. */
 static void
 test_warm_up (void)
 {
   begin (5, STAGING_MIN, 20000);
-  CHECK_EQ (dma_warm_up (lanes, vram), 0);
+  CHECK_EQ (dma_warm_up (queues, vram), 0);
   CHECK_EQ (driver->calls ("cuMemcpyHtoDAsync_v2"), 10);
   CHECK_EQ (driver->calls ("cuMemcpyDtoHAsync_v2"), 10);
   end ();
@@ -187,15 +187,15 @@ copier (void *arg)
         self * REGION + rnd_below (&rnd, REGION - (uint64_t) count);
 
     fill (&rnd, data, count);
-    CHECK_EQ (dma_write (lanes, vram + offset, data, count), 0);
-    CHECK_EQ (dma_read (lanes, back, vram + offset, count), 0);
+    CHECK_EQ (dma_write (queues, vram + offset, data, count), 0);
+    CHECK_EQ (dma_read (queues, back, vram + offset, count), 0);
     CHECK (memcmp (back, data, count) == 0);
   }
   return NULL;
 }
 
 static void
-test_more_threads_than_lanes (void)
+test_more_threads_than_queues (void)
 {
   static const unsigned counts[] = { 1, 2, 3, DMA_QUEUES_MAX };
   pthread_t thread[THREADS];
@@ -212,9 +212,9 @@ test_more_threads_than_lanes (void)
   }
 }
 
-/* Copies so small that the threads do little but take lanes. */
+/* Copies so small that the threads spend their time on taking queues. */
 static void *
-take_lanes (void *arg)
+take_queues (void *arg)
 {
   uint64_t offset = (uint64_t) (uintptr_t) arg * REGION;
   uint64_t until = clock_ms () + 1500;
@@ -222,24 +222,24 @@ take_lanes (void *arg)
   for (unsigned i = 0; i < check_effort (50000) && clock_ms () < until; ++i) {
     char byte = (char) i, back = (char) (i + 1);
 
-    CHECK_EQ (dma_write (lanes, vram + offset, &byte, 1), 0);
-    CHECK_EQ (dma_read (lanes, &back, vram + offset, 1), 0);
+    CHECK_EQ (dma_write (queues, vram + offset, &byte, 1), 0);
+    CHECK_EQ (dma_read (queues, &back, vram + offset, 1), 0);
     CHECK_EQ (back, byte);
   }
   return NULL;
 }
 
 static void
-test_lanes_are_exclusive (void)
+test_queues_are_exclusive (void)
 {
-  /* Fewer lanes than threads, and more: only then nobody waits. */
+  /* Fewer queues than threads, and more, so that no thread waits. */
   static const unsigned counts[] = { 3, THREADS + 2 };
   pthread_t thread[THREADS];
 
   for (unsigned c = 0; c < 2; ++c) {
     begin (counts[c], STAGING_MIN, 20000);
     for (uintptr_t i = 0; i < THREADS; ++i)
-      CHECK_EQ (pthread_create (&thread[i], NULL, take_lanes, (void *) i), 0);
+      CHECK_EQ (pthread_create (&thread[i], NULL, take_queues, (void *) i), 0);
     for (unsigned i = 0; i < THREADS; ++i)
       pthread_join (thread[i], NULL);
     CHECK (driver->most_busy () <= counts[c]);
@@ -247,10 +247,10 @@ test_lanes_are_exclusive (void)
   }
 }
 
-/* A thread that writes one byte to its own place. */
+/* A thread that writes one byte to an offset of its own. */
 struct writer {
   pthread_t thread;
-  atomic_int tid; /* when it is about to write */
+  atomic_int tid; /* set just before it writes */
   uint64_t offset;
   int r, error;
 };
@@ -262,13 +262,13 @@ write_one (void *arg)
   char byte = 1;
 
   atomic_store (&writer->tid, (int) syscall (SYS_gettid));
-  writer->r = dma_write (lanes, vram + writer->offset, &byte, 1);
+  writer->r = dma_write (queues, vram + writer->offset, &byte, 1);
   writer->error = errno;
   return NULL;
 }
 
-/* Whether a thread of this process sleeps, or has ended: on a machine that is
- * busy enough it may have been told the end of its wait by now.
+/* Whether a thread of this process sleeps, or has ended.  On a busy machine
+ * its wait may be over.
  */
 static bool
 sleeps (int tid)
@@ -287,7 +287,7 @@ sleeps (int tid)
   return p == NULL || p[2] == 'S';
 }
 
-/* Start a writer and return when it waits, for a lane or for the GPU. */
+/* Starts a writer, and returns when it waits for a queue or for the GPU. */
 static void
 start_waiting (struct writer *writer, uint64_t offset)
 {
@@ -296,7 +296,7 @@ start_waiting (struct writer *writer, uint64_t offset)
   atomic_store (&writer->tid, 0);
   writer->offset = offset;
   CHECK_EQ (pthread_create (&writer->thread, NULL, write_one, writer), 0);
-  /* Asleep each of several times that are apart: not on its way. */
+  /* It sleeps in each of several checks, so it has begun to wait. */
   while (calm < 5) {
     clock_sleep_us (1000);
     if (atomic_load (&writer->tid) && sleeps (atomic_load (&writer->tid)))
@@ -308,8 +308,8 @@ start_waiting (struct writer *writer, uint64_t offset)
 
 /* ---- Failures ---- */
 
-/* The call FN fails the NTH time during a copy of five pieces: EIO, a quiet
- * lane, and the next copies are right.
+/* The NTH call of FN fails during a copy of five pieces.  The copy fails with
+ * EIO, its queue has no work left, and the next copies are right.
  */
 static void
 fail_once (struct rnd *rnd, const char *fn, unsigned nth, bool write)
@@ -324,10 +324,10 @@ fail_once (struct rnd *rnd, const char *fn, unsigned nth, bool write)
   put (100, old, COUNT);
   driver->fail (fn, nth, UNKNOWN);
   errno = 0;
-  r = write ? dma_write (lanes, vram + 100, data, COUNT)
-            : dma_read (lanes, data, vram + 100, COUNT);
+  r = write ? dma_write (queues, vram + 100, data, COUNT)
+            : dma_read (queues, data, vram + 100, COUNT);
   if (driver->failed () == 0) {
-    /* So many calls were not needed. */
+    /* The copy had fewer calls. */
     CHECK_EQ (r, 0);
     driver->fail (NULL, 0, 0);
   }
@@ -339,7 +339,7 @@ fail_once (struct rnd *rnd, const char *fn, unsigned nth, bool write)
     stub_messages_clear ();
   }
   CHECK (!cuda_is_lost (&cuda));
-  /* Whoever has the lane next must not find copies under way in it. */
+  /* The next copy in the queue must not find work in flight. */
   CHECK_EQ (driver->pending (), 0);
   look (100, now, COUNT);
   for (unsigned i = 0; write && i < COUNT; ++i)
@@ -364,7 +364,7 @@ test_failures (void)
     }
 }
 
-/* A kind of error is logged once, however many requests it fails. */
+/* A kind of error is logged once, for any number of requests. */
 static void
 test_no_flood (void)
 {
@@ -373,17 +373,17 @@ test_no_flood (void)
   begin (2, STAGING_MIN, 20000);
   for (unsigned i = 0; i < 50; ++i) {
     driver->fail ("cuMemcpyHtoDAsync", 1, UNKNOWN);
-    CHECK_EQ (dma_write (lanes, vram, &byte, 1), -1);
+    CHECK_EQ (dma_write (queues, vram, &byte, 1), -1);
   }
   CHECK_EQ (stub_errors_count (), 1);
   driver->fail ("cuMemcpyHtoDAsync", 1, 700);
-  CHECK_EQ (dma_write (lanes, vram, &byte, 1), -1);
+  CHECK_EQ (dma_write (queues, vram, &byte, 1), -1);
   CHECK_EQ (stub_errors_count (), 2);
   stub_messages_clear ();
   end ();
 }
 
-/* The context is lost: an error that every call answers. */
+/* The context is lost: every call returns an error. */
 static void
 test_lost (void)
 {
@@ -392,24 +392,26 @@ test_lost (void)
 
   begin (2, STAGING_MIN, 20000);
   driver->lose (-1, 719);
-  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
+  CHECK_EQ (dma_write (queues, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   CHECK (cuda_is_lost (&cuda));
   CHECK_EQ (stub_errors_count (), 2);
   CHECK_HOLDS (stub_errors (), "the GPU is lost");
   calls = driver->calls (NULL);
   errno = 0;
-  CHECK_EQ (dma_read (lanes, buf, vram, sizeof buf), -1);
+  CHECK_EQ (dma_read (queues, buf, vram, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   errno = 0;
-  CHECK_EQ (dma_set (lanes, vram, 0, 4096), -1);
+  CHECK_EQ (dma_set (queues, vram, 0, 4096), -1);
   CHECK_EQ (errno, EIO);
   CHECK_EQ (driver->calls (NULL), calls);
   CHECK_EQ (stub_errors_count (), 2);
   end_lost ();
 }
 
-/* A thread that is in the log when the GPU is lost must leave it by itself. */
+/* When the GPU is lost, a thread that is writing to the log is not
+ * interrupted.
+ */
 static pthread_mutex_t slow_lock = PTHREAD_MUTEX_INITIALIZER;
 static log_sink *usual_log;
 
@@ -431,7 +433,7 @@ test_lost_slow_log (void)
   usual_log = log_to;
   log_to = slow_log;
   driver->lose (-1, 719);
-  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
+  CHECK_EQ (dma_write (queues, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   log_to = usual_log;
   CHECK_EQ (pthread_mutex_trylock (&slow_lock), 0);
@@ -440,8 +442,8 @@ test_lost_slow_log (void)
   end_lost ();
 }
 
-/* The GPU stops answering: nobody waits for ever, neither the one whose copy
- * it is nor those behind, and these do not ask the driver any more.
+/* The GPU does not answer any more.  Neither the thread whose copy hangs nor
+ * the threads behind it wait for ever, and these do not call the driver.
  */
 static void
 test_hung (void)
@@ -458,7 +460,7 @@ test_hung (void)
     CHECK_EQ (writer[i].r, -1);
     CHECK_EQ (writer[i].error, EIO);
   }
-  /* Requests fail before the watchdog has written why. */
+  /* Requests may fail before the watchdog has logged the reason. */
   while (stub_errors_count () == 0)
     clock_sleep_us (1000);
   CHECK_EQ (stub_errors_count (), 1);
@@ -467,8 +469,9 @@ test_hung (void)
   end_lost ();
 }
 
-/* A copy fails while it is still under way, and so does the question whether
- * it has ended: what it has yet to do would be done to the next one's bytes.
+/* A copy fails while it is in flight, and so does the query whether it has
+ * ended.  The GPU counts as lost, because the copy could still overwrite data
+ * of the next one.
  */
 static void
 test_not_known_quiet (void)
@@ -479,22 +482,22 @@ test_not_known_quiet (void)
   begin (1, STAGING_MIN, 20000);
   driver->hang (true);
   driver->fail ("cuEventQuery", 1, UNKNOWN);
-  /* The first query is cuda_failed's, and says that the copy is under way. */
+  /* cuda_failed makes the first query, which finds the copy in flight. */
   driver->fail ("cuStreamQuery", 2, UNKNOWN);
   errno = 0;
-  CHECK_EQ (dma_read (lanes, buf, vram, sizeof buf), -1);
+  CHECK_EQ (dma_read (queues, buf, vram, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   CHECK (driver->pending () > 0);
   CHECK (cuda_is_lost (&cuda));
   CHECK_HOLDS (stub_errors (), "whether a failed copy has ended");
   calls = driver->calls (NULL);
-  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
+  CHECK_EQ (dma_write (queues, vram, buf, sizeof buf), -1);
   CHECK_EQ (errno, EIO);
   CHECK_EQ (driver->calls (NULL), calls);
   end_lost ();
 }
 
-/* Stop all threads of this process for MS milliseconds. */
+/* Stops all threads of this process for MS milliseconds. */
 static void
 stop_process (unsigned ms)
 {
@@ -520,8 +523,8 @@ stop_process (unsigned ms)
   _exit (0);
 }
 
-/* The process stops after so many answers that work is not done, and then
- * finds the GPU working again.
+/* The process is stopped after so many queries that find work in flight.  When
+ * it goes on, the GPU works again.
  */
 static atomic_int answers_to_stop;
 
@@ -534,31 +537,30 @@ stop_after_answers (void)
   driver->hang (false);
 }
 
-/* The process is stopped for longer than the GPU may take to answer, right
- * after it has asked the GPU: no reason to give that up.
+/* If the process is stopped for longer than the time limit, right after a
+ * query, the GPU does not count as lost.
  */
 static void
 test_stopped (void)
 {
   char buf[100] = "";
 
-  /* In the wait for a copy: the clock is looked at after each 16th question.
-   */
+  /* During the wait for a copy, which reads the clock after 16 queries. */
   begin (1, STAGING_MIN, 200);
   driver->hang (true);
   atomic_store (&answers_to_stop, 64 * 16);
   driver->on_not_ready (stop_after_answers);
-  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), 0);
+  CHECK_EQ (dma_write (queues, vram, buf, sizeof buf), 0);
   CHECK (atomic_load (&answers_to_stop) <= 0);
   end ();
 
-  /* And after a failure, when the lane is to become quiet. */
+  /* After a failure, during the wait until the queue has no work. */
   begin (1, STAGING_MIN, 200);
   driver->hang (true);
   driver->fail ("cuEventRecord", 1, UNKNOWN);
-  /* The first answer is cuda_failed's. */
+  /* cuda_failed makes the first query. */
   atomic_store (&answers_to_stop, 2);
-  CHECK_EQ (dma_write (lanes, vram, buf, sizeof buf), -1);
+  CHECK_EQ (dma_write (queues, vram, buf, sizeof buf), -1);
   CHECK (atomic_load (&answers_to_stop) <= 0);
   CHECK (!cuda_is_lost (&cuda));
   CHECK_EQ (driver->pending (), 0);
@@ -566,9 +568,8 @@ test_stopped (void)
   end ();
 }
 
-/* A call into the driver does not return: the copies that wait for a queue
- * fail, and so do those that are inside, which the watchdog takes out of the
- * driver.
+/* A call into the driver does not return.  Copies that wait for a queue fail,
+ * and so do copies inside the driver, which the watchdog interrupts.
  */
 static void
 test_stuck_call (void)
@@ -603,12 +604,12 @@ write_large (void *arg)
   static char data[300 * STAGING_MIN];
 
   (void) arg;
-  CHECK_EQ (dma_write (lanes, vram, data, sizeof data), 0);
+  CHECK_EQ (dma_write (queues, vram, data, sizeof data), 0);
   return NULL;
 }
 
-/* A lane that is busy for longer than the time limit, but gets on, is waited
- * for: each piece of a large copy has the whole limit.
+/* Each piece of a large copy has the whole time limit, so a copy may take
+ * longer than that.
  */
 static void
 test_slow_but_alive (void)
@@ -631,8 +632,8 @@ test_slow_but_alive (void)
   end ();
 }
 
-/* A context that cannot be made current is lost, unless that passes: every
- * other thread would go on asking for it.
+/* A context that cannot be made current counts as lost, unless the error is
+ * temporary.
  */
 static void
 test_cannot_enter (void)
@@ -660,7 +661,7 @@ test_cannot_enter (void)
   end_lost ();
 }
 
-/* A GPU that answers late, but in time, is waited for. */
+/* A GPU that answers late, but in time, does not count as lost. */
 static void
 test_pause (void)
 {
@@ -676,7 +677,7 @@ test_pause (void)
   end ();
 }
 
-/* Every call of set-up fails once: a message, and nothing is left. */
+/* Each call of the set-up fails once, which is logged, and nothing leaks. */
 static void
 test_create_fails (void)
 {
@@ -706,8 +707,8 @@ main (int argc, char *argv[])
   RUN_ALONE (test_pieces);
   RUN_ALONE (test_set);
   RUN_ALONE (test_warm_up);
-  RUN_ALONE (test_more_threads_than_lanes);
-  RUN_ALONE (test_lanes_are_exclusive);
+  RUN_ALONE (test_more_threads_than_queues);
+  RUN_ALONE (test_queues_are_exclusive);
   RUN_ALONE (test_failures);
   RUN_ALONE (test_no_flood);
   RUN_ALONE (test_lost);

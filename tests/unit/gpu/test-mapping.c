@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the CPU's mapping: what opens it, what shuts it
+/* nbdkit-vram: tests of the CPU's mapping: how it is opened and closed
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -23,9 +23,9 @@
 #include "common/units.h"
 #include "gpu/vulkan/mapping.h"
 
-/* A Vulkan with one GPU, whose VRAM are files in memory: what is exported is a
- * descriptor of a chunk's file.  A file that is cut short makes its mapping
- * fault, as the driver's does when it cannot bring VRAM back.
+/* A Vulkan with one GPU, whose VRAM is in memory files.  An exported chunk is
+ * a descriptor of its file.  Truncating a file makes its mapping fault, like a
+ * mapping of the driver when VRAM cannot be restored.
  */
 
 #define CHUNK_SIZE  (64 * KiB)
@@ -38,7 +38,7 @@ static const uint8_t uuid[16] = "GPU of the test";
 static int files[CHUNK_COUNT];
 static struct chunk_mapping chunks[CHUNK_COUNT];
 
-/* What fails, and what there is. */
+/* What this Vulkan has, and which functions fail. */
 static struct {
   bool no_library;
   uint32_t version;
@@ -49,7 +49,7 @@ static struct {
   VkFlags type;
   uint64_t heap;
   uint32_t importable; /* bit set: memory of that type can be imported */
-  bool cut_short;      /* files lose their content when they are mapped */
+  bool cut_short;      /* files are truncated when they are mapped */
 } config;
 
 static struct memory {
@@ -127,7 +127,7 @@ enumerate_physical_devices (VkInstance instance, uint32_t *count,
   return config.enumerate;
 }
 
-/* The last one is the GPU of the test. */
+/* The last GPU is the one of the test. */
 static void
 get_properties (VkPhysicalDevice device,
                 VkPhysicalDeviceProperties2 *properties)
@@ -193,7 +193,7 @@ create_device (VkPhysicalDevice gpu, const VkDeviceCreateInfo *info,
   CHECK_EQ ((uintptr_t) gpu, config.gpus);
   CHECK_EQ (info->type, VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO);
   CHECK_EQ (info->queue_count, 1);
-  /* The family that can do least. */
+  /* The family with the fewest features. */
   CHECK_EQ (info->queues->family, 1);
   CHECK_EQ (info->extension_count, 1);
   CHECK_STR (info->extensions[0], "VK_KHR_external_memory_fd");
@@ -287,7 +287,7 @@ size_of (size_t chunk)
   return chunk == CHUNK_COUNT - 1 ? LAST_SIZE : CHUNK_SIZE;
 }
 
-/* All in order, VRAM full of what DATA holds. */
+/* Sets up everything, with VRAM full of DATA. */
 static unsigned char data[VRAM_SIZE];
 
 static void
@@ -367,7 +367,7 @@ close_mapping (void)
   mapping_close (mapping, false);
 }
 
-/* What the files hold. */
+/* Compares the files with DATA. */
 static void
 check_vram (const unsigned char *expected)
 {
@@ -379,7 +379,7 @@ check_vram (const unsigned char *expected)
   CHECK (memcmp (seen, expected, VRAM_SIZE) == 0);
 }
 
-/* Copies of any size at any place are the same as those of an array. */
+/* Copies of any size at any offset have the same result as with an array. */
 static void
 test_copies (void)
 {
@@ -412,7 +412,7 @@ test_copies (void)
   end ();
 }
 
-/* Each reason why there is no mapping, in words, with nothing left behind. */
+/* Each reason why there is no mapping is reported, and nothing leaks. */
 static void
 refused (const char *words)
 {
@@ -427,7 +427,7 @@ refused (const char *words)
   end ();
 }
 
-/* As that for the chunk with this number. */
+/* The same, for the chunk with this number. */
 static void
 chunk_refused (size_t number, const char *words)
 {
@@ -448,7 +448,7 @@ chunk_refused (size_t number, const char *words)
     memset (&config, 0, sizeof config);
     defaults ();
   }
-  /* The others do not suffer. */
+  /* The other chunks have mappings. */
   CHECK (mapping_is_open (mapping));
   close_mapping ();
   CHECK_EQ (open_descriptors (), descriptors);
@@ -500,7 +500,7 @@ test_refusals (void)
   chunk_refused (CHUNK_COUNT - 1, "SOME_ERROR (-5)");
 }
 
-/* The type of memory that can be imported need not be the first. */
+/* The memory type that can be imported need not be the first one. */
 static void
 test_second_type (void)
 {
@@ -518,8 +518,8 @@ test_second_type (void)
   end ();
 }
 
-/* A part of what the CPU sees is left to other programs: of a small part of
- * VRAM 64 MiB, then an eighth, and at most 1 GiB.
+/* A part of the VRAM that the CPU can map is left to other programs: an
+ * eighth, but at least 64 MiB and at most 1 GiB.
  */
 static void
 test_leaves_room (void)
@@ -546,7 +546,7 @@ test_leaves_room (void)
   end ();
 }
 
-/* Make the mapping of chunk I fault. */
+/* Makes the mapping of chunk I fault. */
 static void
 break_chunk (size_t i)
 {
@@ -569,7 +569,7 @@ test_sigbus (void)
     CHECK (!mapping_is_open (mapping));
     CHECK_EQ (stub_errors_count (), 1);
     CHECK_HOLDS (stub_errors (), "SIGBUS");
-    /* Shut for what would still work as well, and not a word more. */
+    /* It is closed for the other chunks, too, and nothing more is logged. */
     CHECK_EQ (mapping_read (mapping, &chunks[0], buf, 0, 100), -1);
     CHECK_EQ (mapping_write (mapping, &chunks[0], 0, buf, 100), -1);
     CHECK_EQ (mapping_read (mapping, &chunks[1], buf, 0, 100), -1);
@@ -579,7 +579,7 @@ test_sigbus (void)
   }
 }
 
-/* A chunk that faults from the beginning has no mapping. */
+/* A chunk whose mapping faults at first has no mapping. */
 static void
 test_sigbus_at_once (void)
 {
@@ -613,7 +613,7 @@ hammer (void *arg)
   return NULL;
 }
 
-/* All threads come out of it when the mapping goes, and it is said once. */
+/* When the mapping fails, all threads leave it, and it is logged once. */
 static void
 test_sigbus_threads (void)
 {
@@ -635,7 +635,7 @@ test_sigbus_threads (void)
   }
 }
 
-/* A fault that is none of the mapping's goes to who had the signal before. */
+/* A fault outside of the mapping goes to the previous signal handler. */
 
 static sigjmp_buf elsewhere;
 static volatile sig_atomic_t passed_on;
@@ -666,7 +666,7 @@ test_foreign_sigbus (void)
   begin ();
   open_mapping ();
 
-  /* Not in a copy. */
+  /* Outside of a copy. */
   passed_on = 0;
   if (sigsetjmp (elsewhere, 1) == 0)
     p[10] = 1;
@@ -679,12 +679,12 @@ test_foreign_sigbus (void)
   CHECK_EQ (passed_on, 2);
   CHECK (mapping_is_open (mapping));
 
-  /* Sent by someone. */
+  /* A signal that was sent. */
   if (sigsetjmp (elsewhere, 1) == 0)
     raise (SIGBUS);
   CHECK_EQ (passed_on, 3);
 
-  /* And the mapping's own do not get there. */
+  /* A fault in the mapping does not go there. */
   break_chunk (0);
   CHECK_EQ (mapping_read (mapping, &chunks[0], buf, 0, sizeof buf), -1);
   CHECK_EQ (passed_on, 3);

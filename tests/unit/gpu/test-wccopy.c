@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the copies that suit write-combined memory
+/* nbdkit-vram: tests of copies to and from write-combined memory
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -21,7 +21,7 @@
 static const char *const ways[] = { "avx512", "avx2", "sse4.1", "portable" };
 #define WAYS (sizeof ways / sizeof ways[0])
 
-/* Run FN with each set of instructions that this CPU has. */
+/* Runs FN with each set of instructions that this CPU has. */
 static void
 each_way (void (*fn) (void))
 {
@@ -42,7 +42,9 @@ fill (unsigned char *buf, size_t count, struct rnd *rnd)
     buf[i] = (unsigned char) rnd_next (rnd);
 }
 
-/* Copy COUNT bytes both ways and look at what came and at what is around. */
+/* Copies COUNT bytes in both directions, and checks them and the bytes around
+ * them.
+ */
 static void
 copy_both_ways (size_t vram_at, size_t host_at, size_t count, struct rnd *rnd)
 {
@@ -105,7 +107,7 @@ test_any_length (void)
   each_way (any_length);
 }
 
-/* PAGES pages with a page on each side that faults. */
+/* PAGES pages, with a page on each side that faults. */
 static unsigned char *
 map_with_borders (size_t pages)
 {
@@ -124,7 +126,7 @@ unmap_with_borders (unsigned char *p, size_t pages)
   munmap (p - PAGE, (pages + 2) * PAGE);
 }
 
-/* Nothing outside of the mapping, and of the buffer, is touched. */
+/* A copy accesses nothing outside of the mapping and the buffer. */
 static void
 borders (void)
 {
@@ -146,8 +148,8 @@ test_borders (void)
   each_way (borders);
 }
 
-/* A thread changes the bytes next to a range that is written all the time:
- * whoever reads in order to write undoes that.
+/* A thread changes the bytes next to a range that is written all the time.  A
+ * copy that reads and writes whole words would undo the changes.
  */
 struct neighbours {
   _Alignas(64) volatile unsigned char vram[256];
@@ -196,9 +198,8 @@ test_neighbours (void)
   each_way (neighbours);
 }
 
-/* On x86 the CPU can be told to fault where an access is not aligned: what
- * memory of the device type does by itself on other CPUs.  What a sanitizer
- * adds to the code is not all aligned.
+/* On x86 a flag makes unaligned accesses fault, as accesses to device memory
+ * do on other CPUs.  Sanitizers add unaligned accesses to the code.
  */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -210,7 +211,7 @@ test_neighbours (void)
 
 #if defined(__x86_64__) && !defined(SANITIZED)
 
-/* Below the red zone, which belongs to the function around. */
+/* Pushes below the red zone, which belongs to the calling function. */
 #define CHANGE_FLAGS(instruction)                                             \
   __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; " instruction             \
                    " popfq; lea 128(%%rsp), %%rsp" ::                         \
@@ -231,12 +232,12 @@ static void
 jump_back (int sig)
 {
   (void) sig;
-  /* The C library's own accesses are not all aligned. */
+  /* The C library makes unaligned accesses. */
   set_alignment_check (false);
   siglongjmp (unaligned, 1);
 }
 
-/* Whether an access that is not aligned faults here: emulators do not care. */
+/* Whether an unaligned access faults here.  In emulators it does not. */
 static bool
 alignment_is_checked (void)
 {
@@ -266,8 +267,8 @@ test_aligned_stores (void)
     return;
   }
   CHECK (wccopy_choose ("portable") != NULL);
-  /* The compiler's own accesses to host memory are aligned if the two sides
-   * are alike.
+  /* The compiler's accesses to host memory are aligned if both sides have the
+   * same alignment.
    */
   for (size_t at = 0; at < 64; ++at)
     for (size_t count = 0; count < 200; ++count) {

@@ -1,22 +1,23 @@
-/* nbdkit-vram: an NBD client that checks every byte it reads against a model
+/* nbdkit-vram: an NBD client that compares every byte that it reads with a
+ * model
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Several connections with many requests in flight each, which overlap as
- * chance has it.  The model knows for each byte which writes it may show:
+/* Several connections have many requests in flight each, which overlap at
+ * random.  The model knows for each byte which writes a read may show:
  *
- * Time is counted in events: a request begins before it is sent, and ends when
- * its reply has been taken in.  A read may show a write that began before the
- * read ended, unless another write that began after the first one's end was
- * over before the read began.  "Write" means whatever changes bytes: zeroes
- * and trims write zeros, trims in whole blocks of 4 KiB only, which is what
- * this disk promises.  Once nothing is under way at a byte, what one read has
- * shown there is what every later read has to show.  A write that failed may
- * have come to pass or not, byte by byte.
+ * Time is counted in events.  A request begins before it is sent, and ends
+ * when its reply was received.  A read may show a write that began before the
+ * read ended, unless another write began after the first one's end, and ended
+ * before the read began.  "Write" means any change of bytes: zeroing and trims
+ * write zeros, trims in whole blocks of 4 KiB only, as this disk promises.
+ * When no request is in flight at a byte, every later read must show the same
+ * as one read.  Each byte of a write that failed may or may not have been
+ * written.
  *
- * Now and then the client lets everything finish, asks for the extents (a hole
- * reads as zeros; a block that was zeroed or trimmed last is a hole), and
- * reads the whole disk.
+ * Now and then the client waits until all requests have ended, gets the
+ * extents (a hole reads as zeros; a block that was zeroed or trimmed last is a
+ * hole), and reads the whole disk.
  */
 
 #include <config.h>
@@ -47,7 +48,7 @@
 #define HOLE     1U /* NBD_STATE_HOLE */
 #define IS_ZEROS 2U /* NBD_STATE_ZERO */
 
-/* ---- What the command line says ---- */
+/* ---- The command line ---- */
 
 static const char *uri;
 static unsigned connections = 4, depth = 16;
@@ -60,13 +61,13 @@ static uint64_t disk_limit; /* bytes of the disk to use, 0: all */
 static uint64_t disk_size;
 static struct rnd rnd;
 
-/* The clock: an event each. */
+/* The clock, which counts events. */
 static uint64_t now;
 
-/* ---- Sources: what bytes may come from ---- */
+/* ---- Sources: where bytes may come from ---- */
 
 enum pattern {
-  ALL_ZEROS, /* zeroes, trims, and the disk as it was at first */
+  ALL_ZEROS, /* zeroing, trims, and the disk at first */
   DENSE,     /* no byte is zero */
   ZERO_BLOCKS,
   ZERO_SECTORS,
@@ -78,7 +79,7 @@ enum pattern {
 struct source {
   enum pattern pattern;
   const char *what;
-  uint64_t start, end; /* end 0: under way */
+  uint64_t start, end; /* end 0: in flight */
   uint64_t offset;
   uint32_t count;
   bool failed;
@@ -132,7 +133,7 @@ dense_word (uint32_t source, uint64_t word)
   return mix (source, word) | 0x0101010101010101;
 }
 
-/* Whether the unit of SIZE bytes with number N is one of zeros. */
+/* Whether the unit of SIZE bytes with number N consists of zeros. */
 static bool
 is_zero_unit (uint32_t source, unsigned size, uint64_t n)
 {
@@ -189,18 +190,18 @@ bytes_of (uint32_t source, uint64_t position, size_t count, unsigned char *buf)
     buf[i] = byte_of (source, position + i);
 }
 
-/* ---- The disk: which sources each byte may show ---- */
+/* ---- The disk: the sources that each byte may show ---- */
 
 struct candidate {
   uint32_t source;
-  uint64_t superseded; /* reads that begin after this do not see it */
+  uint64_t superseded; /* reads that begin later do not show it */
 };
 
 /* Bytes of one block up to END that have the same candidates. */
 struct segment {
   unsigned end;
   unsigned count;
-  bool settled; /* by what a read showed, not by the order of writes alone */
+  bool settled; /* by a read, not only by the order of writes */
   struct candidate *candidate;
 };
 
@@ -212,8 +213,8 @@ struct block {
 static struct block *blocks;
 static unsigned most_candidates, most_segments;
 
-/* When the oldest read that is under way began: it sees what was superseded
- * after that.
+/* When the oldest read in flight began.  It may show what was superseded after
+ * that.
  */
 static uint64_t oldest;
 static uint64_t oldest_read (void);
@@ -252,7 +253,7 @@ segment_start (const struct block *block, unsigned s)
   return s == 0 ? 0 : block->segment[s - 1].end;
 }
 
-/* Have a segment begin at byte AT of the block; returns its number. */
+/* Makes a segment begin at byte AT of the block, and returns its number. */
 static unsigned
 split_at (struct block *block, unsigned at)
 {
@@ -288,7 +289,7 @@ same_candidates (const struct segment *a, const struct segment *b)
   return true;
 }
 
-/* Forget what no read can show any more, and join what is the same. */
+/* Removes candidates that no read can show, and joins equal segments. */
 static void
 tidy (struct block *block)
 {
@@ -316,7 +317,7 @@ tidy (struct block *block)
     most_segments = kept;
 }
 
-/* Call FN for every segment of the range, which is cut out exactly. */
+/* Calls FN for every segment of the range, which is split at its ends. */
 static void
 for_segments (uint64_t offset, uint64_t count,
               void (*fn) (struct segment *segment, uint32_t source),
@@ -350,7 +351,7 @@ add_candidate (struct segment *segment, uint32_t source)
   segment->settled = false;
 }
 
-/* SOURCE is over: what was over before it began is not seen any more. */
+/* SOURCE has ended.  It supersedes sources that had ended before it began. */
 static void
 supersede (struct segment *segment, uint32_t source)
 {
@@ -380,7 +381,7 @@ write_ends (uint32_t source, bool failed)
                   source);
 }
 
-/* ---- Reads against the model ---- */
+/* ---- Reads, compared with the model ---- */
 
 static uint64_t bytes_checked, segments_settled;
 
@@ -426,7 +427,7 @@ mismatch (const struct segment *segment, uint64_t position,
                byte_of (segment->candidate[i].source, position + b));
     fprintf (stderr, "\n");
   }
-  /* Whose bytes are they? */
+  /* Find the source of these bytes, for the message. */
   for (uint32_t i = sources_count; i-- > 0 && shown < 4;) {
     const struct source *s = &sources[i];
     bool same = s->pattern == DENSE || n >= 4;
@@ -445,7 +446,7 @@ mismatch (const struct segment *segment, uint64_t position,
   _exit (EXIT_FAILURE);
 }
 
-/* How many of COUNT bytes from POSITION on are those of SOURCE. */
+/* Counts how many of COUNT bytes from POSITION on are those of SOURCE. */
 static unsigned
 matching (uint32_t source, uint64_t position, const unsigned char *got,
           unsigned count)
@@ -468,7 +469,7 @@ visible (const struct candidate *c, uint64_t start)
   return c->superseded > start;
 }
 
-/* Whether nothing has been under way at SEGMENT since START. */
+/* Whether no write has been in flight at SEGMENT since START. */
 static bool
 is_quiet (const struct segment *segment, uint64_t start)
 {
@@ -494,7 +495,7 @@ is_undecided (const struct segment *segment)
   return n > 1;
 }
 
-/* From now on SEGMENT shows WINNER; older reads may still see the others. */
+/* From now on SEGMENT shows WINNER.  Older reads may still show the others. */
 static void
 settle (struct segment *segment, uint32_t winner)
 {
@@ -508,9 +509,8 @@ settle (struct segment *segment, uint32_t winner)
   ++segments_settled;
 }
 
-/* Check what a read that began at START showed at POSITION, one segment; GOT
- * is COUNT bytes that belong to it.  Returns how many of them have the same
- * source, *WINNER.
+/* Checks COUNT bytes GOT of a read that began at START, at POSITION of one
+ * segment.  Returns how many of them have the same source, *WINNER.
  */
 static unsigned
 check_run (const struct segment *segment, uint64_t position,
@@ -533,7 +533,7 @@ check_run (const struct segment *segment, uint64_t position,
   return best;
 }
 
-/* The bytes of BLOCK from FROM up to TO. */
+/* Checks the bytes of BLOCK from FROM up to TO. */
 static void
 check_block (uint64_t b, unsigned from, unsigned to, const unsigned char *got,
              uint64_t start)
@@ -627,7 +627,7 @@ broken (const char *what)
   _exit (EXIT_FAILURE);
 }
 
-/* Where much happens: changes with time. */
+/* The part of the disk with most requests, which changes with time. */
 static uint64_t hot;
 
 static void
@@ -699,7 +699,7 @@ choose_kind (void)
   return n < 98 ? FLUSH : CACHE;
 }
 
-/* The reply to a request has come. */
+/* Called when the reply to a request was received. */
 static int
 replied (void *data, int *error)
 {
@@ -751,7 +751,7 @@ begin_write (struct request *request)
   write_begins (request->source);
 }
 
-/* Send one request on connection C. */
+/* Sends a request on connection C. */
 static void
 send_request (struct connection *c)
 {
@@ -776,7 +776,7 @@ send_request (struct connection *c)
 
   switch (request->kind) {
   case READ:
-    /* Bytes that a faulty server left out must not look right. */
+    /* Bytes that a faulty server does not send must not look right. */
     memset (request->buf, 0xee, request->count);
     r = nbd_aio_pread (c->nbd, request->buf, request->count, request->offset,
                        callback, 0);
@@ -809,7 +809,7 @@ send_request (struct connection *c)
   ++begun;
 }
 
-/* Let the connections work until something has been replied. */
+/* Lets the connections work until there is a reply. */
 static void
 work (void)
 {
@@ -856,11 +856,11 @@ work (void)
   }
 }
 
-/* ---- When nothing is under way ---- */
+/* ---- When no request is in flight ---- */
 
 static uint64_t holes_checked;
 
-/* One extent of the disk: holes must be zeros in the model too. */
+/* Checks one extent of the disk.  A hole must be zeros in the model, too. */
 static void
 check_extent (uint64_t offset, uint64_t length, uint32_t flags)
 {
@@ -898,7 +898,7 @@ check_extent (uint64_t offset, uint64_t length, uint32_t flags)
   }
 }
 
-/* What block_status has told of, as offset from the start of the disk. */
+/* Up to which offset of the disk block_status has reported extents. */
 static uint64_t extents_end;
 
 static int
@@ -962,13 +962,13 @@ quiesce (void)
 {
   while (begun > ended)
     work ();
-  /* Before and after the bytes have been read: both ways to find fault. */
+  /* Check the extents before and after the bytes. */
   check_extents (connection[rnd_below (&rnd, connections)].nbd);
   check_all (connection[rnd_below (&rnd, connections)].nbd);
   check_extents (connection[rnd_below (&rnd, connections)].nbd);
 }
 
-/* ---- The whole ---- */
+/* ---- The main loop ---- */
 
 static void
 connect_all (void)
@@ -1022,7 +1022,7 @@ run (const struct timespec *start)
     }
     if (begun % 256 == 0)
       hot = rnd_below (&rnd, disk_size) / BLOCK * BLOCK;
-    /* Sometimes all at once, sometimes one for one. */
+    /* Send several requests at once, or one after each reply. */
     for (unsigned c = 0; c < connections; ++c)
       while (connection[c].in_flight < depth && begun < ops_wanted)
         send_request (&connection[c]);

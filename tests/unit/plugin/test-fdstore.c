@@ -1,5 +1,5 @@
-/* nbdkit-vram: tests of what the service manager is told, and what is made of
- * one that does not listen
+/* nbdkit-vram: tests of messages to the service manager, also to one that does
+ * not listen
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -24,11 +24,11 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-/* A manager: listens at a name, as NOTIFY_SOCKET has it. */
+/* A manager that listens at a name, which is in NOTIFY_SOCKET. */
 static int manager = -1;
 static char name[200];
 
-/* What it was told last. */
+/* The last message that it received. */
 static char text[512];
 static unsigned fds_count;
 static int fds[8];
@@ -68,7 +68,7 @@ open_manager (const char *as)
   stub_messages_clear ();
 }
 
-/* Takes the next message. */
+/* Receives the next message. */
 static void
 hear (void)
 {
@@ -96,7 +96,7 @@ hear (void)
   }
 }
 
-/* Nothing more was said. */
+/* There are no more messages. */
 static void
 hear_nothing (void)
 {
@@ -125,7 +125,7 @@ same_file (int a, int b)
   return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* Where there is somebody to talk to. */
+/* The values of NOTIFY_SOCKET that name a manager. */
 static void
 test_exists (void)
 {
@@ -150,7 +150,7 @@ test_exists (void)
     setenv ("NOTIFY_SOCKET", table[i].value, 1);
     if (fdstore_exists () != table[i].exists)
       check_fail (__FILE__, __LINE__, "NOTIFY_SOCKET='%s'", table[i].value);
-    /* Nobody wants to know, or nobody is there: no error. */
+    /* If there is no manager, that is no error. */
     stub_messages_clear ();
     fdstore_ready ("nothing");
     CHECK_EQ (stub_errors_count (), 0);
@@ -160,7 +160,7 @@ test_exists (void)
   CHECK_EQ (stub_errors_count (), 0);
 }
 
-/* At a path and at a name that is none. */
+/* With a path and with an abstract name. */
 static void
 test_messages (void)
 {
@@ -179,7 +179,7 @@ test_messages (void)
     CHECK_EQ (fds_count, 1);
     CHECK (same_file (fds[0], fd) && fds[0] != fd);
     close (fds[0]);
-    /* It remains ours. */
+    /* The descriptor stays open here. */
     CHECK (fcntl (fd, F_GETFD) & FD_CLOEXEC);
     close (fd);
 
@@ -200,7 +200,7 @@ test_messages (void)
   }
 }
 
-/* The longest name that an address has room for, and one byte more. */
+/* The longest name that fits into an address, and a longer one. */
 static void
 test_long_names (void)
 {
@@ -227,7 +227,7 @@ test_long_names (void)
 
 static atomic_bool asked, answered;
 
-/* Takes its time for what it was told before, then for the barrier. */
+/* Reads a message, and then answers the barrier late. */
 static void *
 answer_late (void *opaque)
 {
@@ -246,7 +246,7 @@ answer_late (void *opaque)
   return NULL;
 }
 
-/* It is waited for until it has got there. */
+/* fdstore_wait returns after the manager has read all messages. */
 static void
 test_wait (void)
 {
@@ -264,7 +264,7 @@ test_wait (void)
   CHECK_EQ (descriptors (), had);
 }
 
-/* Answers, or dies, if ARG is NULL. */
+/* Answers, or dies if ARG is NULL. */
 static void *
 answer_or_die (void *arg)
 {
@@ -277,7 +277,7 @@ answer_or_die (void *arg)
   return NULL;
 }
 
-/* A supervisor that ends without an answer has not kept anything. */
+/* A supervisor that ends without an answer has kept nothing. */
 static void
 test_wait_supervisor (void)
 {
@@ -300,7 +300,7 @@ test_wait_supervisor (void)
   CHECK_EQ (descriptors (), had);
 }
 
-/* Keeps what it is given, or closes it at once, if ARG is NULL. */
+/* Keeps a descriptor, or closes it at once if ARG is NULL. */
 static void *
 keep_descriptors (void *arg)
 {
@@ -322,7 +322,7 @@ keep_descriptors (void *arg)
   return NULL;
 }
 
-/* Whether it keeps descriptors can be seen. */
+/* fdstore_check finds out whether the manager keeps descriptors. */
 static void
 test_check (void)
 {
@@ -342,8 +342,8 @@ test_check (void)
   CHECK_EQ (descriptors (), had);
 }
 
-/* One that goes away with the question in its hands has answered it: what it
- * kept has gone with it.  That it is gone is said by the next message.
+/* If the manager ends before it answers a barrier, the wait ends, too, because
+ * the manager's descriptors are closed.  The next message fails.
  */
 static void *
 go_away (void *opaque)
@@ -385,7 +385,7 @@ test_gone (void)
   CHECK_EQ (descriptors (), had);
 }
 
-/* Not a descriptor. */
+/* The number is no open descriptor. */
 static void
 test_bad_descriptor (void)
 {

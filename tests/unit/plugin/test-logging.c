@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the level that each message has
+/* nbdkit-vram: tests of the levels of messages
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -15,7 +15,7 @@
 #include "logging.h"
 #include "nbdkit-stubs.h"
 
-/* What ends up on stderr, which is a file. */
+/* Returns the output on stderr, which is a file. */
 static const char *
 printed (void (*log) (const char *format, ...))
 {
@@ -48,7 +48,7 @@ printed (void (*log) (const char *format, ...))
   return text;
 }
 
-/* Errors and debugging messages are nbdkit's. */
+/* Errors and debug messages go to nbdkit. */
 static void
 test_stderr (void)
 {

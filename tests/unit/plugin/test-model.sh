@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# nbdkit-vram: every byte that many overlapping requests read is one that the
-# order of requests allows
+# nbdkit-vram: overlapping requests read only bytes that the order of requests
+# allows
 # SPDX-License-Identifier: BSD-3-Clause
 #
-#   VRAM_PARAMETERS='size=16M window=no ...' one server with these arguments
-#   (options of nbdkit's begin with -)
-#                                            instead of the row below
-#   VRAM_MODEL_REQUESTS=N                    requests to each server
-#   VRAM_MODEL_SECONDS=N                     seconds with each server instead
-#   VRAM_SEED=N                              repeats the requests of a run,
-#   though not their timing
+#   VRAM_PARAMETERS='size=16M ...'  one server with these arguments (nbdkit's
+#                                   options begin with -), instead of the list
+#                                   below
+#   VRAM_MODEL_REQUESTS=N           how many requests each server gets
+#   VRAM_MODEL_SECONDS=N            how many seconds each server runs, instead
+#   VRAM_SEED=N                     repeats the requests of a run, but not
+#                                   their timing
 
 source "$(dirname "$0")/../../functions.sh"
 set -e -u
@@ -22,8 +22,8 @@ requests=4000
 limit=(-n "${VRAM_MODEL_REQUESTS:-$requests}")
 [ -z "${VRAM_MODEL_SECONDS-}" ] || limit=(-t "$VRAM_MODEL_SECONDS")
 
-# model ARGUMENT...: the client against the server; its own time limit is one
-# for silence.
+# model ARGUMENT...: runs the client, which fails if there is no reply for
+# $patience seconds.
 model ()
 {
   timeout --kill-after=5 $((patience * 4 + ${VRAM_MODEL_SECONDS:-0})) \
@@ -31,7 +31,7 @@ model ()
     fail "the model: see above"
 }
 
-# serve ARGUMENT...: one server, tried and ended.
+# serve ARGUMENT...: starts a server, runs the client, and ends the server.
 serve ()
 {
   printf -- '--- %s\n' "$*"
@@ -46,32 +46,32 @@ if [ -n "${VRAM_PARAMETERS-}" ]; then
   exit 0
 fi
 
-# Copies by DMA take their time on the stand-in, so that what is not waited for
-# is late.
+# Copies by DMA are slow, so that a copy that is not waited for comes too late.
 export STANDIN_CUDA_DELAY=0-20
 serve size=4M window=no lanes=1 staging=8K
 export STANDIN_CUDA_DELAY=0-100
 serve size=16M window=no lanes=4 staging=64K -t16
 serve size=16M window=no -t1
-# On a real GPU there may be none.
+# A real GPU may have no mapping.
 window=yes
 [ -z "$VRAM_REAL_GPU" ] || window=auto
 serve size=16M window=$window
 serve size=16M window=$window window-read-max=64M \
   -D"$PLUGIN_NAME.window_write_max"=67108864
 serve size=4M window=$window staging=8K -D"$PLUGIN_NAME.random_path"=1
-# More than one row of disk/spread.h.
+# The slots have more than one row of disk/spread.h.
 serve size=132M window=$window elastic=yes -D"$PLUGIN_NAME.random_path"=1
-# Slots move at random, by all ways that copies can go.
+# Slots move at random, by DMA and by both paths.
 for parameters in window=no "window=$window -D$PLUGIN_NAME.random_path=1"; do
   # shellcheck disable=SC2086 # words
-  serve size=16M elastic=yes spill="$tmp" -D"$PLUGIN_NAME.restless"=1 $parameters
+  serve size=16M elastic=yes spill="$tmp" -D"$PLUGIN_NAME.restless"=1 \
+    $parameters
 done
 
-# Copies that fail: EIO for their requests, and never wrong bytes.
+# A request whose copy fails gets EIO, and no request gets wrong bytes.
 if [ -z "$VRAM_REAL_GPU" ]; then
   export STANDIN_CUDA_FAIL_FILE=$tmp/failures
-  # 999 is CUDA_ERROR_UNKNOWN; the stand-in goes on working after it.
+  # 999 is CUDA_ERROR_UNKNOWN, after which the stand-in still works.
   fail_now_and_then ()
   {
     local i name names=(cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuEventRecord
@@ -94,6 +94,6 @@ if [ -z "$VRAM_REAL_GPU" ]; then
   wait "$failing" || :
   rm -f "$tmp/failures"
   stop_vram
-  if grep -q 'failed: 0 read, 0 write' "$tmp/model.out"; then \
-    fail "no copy has failed"; fi
+  ! grep -q 'failed: 0 read, 0 write' "$tmp/model.out" ||
+    fail "no copy has failed"
 fi

@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the command line's parameters
+/* nbdkit-vram: tests of the plugin's parameters
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -11,7 +11,7 @@
 #include "nbdkit-stubs.h"
 #include "parameters.h"
 
-/* Each wrong value is one error, which names the parameter and its values. */
+/* Each wrong value gives one error, with the parameter and its values. */
 static void
 test_wrong_values (void)
 {
@@ -59,7 +59,7 @@ test_wrong_values (void)
   CHECK (!parameters.min_size_set);
 }
 
-/* Wrong values before do not count. */
+/* Earlier wrong values have no effect. */
 static void
 test_values (void)
 {
@@ -92,7 +92,7 @@ test_values (void)
   CHECK (!parameters.copies.read_max_set);
 }
 
-/* A second value is an error, and the first one stays. */
+/* A second value is an error, and the first one is kept. */
 static void
 test_given_twice (void)
 {
@@ -117,7 +117,7 @@ test_combination (void)
   stub_messages_clear ();
 }
 
-/* Bash completion finds a parameter by a line that begins with NAME=. */
+/* Bash completion looks for lines that begin with NAME=. */
 static void
 test_help (void)
 {

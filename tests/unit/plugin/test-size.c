@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of sizes as users write them and as messages show them
+/* nbdkit-vram: tests of sizes in parameters and in messages
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -85,7 +85,7 @@ test_parse (void)
     if (r == -1) {
       char named[64];
 
-      /* The message names the parameter and what it was given. */
+      /* The message has the parameter and its value. */
       snprintf (named, sizeof named, "size=%s", table[i].value);
       CHECK_HOLDS (stub_errors (), named);
       CHECK_EQ (size.kind, SIZE_UNSET);
@@ -131,7 +131,7 @@ test_resolve (void)
     uint64_t bytes;
   } table[] = {
     { { SIZE_BYTES, 7 * GiB, 0 }, 8 * GiB, 8 * GiB, 0, 0, 7 * GiB },
-    /* What is free does not limit what is asked, only what is got. */
+    /* Free VRAM does not limit the size that is asked for. */
     { { SIZE_BYTES, 7 * GiB, 0 }, 8 * GiB, GiB, GiB, 0, 7 * GiB },
     { { SIZE_BYTES, 8 * GiB, 0 }, 8 * GiB, 0, 0, 0, 8 * GiB },
     { { SIZE_BYTES, 8 * GiB + 1, 0 }, 8 * GiB, 8 * GiB, 0, -1, 0 },

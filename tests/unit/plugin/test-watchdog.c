@@ -1,4 +1,4 @@
-/* nbdkit-vram: tests of the watchdog: waits of threads that make no copies
+/* nbdkit-vram: tests of the watchdog, with threads that make no copies
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -40,7 +40,7 @@ begin (void)
   CHECK_EQ (watchdog_start (TIMEOUT_MS, NULL), 0);
 }
 
-/* A call that does not return while it may not go on. */
+/* A call that does not return before GO_ON. */
 static void *
 hang (void *arg)
 {
@@ -54,8 +54,8 @@ hang (void *arg)
   return NULL;
 }
 
-/* One thread's calls hang, while those of the thread that started the watchdog
- * return.
+/* A call hangs in one thread, while calls of the thread that started the
+ * watchdog return.
  */
 static void
 test_other_thread_hangs (void)
@@ -80,7 +80,7 @@ test_other_thread_hangs (void)
   watchdog_forget (tell_lost, NULL);
 }
 
-/* The provider says what it means for the disk. */
+/* The watchdog tells the provider, and logs nothing itself. */
 static void
 test_provider_is_told (void)
 {
@@ -116,8 +116,8 @@ end_as_expected (void)
   _exit (42);
 }
 
-/* The process ends when the thread that starts and ends the server hangs,
- * while the calls of another one return.
+/* The process ends when the thread that starts and ends the server hangs, even
+ * if calls of another thread return.
  */
 static void
 test_main_thread_hangs (void)
@@ -140,7 +140,7 @@ test_main_thread_hangs (void)
   CHECK_EQ (WEXITSTATUS (status), 42);
 }
 
-/* A thread without a wait of its own does not disturb the others'. */
+/* A thread without a wait of its own does not affect the others. */
 static void *
 enter_and_stay (void *arg)
 {
