@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,292 +25,82 @@
  */
 #define KERNELS_TIMEOUT 30
 
-/* Each kind of value says in CHECK what is wrong with TEXT, or NULL. */
-static const char *
-check_bytes (const char *text)
-{
-  int64_t n;
-
-  return conf_parse_bytes (text, &n) ? NULL
-                                     : "wanted a size such as 512M, 7G or 0";
-}
-
-/* As big as the plugin takes it, at least. */
-static const char *
-check_limit (const char *text)
-{
-  int64_t n;
-
-  return strcmp (text, "max") == 0 ||
-                 (conf_parse_bytes (text, &n) && n >= 2 << 20)
-             ? NULL
-             : "wanted a size of at least 2M such as 4G, or max";
-}
-
-static const char *
-check_spill (const char *text)
-{
-  return text[0] == '/' || strcmp (text, "none") == 0
-             ? NULL
-             : "wanted the absolute path of a folder, or none";
-}
-
-static const char *
-check_headroom (const char *text)
-{
-  return strcmp (text, "auto") == 0 || !check_bytes (text)
-             ? NULL
-             : "wanted auto or a size such as 512M, 2G or 0";
-}
-
-static const char *
-check_size (const char *text)
-{
-  int64_t n;
-  char *end;
-
-  if (strcmp (text, "max") == 0)
-    return NULL;
-  if (isdigit ((unsigned char) text[0])) {
-    n = strtol (text, &end, 10);
-    if (strcmp (end, "%") == 0 && end - text <= 3 && n >= 1 && n <= 100)
-      return NULL;
-  }
-  if (conf_parse_bytes (text, &n) && n >= 4096)
-    return NULL;
-  return "wanted a size such as 7G, a share such as 80%, or max";
-}
-
-static const char *
-check_seconds (const char *text)
-{
-  int64_t n;
-
-  return conf_parse_seconds (text, &n)
-             ? NULL
-             : "wanted a time such as 60, 90s, 10min or 1h";
-}
-
-/* No server starts in no time. */
-static const char *
-check_start_timeout (const char *text)
-{
-  int64_t n;
-
-  return conf_parse_seconds (text, &n) && n >= 1
-             ? NULL
-             : "wanted a time of at least 1s";
-}
-
-/* What the plugin takes. */
-static const char *
-check_gpu_timeout (const char *text)
-{
-  int64_t n;
-
-  return conf_parse_seconds (text, &n) && n >= 1 && n <= 3600
-             ? NULL
-             : "wanted a time from 1s to 1h";
-}
-
-static const char *
-check_yes_no (const char *text)
-{
-  return strcmp (text, "yes") == 0 || strcmp (text, "no") == 0
-             ? NULL
-             : "wanted yes or no";
-}
-
-static const char *
-check_window (const char *text)
-{
-  return strcmp (text, "auto") == 0 || !check_yes_no (text)
-             ? NULL
-             : "wanted auto, yes or no";
-}
-
-static const char *
-check_resident (const char *text)
-{
-  return strcmp (text, "required") == 0 || !check_window (text)
-             ? NULL
-             : "wanted required, yes, no or auto";
-}
-
-static bool
-in_range (const char *text, long min, long max)
-{
-  char *end;
-  long n;
-
-  if (!isdigit ((unsigned char) text[0]))
-    return false;
-  errno = 0;
-  n = strtol (text, &end, 10);
-  return errno == 0 && *end == '\0' && n >= min && n <= max;
-}
-
-static const char *
-check_threads (const char *text)
-{
-  return in_range (text, 1, 64) ? NULL : "wanted a number from 1 to 64";
-}
-
-static const char *
-check_connections (const char *text)
-{
-  return strcmp (text, "auto") == 0 || in_range (text, 1, 64)
-             ? NULL
-             : "wanted auto or a number from 1 to 64";
-}
-
-static const char *
-check_timeout (const char *text)
-{
-  return strcmp (text, "auto") == 0 || !check_seconds (text)
-             ? NULL
-             : "wanted auto or a time such as 1h";
-}
-
-static const char *
-check_priority (const char *text)
-{
-  return in_range (text, 0, 32767) ? NULL : "wanted a number from 0 to 32767";
-}
-
-static const char *
-check_discard (const char *text)
-{
-  return strcmp (text, "no") == 0 || strcmp (text, "once") == 0 ||
-                 strcmp (text, "pages") == 0 || strcmp (text, "both") == 0
-             ? NULL
-             : "wanted no, once, pages or both";
-}
-
-static const char *
-check_path (const char *text)
-{
-  /* A Unix socket's address holds 107 bytes and a NUL. */
-  return text[0] == '/' && strlen (text) <= 100
-             ? NULL
-             : "wanted an absolute path of at most 100 bytes";
-}
-
-static const char *
-check_nbd_device (const char *text)
-{
-  return strcmp (text, "auto") == 0 || (strncmp (text, "/dev/nbd", 8) == 0 &&
-                                        in_range (text + 8, 0, 1 << 20))
-             ? NULL
-             : "wanted auto or a whole device such as /dev/nbd0";
-}
-
-static bool
-parse_threshold (const char *text, int *percent)
-{
-  static const char word[] = "down-below=";
-  char number[4];
-  size_t n;
-
-  if (strncmp (text, word, sizeof word - 1) != 0)
-    return false;
-  text += sizeof word - 1;
-  n = strlen (text);
-  if (n < 2 || n > 4 || text[n - 1] != '%')
-    return false;
-  memcpy (number, text, n - 1);
-  number[n - 1] = '\0';
-  if (!in_range (number, 1, 100))
-    return false;
-  *percent = atoi (number);
-  return true;
-}
-
-static const char *
-check_power (const char *text)
-{
-  int percent;
-
-  return strcmp (text, "keep") == 0 || strcmp (text, "down-on-battery") == 0 ||
-                 parse_threshold (text, &percent)
-             ? NULL
-             : "wanted keep, down-on-battery or down-below=N%";
-}
-
-static const char *
-check_sleep (const char *text)
-{
-  return strcmp (text, "auto") == 0 || strcmp (text, "drain") == 0 ||
-                 strcmp (text, "keep") == 0
-             ? NULL
-             : "wanted auto, drain or keep";
-}
-
-static const char *
-check_when_full (const char *text)
-{
-  return strcmp (text, "inhibit") == 0 || strcmp (text, "keep") == 0
-             ? NULL
-             : "wanted inhibit or keep";
-}
-
-/* nbdkit takes what has a dot or a slash in it for a file. */
-static const char *
-check_plugin (const char *text)
-{
-  return text[0] == '/' || (text[0] != '\0' && !strpbrk (text, "./"))
-             ? NULL
-             : "wanted a name, or a file with its absolute path";
-}
-
-/* Handed to the plugin, which is the judge of it. */
-static const char *
-check_any (const char *text)
-{
-  return text[0] != '\0' ? NULL : "wanted a value";
-}
-
-static const char *
-check_nothing (const char *text)
-{
-  (void) text;
-  return NULL;
-}
-
-static const struct {
+static const struct key {
   const char *name;
-  const char *value;
+  const char *value; /* the default */
   enum conf_change when;
-  const char *(*check) (const char *text);
+  enum kind {
+    WORDS, /* nothing but the words */
+    ANY,
+    TEXT, /* not empty */
+    BYTES,
+    SHARE, /* bytes, or a percentage of the GPU's VRAM */
+    SECONDS,
+    NUMBER,
+    SOCKET,
+    FOLDER,
+    NBD_DEVICE,
+    PLUGIN,
+    THRESHOLD, /* down-below=N% */
+  } kind;
+  const char *wanted; /* for messages: "wanted ..." */
+  const char *words;  /* allowed besides, each between blanks */
+  int64_t min, max;   /* of what is a number; no MAX is 0 */
 } keys[CONF_KEYS] = {
   /* clang-format off */
-  [CONF_SIZE] = { "size", "80%", CONF_AT_NEW_SERVER, check_size },
-  [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_NEW_SERVER, check_bytes },
-  [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, check_headroom },
-  [CONF_ELASTIC] = { "elastic", "no", CONF_AT_NEW_SERVER, check_yes_no },
-  [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, check_limit },
-  [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_NEW_SERVER, check_spill },
-  [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, check_any },
-  [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, check_window },
-  [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, check_resident },
-  [CONF_BOOST] = { "boost", "no", CONF_AT_NEW_SERVER, check_yes_no },
-  [CONF_SCRUB] = { "scrub", "yes", CONF_AT_NEW_SERVER, check_yes_no },
-  [CONF_GPU_TIMEOUT] = { "gpu-timeout", "20s", CONF_AT_NEW_SERVER, check_gpu_timeout },
-  [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, check_plugin },
-  [CONF_PLUGIN_ARGS] = { "plugin-args", "", CONF_AT_NEW_SERVER, check_nothing },
-  [CONF_THREADS] = { "threads", "1", CONF_AT_NEW_SERVER, check_threads },
-  [CONF_SOCKET] = { "socket", "/run/vram-swap/server/nbd.sock", CONF_AT_NEW_SERVER, check_path },
-  [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, check_start_timeout },
-  [CONF_NBD_DEVICE] = { "nbd-device", "auto", CONF_AT_UP, check_nbd_device },
-  [CONF_CONNECTIONS] = { "connections", "auto", CONF_AT_UP, check_connections },
-  [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, check_timeout },
-  [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_AT_UP, check_seconds },
-  [CONF_PRIORITY] = { "priority", "1500", CONF_AT_UP, check_priority },
-  [CONF_DISCARD] = { "discard", "pages", CONF_AT_UP, check_discard },
-  [CONF_POWER_POLICY] = { "power-policy", "keep", CONF_LIVE, check_power },
-  [CONF_SLEEP_POLICY] = { "sleep-policy", "auto", CONF_LIVE, check_sleep },
-  [CONF_SLEEP_WHEN_FULL] = { "sleep-when-full", "inhibit", CONF_LIVE, check_when_full },
-  [CONF_IDLE_DOWN] = { "idle-down", "0", CONF_LIVE, check_seconds },
+  [CONF_SIZE] = { "size", "80%", CONF_AT_NEW_SERVER, SHARE,
+    "a size such as 7G, a share such as 80%, or max", " max ", 4096 },
+  [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_NEW_SERVER, BYTES,
+    "a size such as 512M, 7G or 0" },
+  [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, BYTES,
+    "auto or a size such as 512M, 2G or 0", " auto " },
+  [CONF_ELASTIC] = { "elastic", "no", CONF_AT_NEW_SERVER, WORDS,
+    "yes or no", " yes no " },
+  [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, BYTES,
+    "a size of at least 2M such as 4G, or max", " max ", 2 << 20 },
+  [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_NEW_SERVER, FOLDER,
+    "the absolute path of a folder, or none", " none " },
+  [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, TEXT, "a value" },
+  [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, WORDS,
+    "auto, yes or no", " auto yes no " },
+  [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, WORDS,
+    "required, yes, no or auto", " required yes no auto " },
+  [CONF_BOOST] = { "boost", "no", CONF_AT_NEW_SERVER, WORDS,
+    "yes or no", " yes no " },
+  [CONF_SCRUB] = { "scrub", "yes", CONF_AT_NEW_SERVER, WORDS,
+    "yes or no", " yes no " },
+  /* As the plugin takes it. */
+  [CONF_GPU_TIMEOUT] = { "gpu-timeout", "20s", CONF_AT_NEW_SERVER, SECONDS,
+    "a time from 1s to 1h", NULL, 1, 3600 },
+  [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, PLUGIN,
+    "a name, or a file with its absolute path" },
+  [CONF_PLUGIN_ARGS] = { "plugin-args", "", CONF_AT_NEW_SERVER, ANY },
+  [CONF_THREADS] = { "threads", "1", CONF_AT_NEW_SERVER, NUMBER,
+    "a number from 1 to 64", NULL, 1, 64 },
+  [CONF_SOCKET] = { "socket", "/run/vram-swap/server/nbd.sock",
+    CONF_AT_NEW_SERVER, SOCKET, "an absolute path of at most 100 bytes" },
+  [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, SECONDS,
+    "a time of at least 1s", NULL, 1 },
+  [CONF_NBD_DEVICE] = { "nbd-device", "auto", CONF_AT_UP, NBD_DEVICE,
+    "auto or a whole device such as /dev/nbd0", " auto " },
+  [CONF_CONNECTIONS] = { "connections", "auto", CONF_AT_UP, NUMBER,
+    "auto or a number from 1 to 64", " auto ", 1, 64 },
+  [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, SECONDS,
+    "auto or a time such as 1h", " auto " },
+  [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_AT_UP, SECONDS,
+    "a time such as 60, 90s, 10min or 1h" },
+  [CONF_PRIORITY] = { "priority", "1500", CONF_AT_UP, NUMBER,
+    "a number from 0 to 32767", NULL, 0, 32767 },
+  [CONF_DISCARD] = { "discard", "pages", CONF_AT_UP, WORDS,
+    "no, once, pages or both", " no once pages both " },
+  [CONF_POWER_POLICY] = { "power-policy", "keep", CONF_LIVE, THRESHOLD,
+    "keep, down-on-battery or down-below=N%", " keep down-on-battery " },
+  [CONF_SLEEP_POLICY] = { "sleep-policy", "auto", CONF_LIVE, WORDS,
+    "auto, drain or keep", " auto drain keep " },
+  [CONF_SLEEP_WHEN_FULL] = { "sleep-when-full", "inhibit", CONF_LIVE, WORDS,
+    "inhibit or keep", " inhibit keep " },
+  [CONF_IDLE_DOWN] = { "idle-down", "0", CONF_LIVE, SECONDS,
+    "a time such as 60, 90s, 10min or 1h" },
   /* clang-format on */
 };
 
@@ -366,6 +157,89 @@ conf_parse_seconds (const char *text, int64_t *seconds)
       return !__builtin_mul_overflow (n, units[i].factor, seconds) &&
              *seconds <= UINT32_MAX;
   return false;
+}
+
+static bool
+parse_number (const char *text, int64_t *n)
+{
+  const char *rest;
+
+  return parse_unsigned (text, n, &rest) && *rest == '\0';
+}
+
+/* N of a percentage. */
+static bool
+parse_percent (const char *text, int64_t *n)
+{
+  const char *rest;
+
+  return parse_unsigned (text, n, &rest) && strcmp (rest, "%") == 0 &&
+         *n >= 1 && *n <= 100;
+}
+
+static bool
+parse_threshold (const char *text, int64_t *percent)
+{
+  static const char word[] = "down-below=";
+
+  return strncmp (text, word, sizeof word - 1) == 0 &&
+         parse_percent (text + sizeof word - 1, percent);
+}
+
+static bool
+is_word (const struct key *key, const char *text)
+{
+  const size_t n = strlen (text);
+
+  for (const char *p = key->words; p && *p; p += 1 + strcspn (p + 1, " "))
+    if (n > 0 && strncmp (p + 1, text, n) == 0 && p[1 + n] == ' ')
+      return true;
+  return false;
+}
+
+static bool
+is_valid (const struct key *key, const char *text)
+{
+  int64_t n = key->min;
+  bool valid = false;
+
+  if (is_word (key, text))
+    return true;
+  switch (key->kind) {
+  case WORDS:
+    break;
+  case ANY:
+    return true;
+  case TEXT:
+    return text[0] != '\0';
+  case SHARE:
+    if (parse_percent (text, &n))
+      return true;
+    /* fall through */
+  case BYTES:
+    valid = conf_parse_bytes (text, &n);
+    break;
+  case SECONDS:
+    valid = conf_parse_seconds (text, &n);
+    break;
+  case NUMBER:
+    valid = parse_number (text, &n);
+    break;
+  case SOCKET:
+    /* A Unix socket's address holds 107 bytes and a NUL. */
+    return text[0] == '/' && strlen (text) <= 100;
+  case FOLDER:
+    return text[0] == '/';
+  case NBD_DEVICE:
+    return strncmp (text, "/dev/nbd", 8) == 0 && parse_number (text + 8, &n) &&
+           n <= 1 << 20;
+  case PLUGIN:
+    /* nbdkit takes what has a dot or a slash in it for a file. */
+    return text[0] == '/' || (text[0] != '\0' && !strpbrk (text, "./"));
+  case THRESHOLD:
+    return parse_threshold (text, &n);
+  }
+  return valid && n >= key->min && (key->max == 0 || n <= key->max);
 }
 
 const char *
@@ -434,7 +308,6 @@ static void
 take_line (struct conf *c, char *line, size_t n, unsigned number)
 {
   char *name, *value, *copy;
-  const char *wrong;
   enum conf_key key;
 
   if (memchr (line, '\0', n)) {
@@ -468,9 +341,9 @@ take_line (struct conf *c, char *line, size_t n, unsigned number)
            c->item[key].line);
     return;
   }
-  wrong = keys[key].check (value);
-  if (wrong) {
-    blame (c, "%s:%u: %s: %s, not '%s'", c->file, number, name, wrong, value);
+  if (!is_valid (&keys[key], value)) {
+    blame (c, "%s:%u: %s: wanted %s, not '%s'", c->file, number, name,
+           keys[key].wanted, value);
     return;
   }
   copy = strdup (value);
@@ -546,20 +419,16 @@ trusts (struct conf *c, const char *path, const struct stat *st)
 static bool
 trusts_folder (struct conf *c)
 {
-  char path[PATH_MAX], *slash;
+  char path[PATH_MAX];
+  const char *folder;
   struct stat st;
 
   snprintf (path, sizeof path, "%s", c->file);
-  slash = strrchr (path, '/');
-  if (!slash)
-    snprintf (path, sizeof path, ".");
-  else
-    slash[slash == path] = '\0';
-  if (stat (path, &st) == -1) {
-    blame (c, "%s: %s", path, strerror (errno));
-    return false;
-  }
-  return trusts (c, path, &st);
+  folder = dirname (path);
+  if (stat (folder, &st) == 0)
+    return trusts (c, folder, &st);
+  blame (c, "%s: %s", folder, strerror (errno));
+  return false;
 }
 
 static FILE *
@@ -661,12 +530,9 @@ conf_number (const struct conf *c, enum conf_key key)
   int64_t n = 0;
 
   /* The values have been checked when they were read. */
-  if (keys[key].check == check_bytes || keys[key].check == check_headroom ||
-      keys[key].check == check_limit)
+  if (keys[key].kind == BYTES)
     conf_parse_bytes (text, &n);
-  else if (keys[key].check == check_seconds ||
-           keys[key].check == check_start_timeout ||
-           keys[key].check == check_gpu_timeout)
+  else if (keys[key].kind == SECONDS)
     conf_parse_seconds (text, &n);
   else
     n = strtoll (text, NULL, 10);
@@ -676,9 +542,9 @@ conf_number (const struct conf *c, enum conf_key key)
 int
 conf_battery_threshold (const struct conf *c)
 {
-  int percent;
+  int64_t percent;
 
-  return parse_threshold (c->item[CONF_POWER_POLICY].value, &percent) ? percent
+  return parse_threshold (conf_text (c, CONF_POWER_POLICY), &percent) ? percent
                                                                       : -1;
 }
 
@@ -699,12 +565,10 @@ conf_connections (const struct conf *c)
 unsigned
 conf_timeout (const struct conf *c)
 {
-  int64_t n = 0;
+  int64_t n;
 
-  if (!conf_is (c, CONF_TIMEOUT, "auto")) {
-    conf_parse_seconds (c->item[CONF_TIMEOUT].value, &n);
-    return n;
-  }
+  if (!conf_is (c, CONF_TIMEOUT, "auto"))
+    return conf_number (c, CONF_TIMEOUT);
   /* Without one, the kernel waits for ever on a single connection, but counts
    * to KERNELS_TIMEOUT and kills the socket when there are several.  A copy
    * that hangs ends after gpu-timeout, and with it all that wait behind it;

@@ -24,30 +24,30 @@ check_plugin (struct report *r, const struct conf *c)
 {
   const char *plugin = conf_text (c, CONF_PLUGIN);
   struct run d;
-  bool another;
 
-  if (!plugin_loads (c, &d)) {
-    finding (r, PROBLEM, "plugin",
-             "install it where nbdkit looks, or set plugin= to its file",
-             "nbdkit does not load '%s': %s", plugin, run_reason (&d));
-    return false;
-  }
-  another = plugin_is_another (c, &d);
-  if (!another && plugin_takes_settings (c, &d)) {
+  switch (plugin_check (c, &d)) {
+  case PLUGIN_FINE:
     finding (r, FINE, "plugin", NULL, "nbdkit loads '%s', with these settings",
              plugin);
     return true;
-  }
-  if (another)
+  case PLUGIN_MISSING:
+    finding (r, PROBLEM, "plugin",
+             "install it where nbdkit looks, or set plugin= to its file",
+             "nbdkit does not load '%s': %s", plugin, run_reason (&d));
+    break;
+  case PLUGIN_OTHER:
     finding (r, PROBLEM, "plugin",
              strcmp (plugin, PLUGIN_NAME) == 0
                  ? "set plugin= to the file of nbdkit-vram's plugin"
                  : "set plugin = " PLUGIN_NAME,
              "nbdkit's '%s' is another plugin of that name", plugin);
-  else
+    break;
+  case PLUGIN_REFUSES:
     finding (r, PROBLEM, "plugin",
              "mend that setting, see nbdkit-vram.conf(5) and nbdkit(1)",
              "'%s' refuses the settings: %s", plugin, run_reason (&d));
+    break;
+  }
   return false;
 }
 

@@ -35,10 +35,7 @@ finding (struct report *r, enum verdict verdict, const char *what,
     json_add_string (r->json, "about", what);
     json_add_string (r->json, "verdict", names[verdict]);
     json_add_string (r->json, "text", text);
-    if (fix)
-      json_add_string (r->json, "fix", fix);
-    else
-      json_add_null (r->json, "fix");
+    json_add_text (r->json, "fix", fix);
     json_close (r->json);
     return;
   }

@@ -37,16 +37,29 @@ no_daemon (void)
   return EXIT_FAILED;
 }
 
-int
-cmd_up (struct options *o)
+static int
+ask (const char *request)
 {
   struct json j;
   int status;
 
-  (void) o;
-  begin (&j, "resume");
+  begin (&j, request);
   status = client_ask (&j);
   return status == -1 ? no_daemon () : status;
+}
+
+int
+cmd_up (struct options *o)
+{
+  (void) o;
+  return ask ("resume");
+}
+
+int
+cmd_reload (struct options *o)
+{
+  (void) o;
+  return ask ("reload");
 }
 
 /* Without a daemon: is there something that one would have to switch off? */
@@ -83,18 +96,6 @@ cmd_down (struct options *o)
   if (errno == EACCES || errno == EPERM)
     return no_daemon ();
   return nothing_on ();
-}
-
-int
-cmd_reload (struct options *o)
-{
-  struct json j;
-  int status;
-
-  (void) o;
-  begin (&j, "reload");
-  status = client_ask (&j);
-  return status == -1 ? no_daemon () : status;
 }
 
 int

@@ -106,35 +106,28 @@ wrong_usage (void)
   return EXIT_USAGE;
 }
 
-/* Whether the plugin takes the settings, or cannot be asked. */
-static bool
-settings_work (const struct conf *c)
-{
-  const char *plugin = conf_text (c, CONF_PLUGIN);
-  struct run r;
-
-  if (!plugin_loads (c, &r))
-    return true;
-  if (plugin_is_another (c, &r))
-    log_error (
-        "nbdkit's '%s' is another plugin of that name; set plugin= to the "
-        "file of nbdkit-vram's",
-        plugin);
-  else if (plugin_takes_settings (c, &r))
-    return true;
-  else
-    log_error ("'%s' refuses the settings: %s", plugin, run_reason (&r));
-  return false;
-}
-
 int
 cmd_config (struct options *o)
 {
+  const char *plugin = conf_text (&o->conf, CONF_PLUGIN);
+  struct run r;
+
   if (o->json)
     conf_print_json (&o->conf, stdout);
   else
     conf_print (&o->conf, stdout);
-  return settings_work (&o->conf) ? EXIT_OK : EXIT_USAGE;
+  switch (plugin_check (&o->conf, &r)) {
+  case PLUGIN_OTHER:
+    log_error ("nbdkit's '%s' is another plugin of that name; set plugin= to "
+               "the file of nbdkit-vram's",
+               plugin);
+    return EXIT_USAGE;
+  case PLUGIN_REFUSES:
+    log_error ("'%s' refuses the settings: %s", plugin, run_reason (&r));
+    return EXIT_USAGE;
+  default:
+    return EXIT_OK;
+  }
 }
 
 static const struct command *

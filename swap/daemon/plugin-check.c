@@ -35,28 +35,22 @@ run_server (struct run *r, const struct conf *c, const char *option,
   return run (r, argv, NULL, NULL);
 }
 
-bool
-plugin_loads (const struct conf *c, struct run *r)
+enum plugin_verdict
+plugin_check (const struct conf *c, struct run *r)
 {
   const char *argv[] = { "nbdkit", conf_text (c, CONF_PLUGIN), "--help",
                          NULL };
 
   r->limit = 60;
   r->as_server = true;
-  return run (r, argv, NULL, NULL) == 0;
-}
-
-bool
-plugin_is_another (const struct conf *c, const struct run *r)
-{
-  return server_is_ours (c) && !strstr (r->output, "gpu-timeout=");
-}
-
-bool
-plugin_takes_settings (const struct conf *c, struct run *r)
-{
+  if (run (r, argv, NULL, NULL) == -1)
+    return PLUGIN_MISSING;
+  if (server_is_ours (c) && !strstr (r->output, "gpu-timeout="))
+    return PLUGIN_OTHER;
   return run_server (r, c, "--dump-plugin", NO_PARAMETER "=1") == 0 ||
-         strstr (r->output, NO_PARAMETER) != NULL;
+                 strstr (r->output, NO_PARAMETER)
+             ? PLUGIN_FINE
+             : PLUGIN_REFUSES;
 }
 
 bool

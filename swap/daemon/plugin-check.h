@@ -11,16 +11,15 @@
 #include "conf.h"
 #include "run.h"
 
-/* Whether nbdkit loads the plugin.  R has its help, or the reasons why not. */
-bool plugin_loads (const struct conf *c, struct run *r);
+enum plugin_verdict {
+  PLUGIN_FINE,
+  PLUGIN_MISSING, /* nbdkit does not load it */
+  PLUGIN_OTHER,   /* another plugin has the name of ours */
+  PLUGIN_REFUSES, /* the settings */
+};
 
-/* Whether that help, R, shows that this is another plugin of our plugin's
- * name.
- */
-bool plugin_is_another (const struct conf *c, const struct run *r);
-
-/* Whether the plugin, which loads, takes the settings.  Touches no GPU. */
-bool plugin_takes_settings (const struct conf *c, struct run *r);
+/* Touches no GPU.  R has nbdkit's reasons. */
+enum plugin_verdict plugin_check (const struct conf *c, struct run *r);
 
 /* What nbdkit --dump-plugin says with these settings, in R->output.  Starts
  * the driver, which wakes all GPUs.  False when the plugin refuses.

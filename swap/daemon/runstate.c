@@ -20,31 +20,31 @@
 /* Of the version that had no daemon. */
 #define OLD_STATE_FILE "/run/vram-swap.state"
 
-/* What is a number or a text, by its name in the file. */
+/* What is a number, of 32 or 64 bits, or a text, by its name in the file. */
 static const struct field {
   const char *name;
-  enum { INT, UNSIGNED, INT64, PID, TEXT } type;
+  bool text;
   size_t at, size;
 } fields[] = {
-#define FIELD(type, name)                                                     \
+#define FIELD(text, name)                                                     \
   {                                                                           \
-#name, type, offsetof(struct runstate, name),                             \
+#name, text, offsetof(struct runstate, name),                             \
         sizeof((struct runstate *) 0)->name                                   \
   }
-  FIELD (TEXT, reason),
-  FIELD (INT, device),
-  FIELD (PID, attach_pid),
-  FIELD (UNSIGNED, connections),
-  FIELD (UNSIGNED, timeout),
-  FIELD (INT64, size),
-  FIELD (TEXT, disk),
-  FIELD (INT64, since),
-  FIELD (INT64, limit),
-  FIELD (INT64, outages),
-  FIELD (INT64, outage_last_ms),
-  FIELD (INT64, outage_longest_ms),
-  FIELD (INT64, outage_at),
-  FIELD (TEXT, init_swap_max),
+  FIELD (true, reason),
+  FIELD (false, device),
+  FIELD (false, attach_pid),
+  FIELD (false, connections),
+  FIELD (false, timeout),
+  FIELD (false, size),
+  FIELD (true, disk),
+  FIELD (false, since),
+  FIELD (false, limit),
+  FIELD (false, outages),
+  FIELD (false, outage_last_ms),
+  FIELD (false, outage_longest_ms),
+  FIELD (false, outage_at),
+  FIELD (true, init_swap_max),
 #undef FIELD
 };
 #define FIELDS (sizeof fields / sizeof fields[0])
@@ -52,33 +52,23 @@ static const struct field {
 static void
 take (struct runstate *st, const char *name, const char *value)
 {
+  const int64_t n = strtoll (value, NULL, 10);
+
   if (strcmp (name, "state") == 0)
     state_find (value, &st->state);
   else if (strcmp (name, "cause") == 0)
     cause_find (value, &st->cause);
   for (size_t i = 0; i < FIELDS; i++) {
     void *at = (char *) st + fields[i].at;
-    const int64_t n = strtoll (value, NULL, 10);
 
     if (strcmp (name, fields[i].name) != 0)
       continue;
-    switch (fields[i].type) {
-    case INT:
-      *(int *) at = n;
-      break;
-    case UNSIGNED:
-      *(unsigned *) at = n;
-      break;
-    case INT64:
-      *(int64_t *) at = n;
-      break;
-    case PID:
-      *(pid_t *) at = n;
-      break;
-    case TEXT:
+    if (fields[i].text)
       snprintf (at, fields[i].size, "%s", value);
-      break;
-    }
+    else if (fields[i].size == sizeof n)
+      *(int64_t *) at = n;
+    else
+      *(int32_t *) at = n;
   }
 }
 
@@ -133,28 +123,16 @@ runstate_write (const struct runstate *st)
                    state_name (st->state), cause_name (st->cause));
   for (size_t i = 0; i < FIELDS; i++) {
     const void *at = (const char *) st + fields[i].at;
-    int64_t n = 0;
 
-    switch (fields[i].type) {
-    case INT:
-      n = *(const int *) at;
-      break;
-    case UNSIGNED:
-      n = *(const unsigned *) at;
-      break;
-    case INT64:
-      n = *(const int64_t *) at;
-      break;
-    case PID:
-      n = *(const pid_t *) at;
-      break;
-    case TEXT:
-      used += snprintf (text + used, sizeof text - used, "%s=%s\n",
-                        fields[i].name, (const char *) at);
-      continue;
-    }
-    used += snprintf (text + used, sizeof text - used, "%s=%" PRId64 "\n",
-                      fields[i].name, n);
+    used += snprintf (text + used, sizeof text - used, "%s=", fields[i].name);
+    if (fields[i].text)
+      used += snprintf (text + used, sizeof text - used, "%s\n",
+                        (const char *) at);
+    else
+      used += snprintf (text + used, sizeof text - used, "%" PRId64 "\n",
+                        fields[i].size == sizeof (int64_t)
+                            ? *(const int64_t *) at
+                            : *(const int32_t *) at);
   }
   if (write_text (path, text) == -1) {
     log_error ("%s: %m", path);

@@ -6,20 +6,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "msg.h"
 #include "run.h"
+#include "unprivileged.h"
 
 static const char sbin[] = "/usr/local/sbin:/usr/sbin:/sbin";
 
@@ -67,41 +66,10 @@ run_find (const char *program, char *buf, size_t size)
   return NULL;
 }
 
-#define SERVER_USER "vram-swap"
-#define OVERFLOW_ID 65534
-
-struct user {
-  uid_t uid;
-  gid_t gid;
-};
-
-/* systemd makes the server's user only while the server runs. */
-static struct user
-server_user (void)
-{
-  const struct passwd *entry = getpwnam (SERVER_USER);
-
-  if (!entry)
-    entry = getpwnam ("nobody");
-  return entry ? (struct user){ entry->pw_uid, entry->pw_gid }
-               : (struct user){ OVERFLOW_ID, OVERFLOW_ID };
-}
-
-/* Becomes USER for good. */
-static int
-drop_root (const struct user *user)
-{
-  if (setgroups (0, NULL) == -1 ||
-      setresgid (user->gid, user->gid, user->gid) == -1 ||
-      setresuid (user->uid, user->uid, user->uid) == -1)
-    return -1;
-  return prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
-
 /* In the child: waits for the parent's word, then becomes the program. */
 static void __attribute__ ((noreturn))
 become (const char *path, const char *const *argv, int go, int out,
-        const struct user *user)
+        const struct unprivileged *user)
 {
   sigset_t none;
   char byte;
@@ -120,7 +88,7 @@ become (const char *path, const char *const *argv, int go, int out,
   sigemptyset (&none);
   sigprocmask (SIG_SETMASK, &none, NULL);
   setenv ("LC_ALL", "C", 1);
-  if (user && drop_root (user) == -1) {
+  if (user && unprivileged_become (user) == -1) {
     dprintf (STDERR_FILENO, "cannot become user %ld: %s\n", (long) user->uid,
              strerror (errno));
     _exit (127);
@@ -179,17 +147,22 @@ run (struct run *r, const char *const *argv,
   char path[512];
   int out[2] = { -1, -1 }, go[2] = { -1, -1 }, status = 0;
   const bool drop = r->as_server && geteuid () == 0;
-  struct user user = { OVERFLOW_ID, OVERFLOW_ID };
+  struct unprivileged user;
   bool reaped = false;
   pid_t pid;
   size_t n;
 
-  if (drop)
-    user = server_user ();
   r->timed_out = r->interrupted = false;
   r->output[0] = '\0';
   r->status = 127;
 
+  /* systemd-sysusers may not have made the server's user yet. */
+  if (drop &&
+      unprivileged_find (&user, getpwnam (SERVER_USER) ? SERVER_USER
+                                                       : "nobody") == -1) {
+    snprintf (r->output, sizeof r->output, "no user to run it as");
+    return -1;
+  }
   if (!run_find (argv[0], path, sizeof path)) {
     snprintf (r->output, sizeof r->output, "%s: not found", argv[0]);
     return -1;
