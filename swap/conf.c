@@ -248,12 +248,6 @@ conf_name (enum conf_key key)
   return keys[key].name;
 }
 
-const char *
-conf_default (enum conf_key key)
-{
-  return keys[key].value;
-}
-
 enum conf_change
 conf_when (enum conf_key key)
 {

@@ -73,7 +73,6 @@ int conf_load (struct conf *c, const char *file, bool missing_ok);
 void conf_free (struct conf *c);
 
 const char *conf_name (enum conf_key key);
-const char *conf_default (enum conf_key key);
 enum conf_change conf_when (enum conf_key key);
 bool conf_find (const char *name, enum conf_key *key);
 

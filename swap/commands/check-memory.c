@@ -121,7 +121,8 @@ check_memory_limits (struct report *r, pid_t server, bool unit)
     finding (r, FINE, "memory limit", NULL, "none for the server");
 }
 
-static void
+/* Returns whether there is a swap in zram. */
+static bool
 check_swaps (struct report *r, const struct conf *c)
 {
   int priority = conf_number (c, CONF_PRIORITY);
@@ -129,10 +130,10 @@ check_swaps (struct report *r, const struct conf *c)
   struct runstate st;
   char own[32];
   size_t others = 0;
-  bool above = false;
+  bool above = false, zram = false;
 
   if (swaps_read (&s) == -1)
-    return;
+    return false;
   runstate_read (&st);
   snprintf (own, sizeof own, "/dev/nbd%d", runstate_device (&st));
   for (size_t i = 0; i < s.n; i++) {
@@ -141,10 +142,11 @@ check_swaps (struct report *r, const struct conf *c)
     if (strcmp (swap->path, own) == 0)
       continue;
     others++;
+    zram |= swap_is_zram (swap);
     if (swap->priority < priority)
       continue;
     above = true;
-    if (strncmp (swap->path, "/dev/zram", 9) == 0 && swap->priority > priority)
+    if (swap_is_zram (swap) && swap->priority > priority)
       finding (
           r, WARNING, "priorities",
           "raise priority= above it, unless that is meant",
@@ -162,23 +164,11 @@ check_swaps (struct report *r, const struct conf *c)
     finding (r, FINE, "priorities", NULL,
              "VRAM (%d) fills before %zu other swap%s", priority, others,
              others == 1 ? "" : "s");
-}
-
-static bool
-has_zram (void)
-{
-  struct swaps s;
-
-  if (swaps_read (&s) == -1)
-    return false;
-  for (size_t i = 0; i < s.n; i++)
-    if (strncmp (s.swap[i].path, "/dev/zram", 9) == 0)
-      return true;
-  return false;
+  return zram;
 }
 
 static void
-check_zswap (struct report *r)
+check_zswap (struct report *r, bool zram)
 {
   char enabled[8];
 
@@ -190,7 +180,7 @@ check_zswap (struct report *r)
              "zswap.enabled=0",
              "on: it compresses pages into RAM first, and VRAM sees only what "
              "is left%s",
-             has_zram () ? "; before zram it compresses twice" : "");
+             zram ? "; before zram it compresses twice" : "");
   else
     finding (r, FINE, "zswap", NULL, "off");
 }
@@ -319,8 +309,7 @@ check_memory (struct report *r, const struct conf *c, pid_t server, bool unit)
   check_limits (r, c, unit);
   check_memory_limits (r, server, unit);
   check_init (r, unit);
-  check_swaps (r, c);
-  check_zswap (r);
+  check_zswap (r, check_swaps (r, c));
   check_sysctls (r, c);
   check_killers (r);
 }

@@ -71,7 +71,7 @@ hibernation_area (const struct swaps *s, const char *resume, const char *own,
   for (size_t i = 0; i < s->n; i++) {
     const struct swap *swap = &s->swap[i];
 
-    if (strncmp (swap->path, "/dev/zram", 9) == 0)
+    if (swap_is_zram (swap))
       continue;
     if (!*disk && strncmp (swap->path, "/dev/nbd", 8) != 0 &&
         strcmp (swap->path, own) != 0)

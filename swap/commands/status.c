@@ -152,10 +152,10 @@ look (struct snapshot *p)
 static const char *
 kind_of (const struct snapshot *p, const struct swap *s)
 {
-  return s == p->swap                             ? "VRAM"
-         : strncmp (s->path, "/dev/zram", 9) == 0 ? "zram"
-         : s->is_file                             ? "file"
-                                                  : "disk";
+  return s == p->swap       ? "VRAM"
+         : swap_is_zram (s) ? "zram"
+         : s->is_file       ? "file"
+                            : "disk";
 }
 
 static void

@@ -34,8 +34,6 @@
 #define REP_INFO         3u
 #define INFO_EXPORT      0u
 #define INFO_DESCRIPTION 2u
-#define EXPORT_READ_ONLY (1u << 1)
-#define EXPORT_TRIM      (1u << 5)
 #define EXPORT_MULTI     (1u << 8)
 
 #define REQUEST_MAGIC      UINT32_C (0x25609513)
@@ -103,8 +101,6 @@ take_info (struct server *s, const unsigned char *data, size_t n)
     memcpy (&flags, data + 10, 2);
     flags = be16toh (flags);
     s->size = be64toh (size);
-    s->read_only = flags & EXPORT_READ_ONLY;
-    s->trim = flags & EXPORT_TRIM;
     s->multi_conn = flags & EXPORT_MULTI;
   }
   else if (type == INFO_DESCRIPTION) {

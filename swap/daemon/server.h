@@ -13,8 +13,6 @@
 struct server {
   int64_t size; /* bytes */
   bool multi_conn;
-  bool trim;
-  bool read_only;
   char description[1024]; /* the export's own words, or "" */
   pid_t pid;              /* the peer of the socket, 0 when unknown */
 };

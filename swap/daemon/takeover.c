@@ -68,6 +68,14 @@ has_old_server (const struct daemon *d)
           server_probe (d->server.socket, PROBE_MS, &s) == PROBE_OK);
 }
 
+static void
+say_kept (const struct daemon *d)
+{
+  if (descriptors_complete (&d->server.kept))
+    log_info ("the disk of an earlier server is there: %zu descriptors",
+              d->server.kept.n);
+}
+
 /* Swap is on: goes on with it. */
 static void
 take_swap (struct daemon *d)
@@ -89,9 +97,7 @@ take_swap (struct daemon *d)
     log_warning (
         "the disk's descriptors were not passed on: when the server dies, "
         "what is swapped out is lost; 'vram-swap down' and 'up' mend that");
-  if (kept)
-    log_info ("the disk of an earlier server is there: %zu descriptors",
-              d->server.kept.n);
+  say_kept (d);
   if (!alive) {
     daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
     return;
@@ -127,6 +133,33 @@ clear_away (struct daemon *d)
   daemon_run_job (d, job_down);
 }
 
+static void
+take_server_only (struct daemon *d)
+{
+  const bool kept = descriptors_complete (&d->server.kept);
+
+  say_kept (d);
+  if (take_server (d)) {
+    d->initial = false;
+    d->st.state = STATE_ON;
+    d->st.cause = CAUSE_NONE;
+    supervisor_notify (&d->server, "READY=1");
+    return;
+  }
+  if (d->server.kept.ambiguous) {
+    d->exits = true;
+    d->exit_status = EXIT_FAILED;
+    return;
+  }
+  if (!kept && d->server.kept.n > 0) {
+    log_warning ("an earlier server's disk is incomplete, or was given up: "
+                 "released");
+    supervisor_discard (&d->server);
+  }
+  d->st.state = STATE_OFF;
+  daemon_handle (d, EVENT_UP);
+}
+
 int
 daemon_take_over (struct daemon *d)
 {
@@ -147,34 +180,8 @@ daemon_take_over (struct daemon *d)
   if (attached && nbd_netlink_open (&d->nl, true) == 0)
     daemon_watch (d, d->nl.fd, EPOLLIN);
   d->initial = true;
-  if (d->server_only) {
-    if (take_server (d)) {
-      d->initial = false;
-      d->st.state = STATE_ON;
-      d->st.cause = CAUSE_NONE;
-      if (descriptors_complete (&d->server.kept))
-        log_info ("the disk of an earlier server is there: %zu descriptors",
-                  d->server.kept.n);
-      supervisor_notify (&d->server, "READY=1");
-    }
-    else if (d->server.kept.ambiguous) {
-      d->exits = true;
-      d->exit_status = EXIT_FAILED;
-    }
-    else {
-      if (descriptors_complete (&d->server.kept))
-        log_info ("the disk of an earlier server is there: %zu descriptors",
-                  d->server.kept.n);
-      else if (d->server.kept.n > 0) {
-        log_warning (
-            "only a part of an earlier server's disk is there, or it was "
-            "given up: let go");
-        supervisor_discard (&d->server);
-      }
-      d->st.state = STATE_OFF;
-      daemon_handle (d, EVENT_UP);
-    }
-  }
+  if (d->server_only)
+    take_server_only (d);
   else if (on && has_old_server (d))
     take_old_version (d);
   else if (on)

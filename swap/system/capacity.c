@@ -42,12 +42,6 @@ capacity_total (const struct capacity *r)
   return r->ram + r->disk + r->zram;
 }
 
-static bool
-is_zram (const char *path)
-{
-  return strncmp (path, "/dev/zram", 9) == 0;
-}
-
 void
 capacity_compute (struct capacity *r, const struct meminfo *m,
                   const struct swaps *s, const char *device,
@@ -71,7 +65,7 @@ capacity_compute (struct capacity *r, const struct meminfo *m,
       if (m->strict && m->committed + swap->size > m->commit_limit)
         r->overcommit = m->committed + swap->size - m->commit_limit;
     }
-    else if (is_zram (swap->path))
+    else if (swap_is_zram (swap))
       zram += swap->size - swap->used;
     else
       r->disk += swap->size - swap->used;
@@ -118,7 +112,7 @@ measure_zram (const struct swaps *s)
   char text[256];
 
   for (size_t i = 0; i < s->n; i++) {
-    if (!is_zram (s->swap[i].path))
+    if (!swap_is_zram (&s->swap[i]))
       continue;
     /* orig_data_size compr_data_size mem_used_total ... */
     if (read_text (root_path ("/sys/block/%s/mm_stat", s->swap[i].path + 5),

@@ -197,14 +197,21 @@ nbd_netlink_close (struct nbd_netlink *nl)
   nl->fd = -1;
 }
 
+/* A request about /dev/nbdINDEX. */
+static void
+begin_device (const struct nbd_netlink *nl, struct message *m, uint8_t command,
+              uint32_t index)
+{
+  begin (m, nl->family, command);
+  put (m, NBD_ATTR_INDEX, &index, sizeof index);
+}
+
 bool
 nbd_netlink_attached (struct nbd_netlink *nl, unsigned index)
 {
-  const uint32_t n = index;
   struct message m;
 
-  begin (&m, nl->family, NBD_CMD_RECONFIGURE);
-  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  begin_device (nl, &m, NBD_CMD_RECONFIGURE, index);
   return ask (nl, &m, NULL) == 0 || errno != EINVAL;
 }
 
@@ -212,11 +219,9 @@ int
 nbd_netlink_set_limits (struct nbd_netlink *nl, unsigned index,
                         uint64_t patience, uint64_t timeout)
 {
-  const uint32_t n = index;
   struct message m;
 
-  begin (&m, nl->family, NBD_CMD_RECONFIGURE);
-  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  begin_device (nl, &m, NBD_CMD_RECONFIGURE, index);
   put (&m, NBD_ATTR_DEAD_CONN_TIMEOUT, &patience, sizeof patience);
   put (&m, NBD_ATTR_TIMEOUT, &timeout, sizeof timeout);
   return ask (nl, &m, NULL);
@@ -226,12 +231,10 @@ int
 nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
                        const int *sockets, unsigned count)
 {
-  const uint32_t n = index;
   struct nlattr *list, *item;
   struct message m;
 
-  begin (&m, nl->family, NBD_CMD_RECONFIGURE);
-  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  begin_device (nl, &m, NBD_CMD_RECONFIGURE, index);
   list = put (&m, NBD_ATTR_SOCKETS, NULL, 0);
   for (unsigned i = 0; i < count && i < NBD_SOCKETS_MAX; i++) {
     const uint32_t fd = sockets[i];
@@ -247,11 +250,9 @@ nbd_netlink_reconnect (struct nbd_netlink *nl, unsigned index,
 int
 nbd_netlink_disconnect (struct nbd_netlink *nl, unsigned index)
 {
-  const uint32_t n = index;
   struct message m;
 
-  begin (&m, nl->family, NBD_CMD_DISCONNECT);
-  put (&m, NBD_ATTR_INDEX, &n, sizeof n);
+  begin_device (nl, &m, NBD_CMD_DISCONNECT, index);
   return ask (nl, &m, NULL);
 }
 

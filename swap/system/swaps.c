@@ -122,13 +122,10 @@ swaps_read (struct swaps *s)
   return 0;
 }
 
-const struct swap *
-swaps_find (const struct swaps *s, const char *device)
+bool
+swap_is_zram (const struct swap *swap)
 {
-  for (size_t i = 0; i < s->n; i++)
-    if (strcmp (s->swap[i].path, device) == 0)
-      return &s->swap[i];
-  return NULL;
+  return strncmp (swap->path, "/dev/zram", 9) == 0;
 }
 
 int

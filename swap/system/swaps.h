@@ -29,8 +29,7 @@ struct swaps {
  */
 int swaps_read (struct swaps *s);
 
-/* The swap on DEVICE ("/dev/nbd0"), or NULL. */
-const struct swap *swaps_find (const struct swaps *s, const char *device);
+bool swap_is_zram (const struct swap *swap);
 
 /* Writes the swap signature with mkswap, and our label. Returns 0, or -1 with
  * a message. */

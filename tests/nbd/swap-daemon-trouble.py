@@ -182,7 +182,7 @@ end_both ()
 with store.lock:
     store.fds["vram-chunk-9"] = store.fds.pop ("vram-state")
 start ()
-assert logged ("only a part of an earlier server's disk is there") == 1
+assert logged ("an earlier server's disk is incomplete") == 1
 end_both ()
 with store.lock:
     for fd in store.fds.values ():
