@@ -62,7 +62,8 @@ def call (name, *arguments):
 def directives (unit):
     """The directives of [Service]: a list of values each."""
     found, section = {}, None
-    for line in open (unit):
+    text = open (unit).read ().replace ("\\\n", "")
+    for line in text.splitlines ():
         line = line.strip ()
         if line.startswith ("["):
             section = line

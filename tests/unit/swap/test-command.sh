@@ -47,7 +47,8 @@ status 2 "error: /: Is a directory" "$tool" --config / config
 
 # No init system is asked anything, and none is guessed from an answer: what is
 # slow or missing changes nothing.
-if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' "$top"/swap/{,*/}*.c; \
+if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' \
+  "$top"/swap/{,*/}*.c; \
   then
   fail "a program of an init system is run"
 fi
@@ -74,9 +75,11 @@ conf=$("$tool" --help | sed -n 's/.*instead of //p')
 
 # A made-up machine, without the configuration file.
 mkdir -p "$root/proc" "$root/run"
-printf 'MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n' \
+printf '%s: %s kB\n' MemTotal 8388608 MemFree 1 MemAvailable 4194304 \
+  SwapTotal 0 SwapFree 0 \
   >"$root/proc/meminfo"
-printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 100\n' >"$root/proc/swaps"
+printf '%s\n' "Filename Type Size Used Priority" \
+  "/dev/zram0 partition 4194304 1024 100" >"$root/proc/swaps"
 status 4 "VRAM swap: off" "${swap[@]}" status
 status 4 "then zram, 1.0 MiB of 4.0 GiB used, priority 100" "${swap[@]}" status
 status 4 '"state": "off"' "${swap[@]}" status --json
@@ -117,13 +120,16 @@ status 1 "the daemon does not run" "${typo[@]}" reload
 # What the file does not say is as it was when swap went on; what it says
 # correctly counts.
 mkdir "$root/run/vram-swap"
-printf 'idle-down = 77\npower-policy = down-on-battery\n' >"$root/run/vram-swap/settings"
+printf 'idle-down = 77\npower-policy = down-on-battery\n' \
+  >"$root/run/vram-swap/settings"
 printf 'power-policy = keep\nidle-down = never\n' >"$root/conf"
 status 4 '"idle_down": 77' "${typo[@]}" status --json
 status 4 '"power": "keep"' "${typo[@]}" status --json
 
 # Without a daemon, status says what the last one has left.
-printf 'state=ended\ncause=others\nreason=switched off by another program (swapoff)\n' >"$root/run/vram-swap/state"
+printf '%s\n' state=ended cause=others \
+  "reason=switched off by another program (swapoff)" \
+  >"$root/run/vram-swap/state"
 status 4 "VRAM swap: off: switched off by another program (swapoff)" \
   "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
@@ -160,8 +166,10 @@ timeout 60 "${swap[@]}" status --watch 2>&1 | head -n 1 &&
 # is not. Programs are made up as well.
 mkdir -p "$root"/{bin,dev,run/systemd/system} \
   "$root"/proc/{1,driver/nvidia,sys/{kernel,vm}} \
-  "$root"/sys/{module/{nbd,nvidia,module/parameters,zswap/parameters},kernel/security,power,class/block/sda3} \
-  "$root"/sys/{bus/pci/devices/0000:0{1,2}:00.0/power,fs/cgroup/{system.slice,init.scope},firmware/efi/efivars}
+  "$root"/sys/module/{nbd,nvidia,module/parameters,zswap/parameters} \
+  "$root"/sys/{kernel/security,power,class/block/sda3} \
+  "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power \
+  "$root"/sys/{fs/cgroup/{system.slice,init.scope},firmware/efi/efivars}
 # nbdkit with a plugin that knows these parameters; asked by its help, by a
 # parameter that no plugin has, and for what --dump-plugin says.
 cat >"$root/bin/nbdkit" <<EOF
@@ -175,7 +183,8 @@ esac
 for word; do
   case \$word in
     size=* | device=*) continue ;;
-    min-size=* | headroom=* | elastic=* | limit=* | spill=* | staging=* | window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
+    min-size=* | headroom=* | elastic=* | limit=* | spill=* | staging=* | \
+      window=* | resident=* | scrub=* | boost=* | gpu-timeout=*) continue ;;
     *=*) ;;
     *) continue ;;
   esac
@@ -215,16 +224,19 @@ well ()
   mkdir -p "$root/usr/lib/systemd/system"
   : >"$root/usr/lib/systemd/system/vram-swap.service"
   printf 'Name:\tinit\nCapBnd:\t000001ffffffffff\n' >"$root/proc/1/status"
-  printf 'Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 4194304 1024 100\n' >"$root/proc/swaps"
+  printf '%s\n' "Filename Type Size Used Priority" \
+  "/dev/zram0 partition 4194304 1024 100" >"$root/proc/swaps"
   echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
   echo 0 >"$root/proc/sys/vm/page-cluster"
   echo 100 >"$root/proc/sys/vm/swappiness"
   echo N >"$root/sys/module/zswap/parameters/enabled"
   echo 580.159.04 >"$root/sys/module/nvidia/version"
-  echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
+  echo "0x0000000000000000 0x00000001ffffffff 0x000000000014220c" \
+    >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
   echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
   echo max | tee \
-    "$root/sys/fs/cgroup/system.slice/memory.max" >"$root/sys/fs/cgroup/system.slice/memory.high"
+    "$root/sys/fs/cgroup/system.slice/memory.max" \
+    >"$root/sys/fs/cgroup/system.slice/memory.high"
   touch "$root"/dev/nvidia{ctl,-uvm}
   mkdir -p "$root/sys/module/nbd"
   echo 0x10de | tee \
@@ -232,7 +244,8 @@ well ()
   echo 0x030000 | tee \
     "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/class >/dev/null
   echo active | tee \
-    "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power/runtime_status >/dev/null
+    "$root"/sys/bus/pci/devices/0000:0{1,2}:00.0/power/runtime_status \
+    >/dev/null
   echo "freeze mem disk" >"$root/sys/power/state"
   echo 8:3 >"$root/sys/power/resume"
   echo 8:3 >"$root/sys/class/block/sda3/dev"
@@ -248,7 +261,8 @@ expects ()
 {
   { PATH=$root/bin:$PATH "${swap[@]}" --config "$root/conf" check 2>&1 ||
     :; } | sed "s,$root,@ROOT@,g" |
-    diff -u <(sed "s,@PLUGIN@,$name,g" "$srcdir/$1") - >&2 ||
+    diff -u <(sed -e :a -e '/\\$/N; s/\\\n *//; ta' \
+    -e "s,@PLUGIN@,$name,g" "$srcdir/$1") - >&2 ||
     fail "check: not what $1 expects"
 }
 
@@ -290,10 +304,12 @@ rm "$root/nbdkit-fails"
 # 'config' says so, too.
 well "plugin-args = lanes=2 foo=bar"
 finds problem \
-  "plugin: '$name' refuses the settings: error: vram: unknown parameter 'lanes'"
+  "plugin: '$name' refuses the settings: error: vram: unknown parameter \
+'lanes'"
 config=(env "PATH=$root/bin:$PATH" "${swap[@]}" --config "$root/conf" config)
 status 2 "plugin-args = lanes=2 foo=bar" "${config[@]}"
-status 2 "error: '$name' refuses the settings: error: vram: unknown parameter 'lanes'" "${config[@]}"
+status 2 "error: '$name' refuses the settings: error: vram: unknown parameter \
+'lanes'" "${config[@]}"
 well
 status 0 "plugin = $name" "${config[@]}"
 touch "$root/another"
@@ -306,7 +322,8 @@ finds problem "plugin: nbdkit's 'vram' is another plugin of that name"
 status 2 "nbdkit's 'vram' is another plugin of that name" "${config[@]}"
 well
 rm "$root/another"
-echo "vram_error=size=40 GiB is more than the 8 GiB of VRAM that the GPU has; lower it" >>"$root/dump"
+echo "vram_error=size=40 GiB is more than the 8 GiB of VRAM that the GPU has; \
+lower it" >>"$root/dump"
 finds problem "GPU: size=40 GiB is more than the 8 GiB of VRAM that the GPU has
          fix: lower it"
 well
@@ -315,14 +332,17 @@ finds warning "libcuda: the plugin is not nbdkit-vram's"
 
 # libcuda is not what nvidia-smi is: only trying tells.
 printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
-  "vram_error=cannot load libcuda.so.1: no such file; install the driver's CUDA library" >"$root/dump"
+  "vram_error=cannot load libcuda.so.1: no such file; install the driver's \
+CUDA library" >"$root/dump"
 finds problem "libcuda: cannot load libcuda.so.1: no such file
          fix: install the driver's CUDA library"
 printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
-  "vram_error=cannot initialise the NVIDIA driver: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
+  "vram_error=cannot initialise the NVIDIA driver: \
+(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
   >"$root/dump"
 finds problem \
-  "libcuda: cannot initialise the NVIDIA driver: (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+  "libcuda: cannot initialise the NVIDIA driver: \
+(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
 
 # The configured GPU, not the first, nor the one that auto would take.
 well "device = Small GPU"
@@ -352,13 +372,16 @@ finds problem "NVIDIA driver: its kernel module is not loaded"
 echo "Some key" >"$root/modinfo-nvidia"
 echo "none [integrity] confidentiality" >"$root/sys/kernel/security/lockdown"
 finds warning \
-  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and is signed by Some key"
+  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, \
+and is signed by Some key"
 : >"$root/modinfo-nvidia"
 finds problem \
-  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, and not signed"
+  "module signatures: kernel lockdown (Secure Boot): nvidia is not loaded, \
+and not signed"
 rm "$root/sys/kernel/security/lockdown"
 finds ok "module signatures: not required"
-printf '\6\0\0\0\1' >"$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+secure_boot=SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+printf '\6\0\0\0\1' >"$root/sys/firmware/efi/efivars/$secure_boot"
 finds problem \
   "module signatures: Secure Boot: nvidia is not loaded, and not signed"
 rm "$root"/sys/firmware/efi/efivars/* "$root"/modinfo-nvidia
@@ -405,7 +428,8 @@ command -v nvidia-modprobe >/dev/null ||
   finds problem \
   "/dev/nvidia-uvm: missing, and nvidia-modprobe is not installed"
 ln -s /bin/true "$root/bin/nvidia-modprobe"
-echo "0x0000000000000000 0x000000000fffffff 0x000000000014220c" >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
+echo "0x0000000000000000 0x000000000fffffff 0x000000000014220c" \
+  >"$root/sys/bus/pci/devices/0000:02:00.0/resource"
 finds warning "Resizable BAR: only 256 MiB of 8.0 GiB"
 
 # Without CAP_IPC_LOCK (14), without CAP_SYS_RESOURCE (24), without either.
@@ -425,13 +449,15 @@ finds problem \
 well
 rm "$root/sys/fs/cgroup/init.scope/memory.swap.max"
 finds warning \
-  "process 1: cannot be kept out of swap: /sys/fs/cgroup/init.scope/memory.swap.max is missing"
+  "process 1: cannot be kept out of swap: \
+/sys/fs/cgroup/init.scope/memory.swap.max is missing"
 echo max >"$root/sys/fs/cgroup/init.scope/memory.swap.max"
 mkdir "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 finds ok "memory limit: none"
 echo 104857600 >"$root/sys/fs/cgroup/system.slice/vram-swap.service/memory.max"
 finds problem \
-  "memory limit: /sys/fs/cgroup/system.slice/vram-swap.service/memory.max is 100 MiB"
+  "memory limit: /sys/fs/cgroup/system.slice/vram-swap.service/memory.max is \
+100 MiB"
 rm -r "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 
 # Its own swap is not another one; somebody else's NBD device is.
@@ -492,7 +518,7 @@ printf 'vram_spill=no\nvram_spill_reason=no such folder\n' >>"$root/dump"
 finds ok "spill file: /var/lib/vram-swap does not exist yet"
 mkdir -p "$root/var/lib/vram-swap"
 finds warning "spill file: cannot be made, so data stays in VRAM: no such"
-rm -r "$root/var"
+rm -r "${root:?}/var"
 well "elastic = yes" "spill = none"
 finds ok "device: Large GPU"
 [[ $(<"$root/asked") != *spill=* ]] || fail "spill = none is handed on"
@@ -503,7 +529,8 @@ echo 8:4 >"$root/sys/power/resume"
 finds warning "hibernation: resume= names the device 8:4, where no swap is on"
 echo 0:0 >"$root/sys/power/resume"
 finds warning \
-  "hibernation: systemd takes the swap with the highest priority: VRAM (1500) rather than /dev/sda3 (-2)"
+  "hibernation: systemd takes the swap with the highest priority: VRAM (1500) \
+rather than /dev/sda3 (-2)"
 sed -i 's/^\(.dev.sda3.*\) -2$/\1 2000/' "$root/proc/swaps"
 finds ok "hibernation: goes to /dev/sda3, by its priority"
 sed -i '/sda3/d' "$root/proc/swaps"
@@ -512,7 +539,8 @@ finds warning "hibernation: no swap is on a disk"
 file=$root/swap\ file
 : >"$file"
 printf '%s\n' '/swap\040file file 4194304 0 -2' >>"$root/proc/swaps"
-echo "$((0x$(stat -c %D "$file") >> 8)):$((0x$(stat -c %D "$file") & 255))" >"$root/sys/power/resume"
+echo "$((0x$(stat -c %D "$file") >> 8)):$((0x$(stat -c %D "$file") & 255))" \
+  >"$root/sys/power/resume"
 finds ok "hibernation: goes to /swap file, which resume= names"
 echo "freeze mem" >"$root/sys/power/state"
 finds ok "hibernation: this kernel does not offer it"
@@ -521,7 +549,8 @@ finds ok "hibernation: this kernel does not offer it"
 well
 echo 1 >"$root/proc/sys/kernel/hung_task_panic"
 finds warning \
-  "hung_task_panic: on: while there is no server programs may wait for outage-timeout (600 s), and the kernel panics after 120 s"
+  "hung_task_panic: on: while there is no server programs may wait for \
+outage-timeout (600 s), and the kernel panics after 120 s"
 echo 900 >"$root/proc/sys/kernel/hung_task_timeout_secs"
 finds ok "hung_task_panic: on, but later than outage-timeout"
 mkdir -p "$root"/proc/{70,71}
@@ -532,7 +561,8 @@ finds ok "systemd-oomd: runs: VRAM counts as swap"
 finds ok "earlyoom: runs, and looks at how much swap there is each time"
 printf 'earlyoom\0-S\0400000\0' >"$root/proc/71/cmdline"
 finds warning \
-  "earlyoom: runs with -S, which it compares with the swap that was on when it started"
+  "earlyoom: runs with -S, which it compares with the swap that was on when \
+it started"
 
 # All of it at once.
 well "sleep-policy = keep"
@@ -567,7 +597,8 @@ for command in $commands; do
 done
 for option in $("$tool" --help | grep -o -e '--[a-z]*' | sort -u); do
   grep -q -e "$option" "$pod" || fail "$option is not in $pod"
-  grep -q -e "$option" "$top/swap/completion" || fail "$option is not completed"
+  grep -q -e "$option" "$top/swap/completion" ||
+    fail "$option is not completed"
 done
 
 # Each key of the configuration is in its man page, with its default.
