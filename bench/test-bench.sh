@@ -79,7 +79,7 @@ grep -q 'without staged-flag: the GPU does not' "$tmp/log" ||
   fail "micro measured what the GPU lacks"
 STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:1+:CUDA_ERROR_UNKNOWN \
     must_fail 'cuMemcpyDtoHAsync: CUDA_ERROR_UNKNOWN' micro -p pinned
-STANDIN_VULKAN_NO_ICD=1 must_fail 'without window: Vulkan does not start' \
+STANDIN_VULKAN_NO_ICD=1 must_fail 'without window: cannot initialise Vulkan' \
   micro -p window
 STANDIN_CUDA_DEVICES=0 must_fail 'CUDA_ERROR_NO_DEVICE' micro -i 0
 must_fail 'there is no GPU 7' micro -g 7
@@ -133,7 +133,7 @@ for run in results["runs"]:
 for server in results["servers"]:
     assert server["end"]["resident"] >= 16 << 20, server
 # A contender that is called vram says whether it had a window.
-no_vulkan = "DMA alone: Vulkan does not start"
+no_vulkan = "DMA alone: cannot initialise Vulkan"
 for name, way in ("all", "window"), ("blind", no_vulkan):
     told = json.loads((folder / name / "results.json").read_text())
     (server,) = (

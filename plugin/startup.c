@@ -145,7 +145,7 @@ wait_for_server (void)
   if (n == 1 && result == SERVES)
     return;
   if (n == 0) {
-    log_error ("the server has ended before it could serve");
+    log_error ("the server ended before it was ready");
     withdraw_sockets ();
   }
   fflush (NULL);

@@ -90,7 +90,7 @@ superblock_create (struct superblock *superblock,
       ftruncate (superblock->fd, (off_t) superblock->size) == -1 ||
       fcntl (superblock->fd, F_ADD_SEALS, SEALS) == -1 ||
       map (superblock) == -1) {
-    log_error ("cannot make memory that another server can take over: %m");
+    log_error ("cannot make the superblock: %m");
     superblock_close (superblock);
     return -1;
   }

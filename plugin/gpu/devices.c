@@ -134,7 +134,7 @@ devices_find (const struct devices *gpus, const char *spec)
                "PCI address",
                spec, times);
   else
-    log_error ("device=%s is no GPU of this machine", spec);
+    log_error ("device=%s: there is no such GPU", spec);
   list_choices (gpus);
   return NULL;
 }

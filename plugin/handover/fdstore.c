@@ -109,8 +109,8 @@ fdstore_check (void)
   /* Hung up: no process has the other end any more. */
   end = (struct pollfd){ .fd = fds[0] };
   if (r == 0 && poll (&end, 1, 0) != 0) {
-    log_error ("the service manager does not keep the descriptors that it is "
-               "given; raise FileDescriptorStoreMax= of the unit to 160");
+    log_error ("the service manager does not keep all descriptors; raise "
+               "FileDescriptorStoreMax= of the unit to 160");
     r = -1;
   }
   close (fds[0]);

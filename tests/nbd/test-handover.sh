@@ -129,13 +129,13 @@ END
 for limit in 0 2; do
   manager "$limit"
   start_vram size=130M
-  expect_log "the service manager does not keep the descriptors"
+  expect_log "the service manager does not keep all descriptors"
   expect_log "warning: .*the disk ends with this server"
   nbdinfo "$uri" >"$tmp/info"
   ! grep "server number" "$tmp/info" || fail "there is a server number"
   stop_vram
   refuses_to_start \
-    "the service manager does not keep the descriptors that it is given" \
+    "the service manager does not keep all descriptors" \
     size=130M handover=yes
 done
 
@@ -155,8 +155,8 @@ preload=$VRAM_BUILD/tests/preload/.libs/memfd.so
   skip "a superblock that fails: $preload is not built; the rest passed"
 run_as=(env "LD_PRELOAD=$preload")
 start_vram size=16M
-expect_log "cannot make memory that another server .*: Function not impl"
+expect_log "cannot make the superblock: Function not impl"
 expect_log "warning: .*the disk ends with this server"
 stop_vram
-refuses_to_start "cannot make memory that another server can take over" \
+refuses_to_start "cannot make the superblock" \
   size=16M handover=yes

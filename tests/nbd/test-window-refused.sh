@@ -39,7 +39,7 @@ without ()
   unset "STANDIN_VULKAN_${1%%=*}"
 }
 
-without NO_ICD=1 "Vulkan does not start: VK_ERROR_INCOMPATIBLE_DRIVER"
+without NO_ICD=1 "cannot initialise Vulkan: VK_ERROR_INCOMPATIBLE_DRIVER"
 without DEVICES=0 "none of Vulkan's 1 devices is this GPU"
 without VERSION=1.0 "Vulkan is older than version 1.1"
 without NO_EXTENSION=1 \
@@ -48,9 +48,9 @@ without NO_TYPE=1 "the CPU cannot see the VRAM of this GPU; Resizable BAR"
 without HEAP=128M \
   "the CPU can map only 64(\.0)? MiB of .*, and 200(\.0)? MiB .*; Resizable"
 without FAIL=vkCreateDevice \
-  "Vulkan does not open this GPU: VK_ERROR_INITIALIZATION_FAILED" late
+  "cannot open this GPU by Vulkan: VK_ERROR_INITIALIZATION_FAILED" late
 without FAIL=vkAllocateMemory:-1000072003 \
-  "Vulkan does not map memory of CUDA: VK_ERROR_INVALID_EXTERNAL_HANDLE" \
+  "cannot map memory of CUDA by Vulkan: VK_ERROR_INVALID_EXTERNAL_HANDLE" \
   late
 
 # The disk's second chunk cannot be mapped and is copied by DMA. The first one
@@ -60,7 +60,7 @@ for failure in vkAllocateMemory:-2:3 vkMapMemory:-5:3; do
   start_vram -v -D"$PLUGIN_NAME.copies"=1 size=128M window=yes \
     window-read-max=1M
   expect_log_times 1 \
-    "mapping: a chunk goes by DMA alone: Vulkan does not map memory of CUDA"
+    "mapping: a chunk goes by DMA alone: cannot map memory of CUDA by Vulkan"
   nbdsh -u "$uri" \
     -c 'h.pwrite (b"x" * 9001, 5); assert h.pread (9001, 5) == b"x" * 9001'
   expect_log "mapping: read 9001 bytes"

@@ -260,7 +260,7 @@ quieten (struct dma_queues *queues, struct dma_queue *queue)
     if (r != CUDA_ERROR_NOT_READY)
       cuda_set_lost (
           queues->cuda,
-          "it does not say whether a failed copy has ended: " CUDA_WORDS,
+          "cannot tell whether a failed copy has ended: " CUDA_WORDS,
           CUDA_WORDS_ARGS (r));
     clock_sleep_us (NAP_US);
   }

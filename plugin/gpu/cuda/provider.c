@@ -453,7 +453,7 @@ open_paths (struct cuda_gpu *gpu, const struct provider_options *options,
   gpu->copier.queues = gpu->queues;
   error = allocate (gpu, &scratch, ROUND_UP (bytes, p->granularity), &what);
   if (error != CUDA_SUCCESS)
-    log_debug ("no VRAM to try copies in: %s: " CUDA_WORDS, what,
+    log_debug ("cannot allocate VRAM to try copies: %s: " CUDA_WORDS, what,
                CUDA_WORDS_ARGS (error));
   else {
     r = dma_warm_up (gpu->queues, scratch.address);
@@ -577,7 +577,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
   else if (gpu->mapping == NULL || nothing_maps (gpu))
     reason = gpu->no_mapping;
   else if (limits->read_max_rested == 0 && limits->write_max == 0)
-    reason = "the window is faster or allowed for no size";
+    reason = "the window is not faster, or not allowed, for any size";
   else {
     path->path = PATH_MAPPING;
     return;

@@ -270,10 +270,10 @@ create_instance (struct mapping *mapping, char *reason)
     return 0;
   mapping->instance = NULL;
   return no_mapping (reason,
-                     "Vulkan does not start: %s (%d); is the NVIDIA driver's "
-                     "Vulkan part installed, and libEGL.so.1, which it needs? "
-                     "(Debian: nvidia-vulkan-icd and libegl1; elsewhere the "
-                     "former comes with the driver's OpenGL libraries)",
+                     "cannot initialise Vulkan: %s (%d); install the Vulkan "
+                     "part of NVIDIA's driver, and libEGL.so.1, which it "
+                     "needs (Debian: nvidia-vulkan-icd and libegl1; elsewhere "
+                     "the former comes with the driver's OpenGL libraries)",
                      libvulkan_result_name (r), r);
 }
 
@@ -287,7 +287,7 @@ find_gpu (struct mapping *mapping, const uint8_t uuid[16], char *reason)
 
   r = libvulkan.enumerate_physical_devices (mapping->instance, &count, gpus);
   if (r != VK_SUCCESS && r != VK_INCOMPLETE)
-    return no_mapping (reason, "Vulkan does not list its devices: %s (%d)",
+    return no_mapping (reason, "cannot list Vulkan's devices: %s (%d)",
                        libvulkan_result_name (r), r);
   for (uint32_t i = 0; i < count; ++i) {
     VkPhysicalDeviceIDProperties id = {
@@ -419,7 +419,7 @@ create_device (struct mapping *mapping, char *reason)
   if (r == VK_SUCCESS)
     return 0;
   mapping->device = NULL;
-  return no_mapping (reason, "Vulkan does not open this GPU: %s (%d)",
+  return no_mapping (reason, "cannot open this GPU by Vulkan: %s (%d)",
                      libvulkan_result_name (r), r);
 }
 
@@ -499,7 +499,8 @@ mapping_add (struct mapping *mapping, struct chunk_mapping *chunk, int fd,
                 "the rest of the VRAM that the CPU can see is left to other "
                 "programs; " ADVICE);
   else if (r != VK_SUCCESS)
-    no_mapping (reason, "Vulkan does not map memory of CUDA: %s (%d); " ADVICE,
+    no_mapping (reason,
+                "cannot map memory of CUDA by Vulkan: %s (%d); " ADVICE,
                 libvulkan_result_name (r), r);
   /* The driver sets up page tables at the first access. */
   else if (copy_guarded (chunk, chunk->address, &byte, 1, FROM_VRAM) == 0)

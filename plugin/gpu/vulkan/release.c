@@ -109,6 +109,6 @@ release_libraries (void)
   kib += drop (&map);
   fclose (smaps);
   free (line);
-  log_debug ("gave back %s of code that only opening the window needed",
+  log_debug ("released %s of code that only opening the window needs",
              SIZE_STR (kib * KiB));
 }

@@ -732,8 +732,7 @@ test_create_fails (void)
   stub_messages_clear ();
   header.disk_size = UINT64_C (1) << 62;
   CHECK_EQ (superblock_create (&superblock, &header), -1);
-  CHECK_HOLDS (stub_errors (),
-               "cannot make memory that another server can take over: ");
+  CHECK_HOLDS (stub_errors (), "cannot make the superblock: ");
   CHECK_EQ (superblock.fd, -1);
   CHECK_EQ (descriptors (), had);
 }

@@ -199,7 +199,7 @@ test_find (void)
     CHECK_EQ (stub_errors_count (), 5);
     CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL
                                      ? "means 2 GPUs"
-                                     : "is no GPU of this machine");
+                                     : ": there is no such GPU");
     for (unsigned g = 0; g < 4; ++g)
       CHECK_HOLDS (stub_errors (), gpus.gpu[g].uuid);
   }

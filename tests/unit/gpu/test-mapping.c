@@ -467,10 +467,10 @@ test_refusals (void)
   refused ("older than version 1.1");
   begin ();
   config.instance = VK_ERROR_INCOMPATIBLE_DRIVER;
-  refused ("Vulkan does not start: SOME_ERROR (-9)");
+  refused ("cannot initialise Vulkan: SOME_ERROR (-9)");
   begin ();
   config.enumerate = VK_ERROR_INITIALIZATION_FAILED;
-  refused ("does not list its devices");
+  refused ("cannot list Vulkan's devices");
   begin ();
   config.gpus = 0;
   refused ("none of Vulkan's 0 devices is this GPU");
@@ -490,10 +490,10 @@ test_refusals (void)
            "Resizable BAR");
   begin ();
   config.device = VK_ERROR_INITIALIZATION_FAILED;
-  refused ("Vulkan does not open this GPU: SOME_ERROR (-3)");
+  refused ("cannot open this GPU by Vulkan: SOME_ERROR (-3)");
   begin ();
   config.importable = 0;
-  chunk_refused (0, "Vulkan does not map memory of CUDA: "
+  chunk_refused (0, "cannot map memory of CUDA by Vulkan: "
                     "INVALID_EXTERNAL_HANDLE (-1000072003)");
   begin ();
   config.map_number = CHUNK_COUNT;
