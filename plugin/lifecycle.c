@@ -132,11 +132,12 @@ open_provider (void)
  * VRAM of a new or an adopted disk.
  */
 
-/* How long a write waits for a chunk.  If the driver hangs, the watchdog
- * reports that first.
+/* How long a request waits for a chunk, or for the disk of the spill file.
+ * Longer than the watchdog, which is to say that the driver hangs if that is
+ * the reason.
  */
 static unsigned
-chunk_timeout_ms (void)
+wait_timeout_ms (void)
 {
   return 2 * parameters.gpu_timeout_ms;
 }
@@ -150,7 +151,7 @@ begin_elastic (uint64_t size, uint64_t min)
   int fd;
 
   if (slots_begin_elastic (&slots, provider, size, min, parameters.headroom,
-                           chunk_timeout_ms ()) == -1)
+                           wait_timeout_ms ()) == -1)
     return -1;
   fd = provider->f->export(provider, slots.chunk[0], elastic_reason);
   if (fd != -1) {
@@ -247,7 +248,7 @@ open_vram (void)
     return -1;
   gpu = &provider->device;
   if (adopted ? slots_import (&slots, provider, &superblock,
-                              parameters.adopt.chunk, chunk_timeout_ms ())
+                              parameters.adopt.chunk, wait_timeout_ms ())
               : allocate ())
     return -1;
   if (slots_map (&slots, adopted ? &superblock : NULL) == -1)
@@ -417,7 +418,8 @@ open_spill (void)
   }
   else if (adopted)
     atomic_store (&superblock.shared->spill_size, 0);
-  spill = spill_open (dir, fd, slots.allocated, ready, spill_reason);
+  spill = spill_open (dir, fd, slots.allocated, ready, wait_timeout_ms (),
+                      spill_reason);
   if (spill == NULL && fd != -1) {
     log_error ("adopt: the disk cannot be taken over: its spill file: %s",
                spill_reason);

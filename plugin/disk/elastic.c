@@ -168,7 +168,7 @@ elastic_can_spill (const struct elastic *e, unsigned slot)
   /* Only bytes below SPILL_SIZE of the superblock may be used: the next server
    * overwrites the rest.
    */
-  return e->spill && !spill_failed (e->spill) &&
+  return e->spill && spill_works (e->spill) &&
          atomic_load (&e->shared->spill_size) >= (slot + 1) * e->size;
 }
 

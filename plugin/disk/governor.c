@@ -317,7 +317,7 @@ clear_gaps (struct governor *g, uint64_t first, uint64_t end)
 /* Copy the blocks [FIRST, END) between CHUNK and the spill file. */
 static int
 move_blocks (struct governor *g, struct chunk *chunk, uint64_t first,
-             uint64_t end, enum slot_state to)
+             uint64_t end, enum slot_state to, uint64_t until)
 {
   struct provider *p = g->slots->provider;
   const uint64_t offset = first * BLOCK_SIZE;
@@ -327,12 +327,13 @@ move_blocks (struct governor *g, struct chunk *chunk, uint64_t first,
 
   if (to == SLOT_SPILL) {
     r = p->f->read (p, chunk, in_slot, g->buffer, bytes);
-    return r == 0 ? spill_write_blocks (g->e->spill, g->buffer, bytes, offset)
-                  : -1;
+    return r == 0 ? spill_write_moved (g->e->spill, bytes, offset, until) : -1;
   }
-  r = spill_read_blocks (g->e->spill, g->buffer, bytes, offset);
+  r = spill_read_moved (g->e->spill, bytes, offset, until);
+  if (r == -1)
+    return -1;
   clear_gaps (g, first, end);
-  return r == 0 ? p->f->write (p, chunk, in_slot, g->buffer, bytes) : -1;
+  return p->f->write (p, chunk, in_slot, g->buffer, bytes);
 }
 
 /* Copy the data of SLOT, which is frozen, to or from the chunk NUMBER. */
@@ -340,6 +341,7 @@ static int
 move_data (struct governor *g, unsigned slot, unsigned number,
            enum slot_state to)
 {
+  const uint64_t until = spill_until (g->e->spill);
   uint64_t at, end, n, stop;
   bool data;
 
@@ -351,7 +353,7 @@ move_data (struct governor *g, unsigned slot, unsigned number,
     if (stop == at)
       continue;
     n = stop - at;
-    if (move_blocks (g, g->slots->chunk[number], at, stop, to) == -1)
+    if (move_blocks (g, g->slots->chunk[number], at, stop, to, until) == -1)
       return -1;
   }
   return 0;
@@ -846,7 +848,7 @@ governor_create (struct slots *slots, const struct blockmap *map,
   g->e->map = map;
   if (g->e->spill) {
     g->buffer_bytes = g->size < MOVE_BYTES ? g->size : MOVE_BYTES;
-    g->buffer = spill_buffer (g->buffer_bytes);
+    g->buffer = spill_move_buffer (g->e->spill, g->buffer_bytes);
     if (g->buffer == NULL) {
       free (g);
       return NULL;
@@ -895,8 +897,6 @@ governor_free (struct governor *g)
 {
   if (governor_stop (g) == -1)
     return -1;
-  if (g)
-    spill_buffer_free (g->buffer, g->buffer_bytes);
   free (g);
   return 0;
 }

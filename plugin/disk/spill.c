@@ -19,20 +19,23 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/memlock.h"
 #include "common/thread.h"
 #include "common/units.h"
 #include "disk/blockmap.h"
 #include "disk/spill.h"
+#include "disk/transfer.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-/* Buffers for requests, and the largest part of one that is copied at once. */
-#define BUFFERS      8
-#define BUFFER_BYTES (256 * KiB)
+/* Transfers for requests, and the largest part of one that is copied at once.
+ */
+#define TRANSFERS      8
+#define TRANSFER_BYTES (256 * KiB)
 
 /* The file leaves this part of its file system, 1/20, to others. */
 #define SPARE_PART 20
@@ -50,11 +53,15 @@ struct spill {
   bool running;
   atomic_bool stop;
 
+  unsigned timeout_ms;
+  struct transfer mover;
+  struct transfer transfer[TRANSFERS];
+
   pthread_mutex_t lock;
   pthread_cond_t returned;
-  char *free_buffer[BUFFERS];
-  unsigned free_buffers;
-  char *buffers;
+  struct transfer *free[TRANSFERS], *late[TRANSFERS + 1];
+  unsigned free_count;
+  atomic_uint late_count;
 };
 
 /*
@@ -169,47 +176,79 @@ spill_check (const char *dir, uint64_t size, char reason[SPILL_REASON])
 }
 
 /*
- * Buffers.
+ * Transfers.
  */
 
-void *
-spill_buffer (size_t count)
+/* Under the lock: find out what is late still. */
+static void
+settle (struct spill *spill)
 {
-  void *p = mmap (NULL, count, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  struct transfer *t;
 
-  if (p != MAP_FAILED)
-    return p;
-  log_error ("cannot allocate a buffer of %s: %m", SIZE_STR (count));
-  return NULL;
+  for (unsigned i = 0; i < atomic_load (&spill->late_count);) {
+    t = spill->late[i];
+    if (transfer_is_late (t)) {
+      ++i;
+      continue;
+    }
+    if (t != &spill->mover)
+      spill->free[spill->free_count++] = t;
+    spill->late[i] = spill->late[atomic_load (&spill->late_count) - 1];
+    if (atomic_fetch_sub (&spill->late_count, 1) == 1) {
+      atomic_store (&spill->logged, false);
+      log_info ("the disk of the spill file answers again");
+    }
+  }
 }
 
-void
-spill_buffer_free (void *buffer, size_t count)
+/* While one transfer is late, none begins.  errno = ETIMEDOUT then. */
+static bool
+answers (struct spill *spill)
 {
-  if (buffer)
-    munmap (buffer, count);
+  if (atomic_load (&spill->late_count) == 0)
+    return true;
+  pthread_mutex_lock (&spill->lock);
+  settle (spill);
+  pthread_mutex_unlock (&spill->lock);
+  errno = ETIMEDOUT;
+  return atomic_load (&spill->late_count) == 0;
 }
 
-static char *
-get_buffer (struct spill *spill)
+/* Returns NULL with errno = ETIMEDOUT when there is none until UNTIL_MS. */
+static struct transfer *
+take_transfer (struct spill *spill, uint64_t until_ms)
 {
-  char *buffer;
+  struct transfer *t = NULL;
+  struct timespec until;
+  uint64_t now;
 
   pthread_mutex_lock (&spill->lock);
-  while (spill->free_buffers == 0)
-    pthread_cond_wait (&spill->returned, &spill->lock);
-  buffer = spill->free_buffer[--spill->free_buffers];
+  settle (spill);
+  while (spill->free_count == 0 && atomic_load (&spill->late_count) == 0 &&
+         (now = clock_ms ()) < until_ms) {
+    until = clock_after_ns ((until_ms - now) * UINT64_C (1000000));
+    pthread_cond_clockwait (&spill->returned, &spill->lock, CLOCK_MONOTONIC,
+                            &until);
+  }
+  if (spill->free_count > 0 && atomic_load (&spill->late_count) == 0)
+    t = spill->free[--spill->free_count];
   pthread_mutex_unlock (&spill->lock);
-  return buffer;
+  errno = ETIMEDOUT;
+  return t;
 }
 
 static void
-put_buffer (struct spill *spill, char *buffer)
+put_transfer (struct spill *spill, struct transfer *t)
 {
   pthread_mutex_lock (&spill->lock);
-  spill->free_buffer[spill->free_buffers++] = buffer;
-  pthread_cond_signal (&spill->returned);
+  if (t->late) {
+    spill->late[atomic_fetch_add (&spill->late_count, 1)] = t;
+    pthread_cond_broadcast (&spill->returned);
+  }
+  else if (t != &spill->mover) {
+    spill->free[spill->free_count++] = t;
+    pthread_cond_signal (&spill->returned);
+  }
   pthread_mutex_unlock (&spill->lock);
 }
 
@@ -217,17 +256,31 @@ put_buffer (struct spill *spill, char *buffer)
  * Opening.
  */
 
+static void
+free_spill (struct spill *spill)
+{
+  for (unsigned i = 0; i < TRANSFERS; ++i)
+    transfer_close (&spill->transfer[i]);
+  transfer_close (&spill->mover);
+  free (spill);
+}
+
 struct spill *
 spill_open (const char *dir, int fd, uint64_t size, uint64_t ready,
-            char reason[SPILL_REASON])
+            unsigned timeout_ms, char reason[SPILL_REASON])
 {
   struct spill *spill = calloc (1, sizeof *spill);
 
-  if (spill)
-    spill->buffers = spill_buffer (BUFFERS * BUFFER_BYTES);
-  if (spill == NULL || spill->buffers == NULL) {
+  if (spill == NULL) {
     snprintf (reason, SPILL_REASON, "out of memory");
-    goto err;
+    return NULL;
+  }
+  for (unsigned i = 0; i < TRANSFERS; ++i) {
+    if (transfer_open (&spill->transfer[i], TRANSFER_BYTES) == -1) {
+      snprintf (reason, SPILL_REASON, "io_setup: %m");
+      goto err;
+    }
+    spill->free[spill->free_count++] = &spill->transfer[i];
   }
   if (fd == -1)
     fd = create_file (dir, size, reason);
@@ -236,16 +289,13 @@ spill_open (const char *dir, int fd, uint64_t size, uint64_t ready,
   spill->fd = fd;
   spill->size = size;
   spill->ready = ready;
+  spill->timeout_ms = timeout_ms;
   pthread_mutex_init (&spill->lock, NULL);
   pthread_cond_init (&spill->returned, NULL);
-  for (unsigned i = 0; i < BUFFERS; ++i)
-    put_buffer (spill, spill->buffers + i * BUFFER_BYTES);
   return spill;
 
 err:
-  if (spill)
-    spill_buffer_free (spill->buffers, BUFFERS * BUFFER_BYTES);
-  free (spill);
+  free_spill (spill);
   return NULL;
 }
 
@@ -260,8 +310,16 @@ spill_close (struct spill *spill)
   close (spill->fd);
   pthread_cond_destroy (&spill->returned);
   pthread_mutex_destroy (&spill->lock);
-  spill_buffer_free (spill->buffers, BUFFERS * BUFFER_BYTES);
-  free (spill);
+  free_spill (spill);
+}
+
+void *
+spill_move_buffer (struct spill *spill, size_t size)
+{
+  if (transfer_open (&spill->mover, size) == 0)
+    return spill->mover.buffer;
+  log_error ("cannot allocate a buffer of %s: %m", SIZE_STR (size));
+  return NULL;
 }
 
 int
@@ -277,9 +335,9 @@ spill_ready (const struct spill *spill)
 }
 
 bool
-spill_failed (const struct spill *spill)
+spill_works (struct spill *spill)
 {
-  return atomic_load (&spill->failed);
+  return !atomic_load (&spill->failed) && answers (spill);
 }
 
 /*
@@ -290,7 +348,15 @@ spill_failed (const struct spill *spill)
 static int
 fail (struct spill *spill, const char *what)
 {
-  if (!atomic_exchange (&spill->logged, true))
+  const bool late = errno == ETIMEDOUT;
+
+  if (atomic_exchange (&spill->logged, true))
+    ;
+  else if (late)
+    log_error ("cannot %s the spill file: its disk has not answered for "
+               "%u ms; requests that need it fail until it does",
+               what, spill->timeout_ms);
+  else
     log_error ("cannot %s the spill file: %m (logged once; further requests "
                "that need it fail too)",
                what);
@@ -298,48 +364,72 @@ fail (struct spill *spill, const char *what)
   return -1;
 }
 
-int
-spill_read_blocks (struct spill *spill, void *buf, size_t count,
-                   uint64_t offset)
+uint64_t
+spill_until (const struct spill *spill)
 {
-  char *to = buf;
+  return clock_ms () + spill->timeout_ms;
+}
+
+static int
+read_blocks (struct spill *spill, struct transfer *t, size_t at, size_t count,
+             uint64_t offset, uint64_t until_ms)
+{
   ssize_t n;
 
-  while (count > 0) {
-    n = pread (spill->fd, to, count, (off_t) offset);
-    if (n == -1 && errno == EINTR)
-      continue;
+  for (; count > 0;
+       at += (size_t) n, offset += (uint64_t) n, count -= (size_t) n) {
+    n = transfer_read (t, spill->fd, at, count, offset, until_ms);
     if (n == 0)
       errno = EIO;
     if (n <= 0)
       return fail (spill, "read");
-    to += n;
-    offset += (uint64_t) n;
-    count -= (size_t) n;
+  }
+  return 0;
+}
+
+static int
+write_blocks (struct spill *spill, struct transfer *t, size_t at, size_t count,
+              uint64_t offset, uint64_t until_ms)
+{
+  ssize_t n;
+
+  for (; count > 0;
+       at += (size_t) n, offset += (uint64_t) n, count -= (size_t) n) {
+    n = transfer_write (t, spill->fd, at, count, offset, until_ms);
+    if (n == 0)
+      errno = EIO;
+    if (n <= 0) {
+      atomic_store (&spill->failed, true);
+      return fail (spill, "write");
+    }
   }
   return 0;
 }
 
 int
-spill_write_blocks (struct spill *spill, const void *buf, size_t count,
-                    uint64_t offset)
+spill_read_moved (struct spill *spill, size_t count, uint64_t offset,
+                  uint64_t until_ms)
 {
-  const char *from = buf;
-  ssize_t n;
+  int r;
 
-  while (count > 0) {
-    n = pwrite (spill->fd, from, count, (off_t) offset);
-    if (n == -1 && errno == EINTR)
-      continue;
-    if (n <= 0) {
-      atomic_store (&spill->failed, true);
-      return fail (spill, "write");
-    }
-    from += n;
-    offset += (uint64_t) n;
-    count -= (size_t) n;
-  }
-  return 0;
+  if (!answers (spill))
+    return fail (spill, "read");
+  r = read_blocks (spill, &spill->mover, 0, count, offset, until_ms);
+  put_transfer (spill, &spill->mover);
+  return r;
+}
+
+int
+spill_write_moved (struct spill *spill, size_t count, uint64_t offset,
+                   uint64_t until_ms)
+{
+  int r;
+
+  if (!answers (spill))
+    return fail (spill, "write");
+  r = write_blocks (spill, &spill->mover, 0, count, offset, until_ms);
+  put_transfer (spill, &spill->mover);
+  return r;
 }
 
 /* A part of a request, and the blocks that it lies in. */
@@ -357,7 +447,7 @@ next_part (size_t count, uint64_t offset)
 
   part.into = offset % BLOCK_SIZE;
   part.first = offset - part.into;
-  part.count = BUFFER_BYTES - part.into;
+  part.count = TRANSFER_BYTES - part.into;
   if (part.count > count)
     part.count = count;
   part.blocks = ROUND_UP (part.into + part.count, (size_t) BLOCK_SIZE);
@@ -367,56 +457,65 @@ next_part (size_t count, uint64_t offset)
 int
 spill_read (struct spill *spill, void *buf, size_t count, uint64_t offset)
 {
-  char *buffer = get_buffer (spill), *to = buf;
+  const uint64_t until = spill_until (spill);
+  struct transfer *t = take_transfer (spill, until);
   struct part part;
+  char *to = buf;
   int r = 0;
 
+  if (t == NULL)
+    return fail (spill, "read");
   for (; r == 0 && count > 0; count -= part.count) {
     part = next_part (count, offset);
-    r = spill_read_blocks (spill, buffer, part.blocks, part.first);
-    memcpy (to, buffer + part.into, part.count);
+    r = read_blocks (spill, t, 0, part.blocks, part.first, until);
+    if (r == 0)
+      memcpy (to, t->buffer + part.into, part.count);
     to += part.count;
     offset += part.count;
   }
-  put_buffer (spill, buffer);
+  put_transfer (spill, t);
   return r;
 }
 
 /* Read what the blocks of PART hold around it, at their ends. */
 static int
-read_ends (struct spill *spill, char *buffer, const struct part *part)
+read_ends (struct spill *spill, struct transfer *t, const struct part *part,
+           uint64_t until)
 {
   const size_t end = part->into + part->count;
   const size_t last = part->blocks - BLOCK_SIZE;
 
   if (part->into > 0 &&
-      spill_read_blocks (spill, buffer, BLOCK_SIZE, part->first) == -1)
+      read_blocks (spill, t, 0, BLOCK_SIZE, part->first, until) == -1)
     return -1;
   if (end == part->blocks || (part->into > 0 && last == 0))
     return 0;
-  return spill_read_blocks (spill, buffer + last, BLOCK_SIZE,
-                            part->first + last);
+  return read_blocks (spill, t, last, BLOCK_SIZE, part->first + last, until);
 }
 
 int
 spill_write (struct spill *spill, const void *buf, size_t count,
              uint64_t offset)
 {
-  char *buffer = get_buffer (spill);
+  const uint64_t until = spill_until (spill);
+  struct transfer *t = take_transfer (spill, until);
   const char *from = buf;
   struct part part;
   int r = 0;
 
+  if (t == NULL)
+    return fail (spill, "write");
   for (; r == 0 && count > 0; count -= part.count) {
     part = next_part (count, offset);
-    r = read_ends (spill, buffer, &part);
-    memcpy (buffer + part.into, from, part.count);
-    if (r == 0)
-      r = spill_write_blocks (spill, buffer, part.blocks, part.first);
+    r = read_ends (spill, t, &part, until);
+    if (r == 0) {
+      memcpy (t->buffer + part.into, from, part.count);
+      r = write_blocks (spill, t, 0, part.blocks, part.first, until);
+    }
     from += part.count;
     offset += part.count;
   }
-  put_buffer (spill, buffer);
+  put_transfer (spill, t);
   return r;
 }
 
@@ -424,22 +523,35 @@ spill_write (struct spill *spill, const void *buf, size_t count,
  * The thread.
  */
 
+/* Waits for as long as it takes: no request waits for it. */
 static void *
 run (void *arg)
 {
   struct spill *spill = arg;
-  char *zeros = spill_buffer (PIECE);
-  uint64_t at, n;
+  char *zeros = mmap (NULL, PIECE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  uint64_t at;
+  ssize_t n;
 
   memlock_check_thread ();
-  while (zeros && !atomic_load (&spill->stop) &&
+  while (zeros != MAP_FAILED && !atomic_load (&spill->stop) &&
          (at = atomic_load (&spill->ready)) < spill->size) {
-    n = spill->size - at < PIECE ? spill->size - at : PIECE;
-    if (spill_write_blocks (spill, zeros, n, at) == -1)
+    n = pwrite (spill->fd, zeros,
+                spill->size - at < PIECE ? spill->size - at : PIECE,
+                (off_t) at);
+    if (n == -1 && errno == EINTR)
+      continue;
+    if (n <= 0) {
+      atomic_store (&spill->failed, true);
+      fail (spill, "write");
       break;
-    atomic_store (&spill->ready, at + n);
+    }
+    atomic_store (&spill->ready, at + (uint64_t) n);
   }
-  spill_buffer_free (zeros, PIECE);
+  if (zeros != MAP_FAILED)
+    munmap (zeros, PIECE);
+  else
+    log_error ("cannot allocate a buffer of %s: %m", SIZE_STR (PIECE));
   return NULL;
 }
 

@@ -16,6 +16,9 @@
  * needs the file system to allocate or to convert anything, which might need
  * memory.  It is read and written past the page cache (O_DIRECT), by way of
  * buffers that are locked in RAM.
+ *
+ * A disk that does not answer in time fails the request that waits for it, and
+ * all that need the file until it does (transfer.h).
  */
 struct spill;
 
@@ -24,10 +27,12 @@ struct spill;
 
 /* Make a file of SIZE bytes in the folder DIR, or use FD of an earlier server
  * unless it is -1, of which READY bytes have been overwritten.  FD is taken
- * over.  Returns NULL with the reason in REASON.
+ * over.  A request waits for the disk for up to TIMEOUT_MS.  Returns NULL with
+ * the reason in REASON.
  */
-extern struct spill *spill_open (const char *dir, int fd, uint64_t size,
-                                 uint64_t ready, char reason[SPILL_REASON]);
+extern struct spill *
+spill_open (const char *dir, int fd, uint64_t size, uint64_t ready,
+            unsigned timeout_ms, char reason[SPILL_REASON]);
 
 /* Whether spill_open could make a file of SIZE bytes in the folder DIR, as far
  * as can be told without it.  Returns 0, or -1 with the reason in REASON.
@@ -48,8 +53,9 @@ extern int spill_fd (const struct spill *spill);
 /* How many bytes from the start on can be used. */
 extern uint64_t spill_ready (const struct spill *spill);
 
-/* Whether nothing more should move there: a write has failed. */
-extern bool spill_failed (const struct spill *spill);
+/* Whether more should move there: no write has failed, and the disk answers.
+ */
+extern bool spill_works (struct spill *spill);
 
 /* Copy COUNT bytes at OFFSET, any alignment; any thread.  Bytes of one block
  * that are written at the same time are the caller's to prevent.  Return 0, or
@@ -60,15 +66,22 @@ spill_read (struct spill *spill, void *buf, size_t count, uint64_t offset);
 extern int spill_write (struct spill *spill, const void *buf, size_t count,
                         uint64_t offset);
 
-/* The same for whole blocks and a BUF that is aligned to a block: no copy. */
-extern int spill_read_blocks (struct spill *spill, void *buf, size_t count,
-                              uint64_t offset);
-extern int spill_write_blocks (struct spill *spill, const void *buf,
-                               size_t count, uint64_t offset);
-
-/* COUNT bytes, aligned to a block, all of them there.  NULL after log_error.
+/*
+ * For the governor, which moves whole blocks by way of one buffer.
  */
-extern void *spill_buffer (size_t count);
-extern void spill_buffer_free (void *buffer, size_t count);
+
+/* Allocate it.  spill_close frees it.  NULL after log_error. */
+extern void *spill_move_buffer (struct spill *spill, size_t size);
+
+/* Until when a move that begins now waits for the disk (clock_ms). */
+extern uint64_t spill_until (const struct spill *spill);
+
+/* As above, between the file and the buffer, which is the disk's while
+ * spill_works says no.
+ */
+extern int spill_read_moved (struct spill *spill, size_t count,
+                             uint64_t offset, uint64_t until_ms);
+extern int spill_write_moved (struct spill *spill, size_t count,
+                              uint64_t offset, uint64_t until_ms);
 
 #endif /* VRAM_SPILL_H */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,9 +156,19 @@ leave_remnant (struct physical *p)
 static int
 make_file (void)
 {
-  if (config.folder)
-    return open (config.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  return memfd_create ("stand-in VRAM", MFD_CLOEXEC);
+  char path[PATH_MAX];
+  int fd;
+
+  if (!config.folder)
+    return memfd_create ("stand-in VRAM", MFD_CLOEXEC);
+  fd = open (config.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd != -1 || errno != EOPNOTSUPP)
+    return fd;
+  snprintf (path, sizeof path, "%s/XXXXXX", config.folder);
+  fd = mkostemp (path, O_CLOEXEC);
+  if (fd != -1)
+    unlink (path);
+  return fd;
 }
 
 CUresult

@@ -4,13 +4,16 @@
 
 #include <config.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -45,10 +48,11 @@ static unsigned char model[SIZE];
 static bool check_each_step;
 
 /* For begin: a governor that does not wait, and moves slots at random; and a
- * spill file, which is in memory here.
+ * spill file, which is in memory here and which the next server opens, too.
  */
 static bool restless, with_spill;
-static struct spill *spill;
+static struct spill *spill, *next_spill;
+static unsigned spill_timeout_ms = TIMEOUT_MS;
 
 static void check_adoption (void);
 
@@ -135,8 +139,11 @@ open_spill (void)
 
   CHECK (fd != -1);
   CHECK_EQ (ftruncate (fd, SIZE), 0);
-  spill = spill_open (NULL, fd, SIZE, 0, reason);
+  spill = spill_open (NULL, fd, SIZE, 0, spill_timeout_ms, reason);
   CHECK (spill != NULL);
+  next_spill = spill_open (NULL, fcntl (fd, F_DUPFD_CLOEXEC, 3), SIZE, SIZE,
+                           TIMEOUT_MS, reason);
+  CHECK (next_spill != NULL);
   CHECK_EQ (spill_start (spill), 0);
   slots.elastic->spill = spill;
 }
@@ -189,8 +196,10 @@ end (void)
   CHECK_EQ (governor_free (governor), 0);
   disk_free (disk);
   spill_close (spill);
-  spill = NULL;
+  spill_close (next_spill);
+  spill = next_spill = NULL;
   restless = with_spill = false;
+  spill_timeout_ms = TIMEOUT_MS;
   slots_free (&slots);
   CHECK_EQ (vram.chunks, 0);
   if (superblock.fd != -1)
@@ -299,17 +308,9 @@ check_adoption (void)
   again = disk_create (&adopted, copy.bits);
   CHECK (again != NULL);
   adopted.elastic->map = disk_blockmap (again);
-  if (spill) {
-    char reason[SPILL_REASON];
-
-    adopted.elastic->spill =
-        spill_open (NULL, fcntl (spill_fd (spill), F_DUPFD_CLOEXEC, 3), SIZE,
-                    SIZE, reason);
-    CHECK (adopted.elastic->spill != NULL);
-  }
+  adopted.elastic->spill = next_spill;
   check_content (again);
   disk_free (again);
-  spill_close (adopted.elastic->spill);
   slots_free (&adopted);
   superblock_close (&copy);
   CHECK_EQ (other.chunks, 0);
@@ -691,6 +692,144 @@ test_spill_fails (void)
   end ();
 }
 
+/* The disk of the spill file hangs: what is submitted to it waits here. */
+static atomic_bool disk_hangs;
+static atomic_uint submitted;
+static struct waiting {
+  long context;
+  char request[64]; /* struct iocb */
+} waiting[2];
+static atomic_uint n_waiting;
+
+long
+syscall (long number, ...)
+{
+  static long (*next) (long number, ...);
+  long a[6];
+  va_list args;
+
+  if (next == NULL)
+    next = (long (*) (long, ...)) dlsym (RTLD_NEXT, "syscall");
+  va_start (args, number);
+  for (unsigned i = 0; i < 6; ++i)
+    a[i] = va_arg (args, long);
+  va_end (args);
+  if (number == SYS_io_submit) {
+    atomic_fetch_add (&submitted, 1);
+    if (atomic_load (&disk_hangs)) {
+      struct waiting *w = &waiting[atomic_fetch_add (&n_waiting, 1)];
+
+      w->context = a[0];
+      memcpy (w->request, *(char **) a[2], sizeof w->request);
+      return 1;
+    }
+  }
+  return next (number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* It answers what it was asked meanwhile. */
+static void
+disk_goes_on (void)
+{
+  atomic_store (&disk_hangs, false);
+  while (atomic_load (&n_waiting) > 0) {
+    struct waiting *w = &waiting[atomic_fetch_sub (&n_waiting, 1) - 1];
+    char *request = w->request;
+
+    CHECK_EQ (syscall (SYS_io_submit, w->context, 1L, &request, 0L, 0L, 0L),
+              1);
+  }
+}
+
+/* A read or write that the disk does not answer fails in time, and so do all
+ * after it at once until the disk answers; the rest of the disk is served.
+ */
+static void
+test_spill_hangs (void)
+{
+  unsigned char buf[SLOT];
+  unsigned before;
+
+  with_spill = true;
+  spill_timeout_ms = 50;
+  begin (2 * SLOT, false);
+  fill (9, 0, 2 * SLOT);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (atomic_load (&shared->moves_out), 2);
+  vram.bytes_free = VRAM;
+  step_until_held (RESERVE_CHUNKS);
+  fill (5, 4 * SLOT, SLOT);
+
+  atomic_store (&disk_hangs, true);
+  CHECK_EQ (disk_read (disk, buf, SLOT, 0), -1);
+  CHECK_EQ (errno, EIO);
+  before = atomic_load (&submitted);
+  CHECK_EQ (disk_read (disk, buf, SLOT, 0), -1);
+  CHECK_EQ (disk_write (disk, buf, 10, SLOT), -1);
+  CHECK_EQ (errno, EIO);
+  CHECK_EQ (atomic_load (&submitted), before);
+  CHECK_EQ (disk_read (disk, buf, SLOT, 4 * SLOT), 0);
+  CHECK (memcmp (buf, model + 4 * SLOT, SLOT) == 0);
+  fill (6, 4 * SLOT + 1, 100);
+  CHECK (!elastic_can_spill (slots.elastic, 0));
+  CHECK_EQ (stub_errors_count (), 1);
+  CHECK_HOLDS (stub_errors (), "its disk has not answered for 50 ms");
+  disk_goes_on ();
+  CHECK (elastic_can_spill (slots.elastic, 0));
+  check_content (disk);
+  fill (7, SLOT + 10, 100);
+  check_content (disk);
+  end ();
+
+  /* While a slot moves out: it stays, and nothing moves there any more. */
+  with_spill = true;
+  spill_timeout_ms = 50;
+  begin (2 * SLOT, false);
+  fill (9, 0, SLOT);
+  fill (8, SLOT, SLOT);
+  atomic_store (&disk_hangs, true);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (atomic_load (&n_waiting), 1);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  CHECK_EQ (vram.chunks, 2);
+  fill (7, 100, 2 * SLOT - 200);
+  check_content (disk);
+  disk_goes_on ();
+  vram.bytes_free = 0;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 2);
+  check_content (disk);
+  end ();
+
+  /* While one moves back: it stays, and moves back later. */
+  with_spill = true;
+  spill_timeout_ms = 50;
+  begin (2 * SLOT, false);
+  fill (9, 0, SLOT);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+  CHECK_EQ (atomic_load (&shared->spilled), SLOT);
+  atomic_store (&disk_hangs, true);
+  while (atomic_load (&n_waiting) == 0) {
+    vram.bytes_free = VRAM;
+    governor_step (governor);
+    clock_sleep_us (1000);
+  }
+  CHECK_EQ (atomic_load (&shared->spilled), SLOT);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  disk_goes_on ();
+  check_content (disk);
+  end ();
+}
+
 /* A real file, if this folder is on a suitable disk. */
 static void
 test_spill_file (void)
@@ -701,11 +840,11 @@ test_spill_file (void)
   struct spill *file;
   struct rnd rnd;
 
-  CHECK (spill_open ("/nowhere", -1, SIZE, 0, reason) == NULL);
+  CHECK (spill_open ("/nowhere", -1, SIZE, 0, 1, reason) == NULL);
   CHECK_STR (reason, "/nowhere: No such file or directory");
-  CHECK (spill_open ("/dev/shm", -1, SIZE, 0, reason) == NULL);
+  CHECK (spill_open ("/dev/shm", -1, SIZE, 0, 1, reason) == NULL);
   CHECK_HOLDS (reason, "/dev/shm");
-  file = spill_open (".", -1, BYTES, 0, reason);
+  file = spill_open (".", -1, BYTES, 0, TIMEOUT_MS, reason);
   if (file == NULL) {
     printf ("  no file here: %s\n", reason);
     return;
@@ -729,7 +868,7 @@ test_spill_file (void)
   CHECK (memcmp (seen + 1, buf + 1, BYTES - 1) == 0);
   spill_close (file);
   /* Larger than any disk. */
-  CHECK (spill_open (".", -1, UINT64_C (1) << 60, 0, reason) == NULL);
+  CHECK (spill_open (".", -1, UINT64_C (1) << 60, 0, 1, reason) == NULL);
   CHECK_HOLDS (reason, "no room for 1048576 TiB");
 }
 
@@ -965,6 +1104,7 @@ main (int argc, char *argv[])
   RUN (test_spill);
   RUN (test_spill_ready);
   RUN (test_spill_fails);
+  RUN (test_spill_hangs);
   RUN (test_spill_file);
   RUN (test_threads);
   RUN (test_threads_and_moves);
