@@ -28,7 +28,7 @@ extra_load (void)
       false },
     { "cuStreamWriteValue32_v2", &extra.stream_write_value32, true },
   };
-  /* Already loaded, for good: this only finds the handle again. */
+  /* It is already loaded.  This only finds the handle again. */
   void *handle = dlopen ("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   size_t i;
 

@@ -7,7 +7,9 @@
 
 #include "gpu/cuda/libcuda.h"
 
-/* What other designs use and the plugin does not.  ABI as in libcuda.h. */
+/* Functions that other designs use and the plugin does not.  ABI as in
+ * libcuda.h.
+ */
 struct extra {
   CUresult (*memcpy_htod) (CUdeviceptr dst, const void *src, size_t bytes);
   CUresult (*memcpy_dtoh) (void *dst, CUdeviceptr src, size_t bytes);
@@ -25,8 +27,8 @@ enum {
 
 extern struct extra extra;
 
-/* Fill the table.  Call it after libcuda_load has succeeded.  Returns NULL, or
- * the symbol that libcuda.so.1 lacks.
+/* Fills the table.  Call it after libcuda_load has succeeded.  Returns NULL,
+ * or the symbol that libcuda.so.1 lacks.
  */
 extern const char *extra_load (void);
 

@@ -1,10 +1,8 @@
-/* nbdkit-vram: measures each way of copying between host memory and VRAM
+/* nbdkit-vram: measures each path of copies between host memory and VRAM
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* In one process, without NBD: so that anyone can see what their own GPU and
- * driver give, and send it in.
- */
+/* In one process, without NBD, to see what a GPU and its driver can do. */
 
 #include <config.h>
 
@@ -24,7 +22,7 @@
 #include "path.h"
 
 #define MAX_THREADS DMA_QUEUES_MAX
-#define MAX_SAMPLES 100000 /* latencies kept of one measurement */
+#define MAX_SAMPLES 100000 /* latencies kept for one measurement */
 #define IDLE_MS     250
 
 static const size_t sizes[] = { 4096, 32768, 131072, PATH_BIGGEST };
@@ -141,9 +139,7 @@ measure (const struct job *job)
 
   if (samples == NULL)
     die ("malloc: %s", strerror (errno));
-  /* Nothing can be done about a driver that does not return but to say so:
-   * SIGALRM ends the program.
-   */
+  /* If the driver does not return, SIGALRM ends the program with a message. */
   alarm (PATH_WAIT_S + (unsigned) seconds + idle_count * IDLE_MS / 1000);
   pthread_barrier_init (&barrier, NULL, job->threads);
   for (i = 0; i < job->threads; ++i) {
@@ -173,8 +169,7 @@ measure (const struct job *job)
   return result;
 }
 
-/* TEXT as it stands between quotes in JSON; nothing but ASCII is let through.
- */
+/* TEXT as a string of JSON, without its quotes.  Only ASCII is kept. */
 static void
 print_quoted (const char *text)
 {
@@ -213,12 +208,12 @@ read_line (const char *path, const char *key, const char *sep, char *value,
   fclose (file);
 }
 
-/* The results, one JSON value in one line, are put together as they come. */
+/* The results, which become one JSON value in one line. */
 static char *json;
 static size_t json_size;
 static FILE *json_stream;
 
-/* Add KEY to the JSON, if there is a VALUE. */
+/* Adds KEY to the JSON if there is a VALUE. */
 static void
 report_value (const char *key, double value)
 {
@@ -282,7 +277,7 @@ measure_path (const struct path *path, bool write)
   }
 }
 
-/* Whether NAME is in LIST, which has commas between names; NULL: any. */
+/* Whether NAME is in LIST, names with commas, or NULL for any name. */
 static bool
 is_in (const char *name, const char *list)
 {

@@ -1,4 +1,4 @@
-/* nbdkit-vram: the ways of copying between host memory and VRAM, to compare
+/* nbdkit-vram: the paths of copies between host memory and VRAM, to compare
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -36,7 +36,7 @@ static struct dma_queues *queues;
 static struct mapping *mapping;
 static char no_mapping[PROVIDER_REASON];
 
-/* The plugin's own, beside CHUNK. */
+/* The plugin's objects, in addition to CHUNK. */
 static struct provider *provider;
 static struct slots slots;
 
@@ -81,7 +81,8 @@ blocking_read (struct kit *kit, size_t offset, size_t bytes)
          "cuMemcpyDtoH");
 }
 
-/* The engine alone, between VRAM and pinned memory: what the bus gives. */
+/* The DMA engine alone, between VRAM and pinned memory: the speed of the bus.
+ */
 
 static void
 start_write (struct kit *kit, size_t offset, size_t bytes)
@@ -113,8 +114,8 @@ pinned_read (struct kit *kit, size_t offset, size_t bytes)
   check (extra.stream_synchronize (kit->stream), "cuStreamSynchronize");
 }
 
-/* The same and the CPU's copy between the request's buffer and the pinned
- * one, one after the other.
+/* The same, and then the CPU's copy between the request's buffer and the
+ * pinned one.
  */
 
 static void
@@ -369,8 +370,8 @@ kit_close (struct kit *kit)
   check (libcuda.stream_destroy (kit->stream), "cuStreamDestroy");
 }
 
-/* Copy a pattern that no other round has to OFFSET by WRITER and back by
- * READER, and compare.
+/* Copies a pattern of this round to OFFSET by WRITER and back by READER, and
+ * compares it.
  */
 static void
 check_pair (const struct path *writer, const struct path *reader,
@@ -398,11 +399,11 @@ void
 path_check (const struct path *path, struct kit *kit)
 {
   static const size_t sizes[] = { 4096, 32768, 131072, PATH_BIGGEST };
-  const struct path *other = &paths[1]; /* the engine without ado */
+  const struct path *other = &paths[1]; /* the DMA engine alone */
   size_t i;
 
   /* The plugin has VRAM of its own.  A blocking write of 64 KiB or less may
-   * return before another way sees its bytes.
+   * return before another path sees its bytes.
    */
   if (path->write == plugin_write || path->write == blocking_write)
     other = path;

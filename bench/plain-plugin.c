@@ -1,10 +1,10 @@
-/* nbdkit-vram: the plain design, the plugin to compare with
+/* nbdkit-vram: a plugin of the plain design, for comparison
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* One cuMemAlloc, and one blocking copy for each request: what a VRAM disk
- * looks like when nothing is done about speed.  It is built for the
- * benchmark, is never installed, and is not safe to swap on.
+/* One cuMemAlloc, and one blocking copy for each request: the simplest VRAM
+ * disk.  It is built for the benchmark, is never installed, and is not safe
+ * for swap.
  */
 
 #include <config.h>
@@ -63,7 +63,7 @@ plain_get_ready (void)
   return 0;
 }
 
-/* Turn the driver's answer to WHAT into 0 or an errno. */
+/* Converts the driver's result of WHAT to 0 or an errno. */
 static int
 check (CUresult result, const char *what)
 {
@@ -78,8 +78,7 @@ check (CUresult result, const char *what)
   return -1;
 }
 
-/* CUDA starts threads, so nothing of it may happen before nbdkit has forked.
- */
+/* CUDA starts threads, so it must not be called before nbdkit has forked. */
 static int
 plain_after_fork (void)
 {

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# nbdkit-vram: every benchmark program works, judged by all but its speed
+# nbdkit-vram: every benchmark program works; its speed is not checked
 # SPDX-License-Identifier: BSD-3-Clause
 
-# Run by "make check", which says where nbdkit and the build are.
+# "make check" runs it, and sets where nbdkit and the build are.
 set -euo pipefail
 
 srcdir=$(cd "${srcdir:-$(dirname "$0")}" && pwd)
 top_builddir=${VRAM_BUILD:-$(cd .. && pwd)}
-# Seconds for one program: only one that hangs takes as long.
+# The time limit of a program in seconds, for one that hangs.
 patience=$((120 + 60 * ${VRAM_TEST_SLOW:-1}))
 plugin=$top_builddir/plugin/.libs/nbdkit-${PLUGIN_NAME:-vram}-plugin.so
 standin=$top_builddir/tests/standin/.libs
@@ -23,8 +23,7 @@ fail() {
     exit 1
 }
 
-# Run a program that must fail, and say why: WORDS are a pattern in what it
-# prints.
+# must_fail WORDS COMMAND...: the command fails, and its output matches WORDS.
 must_fail() {
     local words=$1
     shift
@@ -67,14 +66,14 @@ for key in ((path, way) for path in paths for way in ("read", "write")):
     want = {(size << 10, 1, 0) for size in (4, 32, 128, 1024)} | {(4096, 2, 0),
         (4096, 1, 250), (32768, 1, 250)}
     assert seen[key] == want, (key, seen[key])
-# The table and the JSON tell of the same measurements.
+# The table and the JSON have the same measurements.
 assert sum(" KiB " in line for line in lines[:-1]) == len(report["results"])
 END
 
 [ "$(micro -i 0 -j | wc -l)" = 1 ] || fail "micro -j prints more than a line"
 STANDIN_CUDA_NO_MEMOPS=1 micro -i 0 -j >"$tmp/micro.json" 2>"$tmp/log"
 grep -q 'without staged-flag: the GPU does not' "$tmp/log" ||
-  fail "micro does not say what the GPU lacks"
+  fail "micro does not report what the GPU lacks"
 ! grep -q staged-flag "$tmp/micro.json" ||
   fail "micro measured what the GPU lacks"
 STANDIN_CUDA_FAIL=cuMemcpyDtoHAsync:1+:CUDA_ERROR_UNKNOWN \
@@ -105,7 +104,7 @@ bench() {
         --duration 0.05 --idle 0.1 "$@"
 }
 
-# Small settings: one round of every job, and two of one job for the medians.
+# Short runs: one round of every job, and two rounds of one job for medians.
 bench --output "$tmp/all" -C memory,vram >"$tmp/all.txt"
 STANDIN_VULKAN_NO_ICD=1 bench --output "$tmp/blind" -C vram \
   --jobs 4k-read-d1 >"$tmp/blind.txt"
@@ -132,7 +131,7 @@ for run in results["runs"]:
     assert abs(run["ratio"] - run[key] / base[key]) < 1e-9, run
 for server in results["servers"]:
     assert server["end"]["resident"] >= 16 << 20, server
-# A contender that is called vram says whether it had a window.
+# The contender vram reports whether it had a window.
 no_vulkan = "DMA alone: cannot initialise Vulkan"
 for name, way in ("all", "window"), ("blind", no_vulkan):
     told = json.loads((folder / name / "results.json").read_text())
@@ -171,8 +170,8 @@ if command -v gnuplot >/dev/null; then
     grep -q '</svg>' "$tmp/all/results.svg" || fail "no picture"
 fi
 
-# A store that forgets, one that does not start, one that fails, and words that
-# nobody knows.
+# A disk that loses data, one that does not start, one that fails, and unknown
+# names.
 quick=(-o "$tmp/bad" --jobs 4k-read-d1)
 must_fail 'junk: fio exited' bench "${quick[@]}" -c junk='null size={size}' \
   -C junk
@@ -180,12 +179,12 @@ must_fail 'sick: nbdkit exited with 1: .*nonsense' bench "${quick[@]}" \
   -c sick='memory size={size} nonsense=1' -C sick
 STANDIN_CUDA_FAIL=cuMemcpyDtoH:20+:CUDA_ERROR_UNKNOWN must_fail \
   'plain: fio exited' bench "${quick[@]}" -C plain
-must_fail "'nobody': unknown; there are memory" bench -C nobody
+must_fail "'nosuch': unknown; there are memory" bench -C nosuch
 must_fail 'none of 4k-read-d1' bench --jobs 5k
 
-# The first of them left its trouble in the results.
+# The results have the error of the first contender that failed.
 grep -q '"plain: fio exited' "$tmp/bad/results.json" ||
-  fail "results.json does not tell of the trouble"
+  fail "results.json does not have the error"
 
 # --- idle ---
 

@@ -2,19 +2,18 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* competitor SIZE STEP [RETRY-US [DEVICE]]: says "ready" and waits for a line
- * on stdin, so that its start is not measured.  Then it allocates SIZE in
- * steps of STEP (such as 8G 256M) as fast as it can.  A step that is refused
- * for want of VRAM is tried again after RETRY-US microseconds, 1000 by
- * default.  Prints
+/* competitor SIZE STEP [RETRY-US [DEVICE]]: prints "ready" and waits for a
+ * line on stdin, so that its start is not measured.  Then it allocates SIZE in
+ * steps of STEP (such as 8G 256M) as fast as it can.  If VRAM is short, it
+ * repeats a step after RETRY-US microseconds (default 1000).  Prints
  *
  *   allocated=BYTES refusals=N us=TIME longest_us=TIME
  *
- * where LONGEST is the longest time that one step took with its refusals, and
- * holds the VRAM until its stdin ends.
+ * where longest_us is the longest time that one step took with its refusals,
+ * and holds the VRAM until the end of stdin.
  *
- * Exit status: 0, 1 when VRAM was refused for a minute on end, 2 when
- * something else failed, 77 there is no GPU.
+ * Exit status: 0, 1 if VRAM was refused for a whole minute, 2 if something
+ * else failed, 77 if there is no GPU.
  */
 
 #include <config.h>
@@ -50,7 +49,7 @@ parse_size (const char *text)
   }
 }
 
-/* Allocate STEP, however often it takes.  Returns the exit status. */
+/* Allocates STEP, with repetitions.  Returns the exit status. */
 static int
 take_step (uint64_t step, uint64_t retry_us, uint64_t *refusals)
 {
@@ -128,7 +127,7 @@ main (int argc, char *argv[])
                  : devices_most_free (&cuda_provider, &gpus);
   if (gpu && device_open (gpu, &cuda) == 0) {
     status = compete (argv, argc > 3 ? strtoull (argv[3], NULL, 10) : 1000);
-    /* The driver frees what it has. */
+    /* The driver frees everything. */
     cuda_close (&cuda);
   }
   devices_free (&gpus);

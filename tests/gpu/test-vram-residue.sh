@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# nbdkit-vram: a server that has ended leaves nothing that was written to it in
-# VRAM
+# nbdkit-vram: after a server has ended, free VRAM does not hold its data
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
 requires_nbdsh
-# Elsewhere VRAM that was freed is gone for good; test-scrub.sh looks at it
-# before.
+# The stand-in's freed VRAM cannot be read. test-scrub.sh checks its content
+# before that.
 [ -n "$VRAM_REAL_GPU" ] || skip "needs a real GPU"
 residue=$VRAM_BUILD/tests/gpu/vram-residue
 [ -x "$residue" ] || skip "vram-residue is not built"
 marker=nbdkit-vram-mark
 
-# serve ARGUMENT...: a gigabyte full of the marker, and a server that has
-# ended.
+# serve ARGUMENT...: fills a disk of 1 GiB with the marker, and ends its
+# server.
 serve ()
 {
   start_vram size=1G min-size=1G "$@"
@@ -27,8 +26,8 @@ for at in range (0, 1 << 30, len (block)):
   stop_vram
 }
 
-# What the driver itself leaves of VRAM that was not overwritten; drivers
-# differ, so this is only told.
+# Without scrub. Some drivers clear freed VRAM and some do not, so the result
+# is only printed.
 serve scrub=no
 "$residue" "$marker" || [ $? -eq 1 ]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbdkit-vram: the window and the lanes agree on what VRAM holds
+# nbdkit-vram: mapping and DMA see the same content of VRAM
 # SPDX-License-Identifier: BSD-3-Clause
 
 source "$(dirname "$0")/../functions.sh"
@@ -17,16 +17,16 @@ if [ -n "$VRAM_REAL_GPU" ]; then
   exit 0
 fi
 
-# The stand-in's ways agree by themselves: there, the trial itself is tried.
+# The stand-in's mapping and DMA always agree, so this tests the program.
 [ -e "$standin/.libs/libcuda.so.1" ] || skip "the stand-in driver is not built"
 export LD_LIBRARY_PATH=$standin/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 "$coherence" -d 2 -p 3
 "$coherence" -d 1 -p 2 -w portable
-# Copies that take their time, so that one that is not waited for is late.
+# Copies are slow, so that a copy that is not waited for comes too late.
 STANDIN_CUDA_DELAY=300 "$coherence" -d 1 -p 2
 
-# Without Vulkan there is nothing to try.
+# Without Vulkan the program is skipped.
 status=0
 STANDIN_VULKAN_NO_ICD=1 "$coherence" -d 1 || status=$?
 [ "$status" -eq 77 ]

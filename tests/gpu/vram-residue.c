@@ -1,10 +1,10 @@
-/* nbdkit-vram: looks whether free VRAM still holds what somebody wrote there
+/* nbdkit-vram: searches free VRAM for old data
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* vram-residue MARKER [DEVICE]: takes all the VRAM that is free, as any
- * program could, and looks in it for MARKER, 16 characters, at every multiple
- * of 16 bytes.  Prints how much it looked at and how often it found it.
+/* vram-residue MARKER [DEVICE]: allocates all free VRAM, as any program can,
+ * and searches it for MARKER, 16 characters, at multiples of 16 bytes.  Prints
+ * how much VRAM it has searched, and how often it has found MARKER.
  *
  * Exit status: 0 not found, 1 found, 2 something failed, 77 there is no GPU.
  */
@@ -37,7 +37,7 @@ struct piece {
 static struct piece pieces[PIECES_MAX];
 static size_t piece_count;
 
-/* Allocate until nothing is left, in pieces that get smaller. */
+/* Allocates all VRAM, in pieces that get smaller. */
 static uint64_t
 take_all (void)
 {
@@ -68,7 +68,9 @@ count_marker (const char *buf, size_t count, const char *marker)
   return found;
 }
 
-/* Copy PIECE to BUF, pinned memory of PIECE bytes, part by part, and count. */
+/* Copies a piece part by part to BUF, pinned memory of PIECE bytes, and counts
+ * the marker.
+ */
 static int
 search (const struct piece *piece, CUstream stream, char *buf,
         const char *marker, uint64_t *found)

@@ -1,14 +1,13 @@
-/* nbdkit-vram: tries whether the mapping and DMA agree on what VRAM holds
+/* nbdkit-vram: tests that mapping and DMA see the same content of VRAM
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
-/* Threads in pairs hand pieces of VRAM to and fro: one writes through the
- * CPU's mapping or by DMA, tells the other, and that one reads by either path
- * what it must find there.  Every mix, with sizes and alignments of all kinds,
- * on two CPUs or on one.  copy.h says why they must agree; this program tries
- * it on the machine's GPU.
+/* In each pair of threads, one writes a piece of VRAM through the CPU's
+ * mapping or by DMA, and the other one reads and checks it by either path.
+ * All paths, sizes and alignments are mixed, on two CPUs and on one.  copy.h
+ * explains why mapping and DMA agree.
  *
- * Exit status: 0 they agreed, 1 they did not or something failed, 77 there is
+ * Exit status: 0 if they agreed, 1 if not or something failed, 77 if there is
  * no GPU or no mapping.
  */
 
@@ -56,7 +55,8 @@ static struct cuda_chunk *chunks;
 static size_t chunk_count;
 static struct copier copier;
 
-/* Results: copies written by one way and read by another, [writer][reader]. */
+/* Results: copies written by one path and read by another, [writer][reader].
+ */
 static _Atomic uint64_t rounds[2][2], mismatches[2][2], refused;
 
 static void __attribute__ ((noreturn, format (printf, 2, 3)))
@@ -71,11 +71,11 @@ give_up (int status, const char *format, ...)
   exit (status);
 }
 
-/* One hand-over. */
+/* A piece that one thread writes and another one reads. */
 struct piece {
   uint64_t offset;
   uint32_t count;
-  uint32_t serial; /* what was written follows from it */
+  uint32_t serial; /* determines the content */
   enum path writer;
 };
 
@@ -85,7 +85,7 @@ struct pair {
   uint64_t until; /* clock_ns */
   uint64_t number;
 
-  /* Odd: a piece has been written and is to be read; even: it has been. */
+  /* Odd: a piece has been written.  Even: it has been read. */
   _Atomic uint32_t turn;
   atomic_bool over;
   struct piece piece;
@@ -100,8 +100,8 @@ next_random (uint64_t *state)
   return *state;
 }
 
-/* What a piece holds: other bytes for every piece and place, never a line of
- * ones.
+/* The content of a piece, which depends on the piece and the offset, and has
+ * no line of ones.
  */
 static void
 fill (unsigned char *buf, const struct piece *piece)
@@ -115,9 +115,7 @@ fill (unsigned char *buf, const struct piece *piece)
   }
 }
 
-/* Copy within one chunk.  Returns whether it was done by PATH: the mapping may
- * refuse.
- */
+/* Copies inside of a chunk.  Returns false if the mapping refuses. */
 static bool
 copy (enum path path, bool write, void *buf, uint64_t offset, size_t count)
 {
@@ -145,7 +143,7 @@ choose_piece (const struct pair *pair, struct piece *piece, uint64_t *state)
 {
   uint64_t random = next_random (state);
 
-  /* Half of them pages, as swap has them. */
+  /* Half of them are pages, as with swap. */
   if (random % 2) {
     piece->count = 4 * KiB;
     piece->offset = pair->base + (random >> 8) % (AREA / (4 * KiB)) * 4 * KiB;
@@ -184,7 +182,7 @@ check_piece (const struct piece *piece, enum path reader, unsigned char *seen,
              (unsigned long long) piece->offset, i, seen[i], expected[i]);
 }
 
-/* Wait until it is the turn of who comes when the lowest bit is BIT. */
+/* Waits until the lowest bit of the turn is BIT. */
 static bool
 wait_turn (struct pair *pair, uint32_t bit)
 {
@@ -193,7 +191,7 @@ wait_turn (struct pair *pair, uint32_t bit)
       return true;
     if (atomic_load (&pair->over))
       return false;
-    /* Quickly, so that what is late is met, but not for ever. */
+    /* At first without a pause, so that late data is noticed. */
     if (n > 2000)
       usleep (50);
   }
@@ -222,7 +220,7 @@ write_pieces (void *arg)
     if (!copy (pair->piece.writer, true, buf, pair->piece.offset,
                pair->piece.count))
       break;
-    /* By the thread that wrote, or by the other. */
+    /* The writer or the other thread reads it. */
     if (next_random (&state) % 4 == 0)
       check_piece (&pair->piece, next_random (&state) & 1 ? MAPPING : DMA,
                    seen, buf);
@@ -252,7 +250,7 @@ read_pieces (void *arg)
   return NULL;
 }
 
-/* Returns whether all agreed. */
+/* Returns true if all agreed. */
 static bool
 try_coherence (double seconds, unsigned count)
 {
@@ -263,7 +261,7 @@ try_coherence (double seconds, unsigned count)
   for (unsigned i = 0; i < count; ++i) {
     pairs[i].number = i;
     pairs[i].until = until;
-    /* Spread over the chunks. */
+    /* The pairs are spread over the chunks. */
     pairs[i].base = i * CHUNK / 2;
     if (pthread_create (&pairs[i].threads[0], NULL, write_pieces, &pairs[i]) ||
         pthread_create (&pairs[i].threads[1], NULL, read_pieces, &pairs[i]))
@@ -286,9 +284,8 @@ try_coherence (double seconds, unsigned count)
   return agreed && refused == 0;
 }
 
-/* How long one copy takes after a rest of MS; with KEEP the mapping is read
- * every millisecond meanwhile, by which one sees whether that keeps the GPU
- * from resting.
+/* How long a copy takes after a rest of MS.  With KEEP the mapping is read
+ * every millisecond meanwhile, to see whether that keeps the GPU awake.
  */
 static double
 time_after_rest (unsigned ms, bool keep, enum path path, bool write,
