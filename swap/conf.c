@@ -376,7 +376,7 @@ check_timeouts (struct conf *c)
         c->file, c->item[CONF_TIMEOUT].line, gpu, conf_text (c, CONF_TIMEOUT));
 }
 
-/* What no line can be blamed for without another one. */
+/* Values that contradict each other. */
 static void
 check_together (struct conf *c)
 {
@@ -394,7 +394,7 @@ check_together (struct conf *c)
            plugin, strerror (errno));
 }
 
-/* Whoever else can write the file, or replace it, decides what root does. */
+/* A user that can write the file, or replace it, decides what root does. */
 static bool
 trusts (struct conf *c, const char *path, const struct stat *st)
 {
@@ -549,8 +549,8 @@ conf_connections (const struct conf *c)
 
   if (!conf_is (c, CONF_CONNECTIONS, "auto"))
     return conf_number (c, CONF_CONNECTIONS);
-  /* Each is a queue and a sending thread of the kernel's and a thread of the
-   * server's; HACKING.md says why not more than four.
+  /* Each costs a queue and a thread in the kernel and a thread in the server;
+   * HACKING.md says why not more than four.
    */
   cpus = sysconf (_SC_NPROCESSORS_CONF);
   return cpus < 1 ? 1 : cpus > 4 ? 4 : cpus;
@@ -563,7 +563,7 @@ conf_timeout (const struct conf *c)
 
   if (!conf_is (c, CONF_TIMEOUT, "auto"))
     return conf_number (c, CONF_TIMEOUT);
-  /* Without one, the kernel waits for ever on a single connection, but counts
+  /* Without one, the kernel waits forever on a single connection, but counts
    * to KERNELS_TIMEOUT and kills the socket when there are several.  A copy
    * that hangs ends after gpu-timeout, and with it all that wait behind it;
    * copies that are merely slow add up, so there is room for some.  Not for

@@ -99,7 +99,7 @@ json_close (struct json *j)
     j->depth--;
 }
 
-/* Of how many bytes the character at S is, or 0 when it is none. */
+/* The length in bytes of the character at S, or 0 if it is not UTF-8. */
 static size_t
 character_length (const char *s)
 {

@@ -289,7 +289,7 @@ check_signatures (struct report *r)
     if (file_exists (root_path ("/sys/module/%s", modules[i])) ||
         run (&m, argv, NULL, NULL) == -1)
       continue;
-    /* nbd is loaded when it is needed, and signed by who built the kernel. */
+    /* nbd is loaded when needed, and signed with the kernel's own key. */
     if (m.output[0] && strcmp (modules[i], "nbd") == 0)
       continue;
     found = true;

@@ -55,9 +55,9 @@ device_number (const struct swap *swap, char *number, size_t size)
   return true;
 }
 
-/* Which of the areas systemd would write the image to, or NULL: the one that
- * resume= names, where that is set, and otherwise the one with the highest
- * priority that is not zram.  DISK becomes the best one on a disk.
+/* The swap area that systemd would write the image to, or NULL: the area that
+ * resume= names, if that is set, otherwise the one with the highest priority
+ * that is not zram.  DISK becomes the best one on a disk.
  */
 static const struct swap *
 hibernation_area (const struct swaps *s, const char *resume, const char *own,

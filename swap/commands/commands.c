@@ -62,7 +62,7 @@ cmd_reload (struct options *o)
   return ask ("reload");
 }
 
-/* Without a daemon: is there something that one would have to switch off? */
+/* Without a daemon: is our device still attached? */
 static int
 nothing_on (void)
 {
@@ -75,7 +75,7 @@ nothing_on (void)
   }
   log_error (
       "/dev/nbd%d is attached, and the daemon does not run: 'systemctl start "
-      "vram-swap' takes over what is there, 'swapoff /dev/nbd%d' empties it",
+      "vram-swap' takes it over, 'swapoff /dev/nbd%d' empties it",
       st.device, st.device);
   return EXIT_FAILED;
 }
@@ -147,7 +147,7 @@ cmd_sleep (struct options *o)
   if (pre)
     json_add_string (&j, "action", action);
   status = client_ask (&j);
-  /* Without a daemon there is nothing to keep. */
+  /* Without a daemon nothing is swapped to VRAM. */
   if (status == -1)
     return EXIT_OK;
   if (status == EXIT_OK || !pre)

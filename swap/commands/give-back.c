@@ -110,7 +110,7 @@ print_limit (const struct held *h)
     printf ("limit: %s, %s held\n", human (h->limit), human (h->held));
 }
 
-/* SIZE, N% of the disk, max, or config.  Returns false when TEXT is none. */
+/* SIZE, N% of the disk, max, or config.  Returns false for other text. */
 static bool
 parse_limit (const char *text, int64_t disk, int64_t *limit)
 {
@@ -211,8 +211,8 @@ hold (int64_t limit)
   return fd;
 }
 
-/* Have the server give VRAM back for the program.  Whatever does not work is
- * no reason not to start it.
+/* Have the server give VRAM back for the program, which is started also when
+ * that fails.
  */
 static int
 make_free (const struct options *o, int64_t *limit)
@@ -264,8 +264,8 @@ become_program (char **argv, const sigset_t *mask)
   _exit (status);
 }
 
-/* Wait for the end of PID, hand signals on to it, and go on holding LIMIT with
- * the next daemon when this one is replaced.
+/* Wait for the end of PID and pass signals on to it.  When the daemon is
+ * replaced, hold LIMIT with the next one.
  */
 static int
 attend (pid_t pid, int signals, int fd, int64_t limit)

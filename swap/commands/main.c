@@ -35,8 +35,8 @@ enum {
   FREE = 512,
 };
 
-/* What takes swap down, ends or only looks at it goes on with a configuration
- * that has errors: a typo must not keep a machine from shutting down.  'check'
+/* A command that switches off, ends or only shows ignores errors in the
+ * configuration: a typo must not keep a machine from shutting down.  'check'
  * reports them itself.
  */
 enum on_errors { REFUSES, GOES_ON, REPORTS };

@@ -67,7 +67,7 @@ answer_of_file (void)
 
   if (!reason[0] && device >= 0 && old)
     reason = "kept by an earlier version of vram-swap; 'systemctl restart "
-             "vram-swap' empties it and goes on with this version";
+             "vram-swap' empties it and starts this version";
   else if (!reason[0] && device < 0 && st.cause == CAUSE_END)
     reason = "the service was stopped";
   else if (!reason[0] && device < 0 && st.cause == CAUSE_REQUEST)

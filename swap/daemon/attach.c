@@ -74,7 +74,7 @@ wait_for_server (const struct conf *c, pid_t pid, struct server *s)
       log_error ("the server ended before it was ready; its log says why");
       return -1;
     }
-    /* One that ends hangs up, too; give it the time to be gone. */
+    /* A server that is ending hangs up, too: give it time to end. */
     if (p == PROBE_BAD && ++bad > BAD_TRIES) {
       log_error ("%s: what answers there is not an NBD server with a disk",
                  socket);
@@ -182,7 +182,7 @@ attach_sound (const struct conf *c, struct attachment *a)
     log_warning (
         "/dev/nbd%d has a connection that does not answer; attaching anew",
         a->device);
-    /* What hangs in it may keep it for ever: then it is left alone. */
+    /* A hanging request may keep it busy forever: then take another one. */
     first = a->device;
     if (nbd_disconnect (a->device, LEAVE_MS) == -1) {
       if (!conf_is (c, CONF_NBD_DEVICE, "auto"))

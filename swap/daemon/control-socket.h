@@ -24,8 +24,8 @@ struct client {
   int fd; /* -1: free */
   bool root;
   bool listens;  /* to all events */
-  bool waits;    /* for the end of what it has asked for */
-  bool leaves;   /* it has hung up, and waits for that end nonetheless */
+  bool waits;    /* for the end of its request */
+  bool leaves;   /* it has hung up: dropped at the end of its request */
   bool holds;    /* VRAM down to LIMIT, for as long as it is connected */
   int64_t limit; /* bytes */
   size_t used;

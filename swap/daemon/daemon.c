@@ -6,7 +6,7 @@
  * is never woken up.
  *
  * All of it is in RAM, and while swap does not answer it needs nothing but the
- * server: whatever could block is done by jobs (job.h).
+ * server: jobs do everything that could block (job.h).
  */
 
 #include <config.h>
@@ -212,7 +212,7 @@ take_event (struct daemon *d, int fd)
     if (supervisor_listen (&d->server))
       server_is_ready (d);
     if (d->server.lost_client) {
-      /* That is all that is told when another program detaches the device. */
+      /* No other message comes when another program detaches the device. */
       d->server.lost_client = false;
       watch_device (d);
     }
@@ -244,8 +244,8 @@ take_event (struct daemon *d, int fd)
         requests_serve (d, &d->control.client[i]);
 }
 
-/* Becomes the program that is installed now, when that is another one: the
- * same process, whose child the server stays.  Only at rest.
+/* Executes the program that is installed now, if it is a different one.  It
+ * stays the same process, and the server its child.  Only at rest.
  */
 static void
 renew (struct daemon *d)
@@ -267,7 +267,7 @@ renew (struct daemon *d)
     return;
   log_info ("becoming the vram-swap that is installed now");
   daemon_remember (d);
-  /* As systemd passes them; those that are in the way are moved out of it. */
+  /* As systemd passes them, from 3 on: first move all out of the way. */
   for (size_t i = 0; i < d->server.kept.n; i++) {
     struct descriptor *one = &d->server.kept.one[i];
     const int fd = fcntl (one->fd, F_DUPFD_CLOEXEC, 3 + DESCRIPTORS_MAX);
@@ -289,7 +289,7 @@ renew (struct daemon *d)
     dup2 (d->server.kept.one[i].fd, 3 + i);
   closefrom (3 + d->server.kept.n);
   execv (path, the_argv);
-  /* Nothing is left that could go on: the next daemon does. */
+  /* The descriptors are closed: only a new daemon can continue. */
   log_to = msg_to_user;
   log_error ("%s: %m", path);
   _exit (EXIT_FAILED + 1);
@@ -297,7 +297,7 @@ renew (struct daemon *d)
 
 /* --- Timers --- */
 
-/* A job that was told to end has not: it hangs in the kernel. */
+/* A job was told to end, and has not: it hangs in the kernel. */
 static void
 job_hangs (struct daemon *d)
 {
@@ -402,7 +402,7 @@ loop (struct daemon *d)
     struct epoll_event events[16];
     int n;
 
-    /* systemd has been told once it is started, whatever it is by now. */
+    /* systemd waits for the end of the start, in whichever state. */
     if (!d->initial && told == STATE_STARTING) {
       told = d->st.state;
       if (!d->server_only)
@@ -553,14 +553,14 @@ prepare (struct daemon *d, struct options *o)
   return 0;
 }
 
-/* What a stopped service leaves is why it is off. */
+/* Leaves the state file, which says why swap is off. */
 static void
 clean_up (const struct daemon *d)
 {
   unlink (root_path (CONTROL_SOCKET));
   unlink (d->server.address);
   unlink (root_path (RUN_FOLDER "/job.lock"));
-  /* What an earlier version has attached is not ours. */
+  /* The device is the earlier version's. */
   if (d->start_again)
     unlink (root_path (RUN_FOLDER "/state"));
   if (d->st.state == STATE_ENDED)

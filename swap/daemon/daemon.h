@@ -19,7 +19,7 @@
 enum timer {
   TIMER_SERVER,   /* the next server */
   TIMER_CONNECT,  /* the next try to hand it to the kernel */
-  TIMER_COMPLAIN, /* the outage goes on */
+  TIMER_COMPLAIN, /* the next message that there is no server */
   TIMER_PATIENCE, /* outage-timeout is over */
   TIMER_FAIL,     /* what waited for a server is failing */
   TIMER_JOB,      /* a cancelled job should have ended */
@@ -49,7 +49,7 @@ struct daemon {
   struct link link;
   bool outage; /* the kernel has lost the server */
   bool over;   /* for longer than outage-timeout */
-  bool wrong;  /* that there is another disk was said */
+  bool wrong;  /* the wrong disk was reported */
   long long outage_began;
   enum link_result outage_why;
   int outage_errno;

@@ -71,8 +71,8 @@ descriptors_shared (const struct descriptors *d)
   return header ? (void *) ((char *) header + SUPERBLOCK_SHARED_AT) : NULL;
 }
 
-/* Nobody has the state's pages in use while there is no server, and then they
- * must not be swapped out to the disk that is made of them.
+/* Between two servers only this process maps the superblock.  Its pages must
+ * not be swapped out to the disk that it describes.
  */
 static void
 lock_state (struct descriptor *one)
@@ -93,7 +93,7 @@ lock_state (struct descriptor *one)
 }
 
 static void
-let_go (struct descriptor *one)
+release (struct descriptor *one)
 {
   if (one->locked)
     munmap (one->locked, one->size);
@@ -123,11 +123,11 @@ descriptors_remove (struct descriptors *d, const char *name)
 {
   char that[sizeof d->one[0].name];
 
-  /* It may be the name in one of them, whose place another one takes. */
+  /* NAME may be in an element that is overwritten below. */
   snprintf (that, sizeof that, "%s", name);
   for (size_t i = 0; i < d->n; i++)
     if (strcmp (d->one[i].name, that) == 0) {
-      let_go (&d->one[i]);
+      release (&d->one[i]);
       d->one[i--] = d->one[--d->n];
     }
 }
@@ -147,7 +147,7 @@ descriptors_has (const struct descriptors *d, const char *name)
   return find (d, name) != NULL;
 }
 
-/* Whether both are the same open file, or may not be looked at. */
+/* Whether both are the same open file. */
 static bool
 same_file (int one, int other)
 {
@@ -167,7 +167,7 @@ descriptors_take (struct descriptors *d)
     n = atoi (fds);
   for (int i = 0; i < n; i++) {
     name = names ? strsep (&names, ":") : NULL;
-    /* systemd may have the same one twice. */
+    /* systemd may pass one file twice. */
     if (name && find (d, name)) {
       if (!same_file (find (d, name)->fd, FIRST_PASSED + i)) {
         log_error (

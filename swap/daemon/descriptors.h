@@ -14,7 +14,7 @@
 
 struct descriptors {
   size_t n;
-  bool ambiguous; /* two disks were passed: none of them is taken over */
+  bool ambiguous; /* two disks were passed: neither is taken over */
   struct descriptor {
     int fd;
     char name[32];
@@ -23,7 +23,7 @@ struct descriptors {
   } one[DESCRIPTORS_MAX];
 };
 
-/* Whether what is called NAME is one of a disk's. */
+/* Whether NAME is a name of a disk's descriptors. */
 bool descriptors_know (const char *name);
 
 /* Those that systemd passes at the start (LISTEN_FDS): takes them over and out
@@ -34,14 +34,14 @@ void descriptors_take (struct descriptors *d);
 
 bool descriptors_has (const struct descriptors *d, const char *name);
 
-/* Takes FD over under NAME; one that had that name is closed. */
+/* Keeps FD under NAME, and closes the descriptor that had this name. */
 void descriptors_add (struct descriptors *d, const char *name, int fd);
 
-/* Closes those that have that name. */
+/* Closes the descriptor of that name. */
 void descriptors_remove (struct descriptors *d, const char *name);
 
-/* Whether there is a disk that a server can take over: all of it, as the state
- * comes last, and not one that a server has given up.
+/* Whether a server can take the disk over: it is complete, since the
+ * superblock is handed over last, and no server has given it up.
  */
 bool descriptors_complete (const struct descriptors *d);
 

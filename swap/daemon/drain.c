@@ -107,36 +107,21 @@ make_room (const struct job_order *o, const char *path, long long started)
 }
 
 /* swapoff(2) in a process of its own: the kernel makes the caller the first to
- * be killed when memory runs out, and swap then stays on.  A signal ends the
- * call early, when the process at hand is back, with swap on as before, so
- * that it can be interrupted and run again.
+ * be killed when memory runs out, and swap then stays on.  Its exit status is
+ * errno.  A signal ends the call early, between two processes whose pages it
+ * brings back.  Swap then stays on, and the call can be repeated.
  */
 static pid_t
-start_swapoff (const char *node, int *result)
+start_swapoff (const char *node)
 {
-  int fds[2], err;
-  pid_t pid;
+  const pid_t pid = fork ();
 
-  if (pipe2 (fds, O_CLOEXEC) == -1) {
-    log_error ("pipe: %m");
-    return -1;
-  }
-  pid = fork ();
-  if (pid == -1) {
+  if (pid == -1)
     log_error ("fork: %m");
-    close (fds[0]);
-    close (fds[1]);
-    return -1;
-  }
   if (pid == 0) {
     signal (SIGTERM, SIG_DFL);
-    err = swapoff (node) == -1 ? errno : 0;
-    if (write (fds[1], &err, sizeof err) != sizeof err)
-      _exit (2);
-    _exit (err != 0);
+    _exit (swapoff (node) == -1 ? errno : 0);
   }
-  close (fds[1]);
-  *result = fds[0];
   return pid;
 }
 
@@ -173,8 +158,8 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
 {
   const int64_t total = used;
   enum { GOES_ON, INTERRUPTED, FULL } stop = GOES_ON;
-  int result, status = 0, err = 0;
-  pid_t pid = start_swapoff (node, &result);
+  int status = 0;
+  pid_t pid = start_swapoff (node);
   long long shown = 0;
 
   if (pid == -1)
@@ -199,9 +184,6 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
   }
   used = left_on (n, used);
   job_tell_progress ("emptying", total, used);
-  if (read (result, &err, sizeof err) != sizeof err)
-    err = EINTR;
-  close (result);
 
   if (WIFEXITED (status) && WEXITSTATUS (status) == 0)
     return EXIT_OK;
@@ -216,14 +198,15 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
                human (used));
     return EXIT_REFUSED;
   }
-  if (err == ENOMEM) {
+  if (WEXITSTATUS (status) == ENOMEM) {
     log_error (
-        "swapoff /dev/nbd%u: the kernel refuses it for want of memory that "
-        "it may promise (vm.overcommit_memory): swap stays on with %s in it",
+        "swapoff /dev/nbd%u: refused by the kernel, because programs have "
+        "reserved too much memory (vm.overcommit_memory): swap stays on with "
+        "%s in it",
         n, human (used));
     return EXIT_REFUSED;
   }
-  log_error ("swapoff /dev/nbd%u: %s", n, strerror (err));
+  log_error ("swapoff /dev/nbd%u: %s", n, strerror (WEXITSTATUS (status)));
   return EXIT_FAILED;
 }
 

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Since the running server was started its plugin may have been replaced by
- * one that does not load, or NVIDIA's library by one that is not of the kernel
- * module's version.  A server that is ended then has no successor, and what is
- * swapped out is lost.
+ * one that does not load, or NVIDIA's library by a version that does not match
+ * the kernel module.  If the server were ended then, no other could take its
+ * place, and the swapped data would be lost.
  */
 
 #include <config.h>

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * modprobe, mkswap, swapon, swapoff and nbd-client may take minutes, or hang
- * in the kernel for ever.  So the daemon never calls them.  A job that hangs
+ * in the kernel forever.  So the daemon never calls them.  A job that hangs
  * keeps nothing but itself: neither a lock nor a descriptor, and the daemon
  * says what it hangs in.
  */
@@ -77,7 +77,7 @@ be_job (int fd, int (*work) (const void *arg), const void *arg)
   to_daemon = JOB_FD;
   log_to = tell_message;
   catch_signals ();
-  /* What the daemon cannot hear of any more is undone. */
+  /* Without a daemon to tell, the job undoes what it has done. */
   prctl (PR_SET_PDEATHSIG, SIGTERM);
   sigemptyset (&none);
   sigprocmask (SIG_SETMASK, &none, NULL);

@@ -57,7 +57,7 @@ job_start (struct job *job, int (*work) (const void *arg), const void *arg);
 /* Takes the next packet if there is one.  An attachment has to be answered. */
 bool job_receive (const struct job *job, struct job_packet *packet);
 
-/* Lets the job go on with its attachment, or has it give up. */
+/* Lets the job keep its attachment, or has it detach. */
 void job_answer (const struct job *job, bool go_on);
 
 /* Asks the job to undo what it has done and to end.  What hangs in the kernel

@@ -1,34 +1,29 @@
 /* nbdkit-vram: the connections between the kernel's device and the server
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * What the kernel's nbd driver does when a server dies: each connection whose
- * end it meets is lost.  Requests that come now, and those that could not be
- * sent, wait for a new connection, for as long as the device's patience goes
- * (NBD_ATTR_DEAD_CONN_TIMEOUT), and then fail.  Requests that had been sent
- * and were not answered wait for their own time-out; it finds that the
- * connection is another one by now, and sends them again.  So both times
- * matter, see nbd_hold ().
+ * When a server dies, the kernel's nbd driver loses each connection.  New
+ * requests, and those that could not be sent, wait for a new connection for
+ * NBD_ATTR_DEAD_CONN_TIMEOUT, and then fail.  Requests that were sent and not
+ * answered wait for their own time-out, which finds the new connection and
+ * sends them again.  So both times matter, see nbd_hold ().
  *
- * With one connection and no time-out a request that had been sent never fails
- * by itself: its time-out only looks whether there is a new connection, again
- * and again.  And one that waits already keeps the patience that the device
- * had when it began.  So when the wait is over the device gets no patience, a
- * short time-out, and connections that answer nothing, for as long as it takes
- * until all that wait have been sent there; these then fail one after the
- * other.
+ * With one connection and no time-out a request that was sent never fails by
+ * itself: its time-out only looks for a new connection, again and again.  And
+ * a waiting request keeps the NBD_ATTR_DEAD_CONN_TIMEOUT with which its wait
+ * began.  So link_fail () sets that to 0, sets a short time-out, and connects
+ * sockets that answer nothing until all waiting requests were sent there.
+ * These then fail one after the other.
  *
  * At the end of a shutdown the server is killed while swap may still be on,
- * and systemd-shutdown's swapoff would wait for ever for a request that had
- * been sent, and long for each that had not.  So both are limited before, see
- * link_expect_end ().
+ * and systemd-shutdown's swapoff would wait forever for a request that was
+ * sent, and long for any other. link_expect_end () limits both before.
  *
- * What is swapped out is on one disk and no other: while swap is on, a server
- * is handed over only when its disk begins with the swap that is on, told by
- * its UUID, which an empty one of the same size does not.
+ * While swap is on, a server is connected only if its disk begins with that
+ * swap, by its UUID.  An empty disk of the same size does not.
  *
- * What is not done is to read over each new connection, as is done before swap
- * is on: one without a receiver costs its time-out, after which it is lost and
- * replaced like any other, and nothing else than that time-out ends it.
+ * New connections are not read over, as nbd_verify () does before swap is on.
+ * A connection without a receiver costs its time-out, is lost, and is replaced
+ * like any other.
  */
 
 #include <config.h>

@@ -37,7 +37,7 @@ enum link_result {
 enum link_result link_connect (struct link *l, struct nbd_netlink *nl);
 
 /* Learns which swap is on the server's disk, for LINK_WRONG_SERVER.  Returns
- * false when there is none of ours, or the server does not answer.
+ * false when it has no swap of ours, or the server does not answer.
  */
 bool link_identify (struct link *l);
 

@@ -35,10 +35,10 @@ notify_listen (const char *path)
     return -1;
   }
   memcpy (a.sun_path, path, length + 1);
-  /* One that was killed has left it. */
+  /* A daemon that was killed has left it. */
   unlink (path);
   fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  /* Nobody else may fill it, so that what the server says finds no room. */
+  /* Other users could fill it, and the server's messages would not fit. */
   mask = umask (0077);
   r = fd == -1 ? -1 : bind (fd, (struct sockaddr *) &a, sizeof a);
   umask (mask);

@@ -21,13 +21,13 @@ struct notice {
   int fds[NOTIFY_FDS_MAX];
 };
 
-/* Makes a socket that is listened on at PATH, for this user and root, in place
- * of one that is there.  Returns the socket, or -1 with a message.
+/* Listens on PATH, for this user and root, and replaces a file of that name.
+ * Returns the socket, or -1 with a message.
  */
 int notify_listen (const char *path);
 
-/* Takes the next message if there is one.  Returns 1 and N descriptors that
- * are the caller's, 0 when there is none.
+/* Takes the next message.  Returns 1, and N descriptors that are the caller's
+ * to close, or 0 if no message has come.
  */
 int notify_receive (int fd, struct notice *n);
 

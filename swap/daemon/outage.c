@@ -20,7 +20,7 @@
 #define TRY_MS      100   /* between tries when the server says it is ready */
 #define SILENT_MS   1000  /* the same when it has not said so */
 #define WRONG_MS    1000  /* the same when it has another disk */
-#define COMPLAIN_MS 10000 /* how often it is said that there is none */
+#define COMPLAIN_MS 10000 /* between messages that there is none */
 #define FAIL_MS     1000  /* until all that waited has been sent */
 #define SETTLE_MS   500   /* until what the kernel noticed late is mended */
 
@@ -135,8 +135,8 @@ outage_is_over (struct daemon *d)
   log_error (
       "no server for %lld s: the wait (outage-timeout) is over. The kernel "
       "fails all that needs what is swapped out: such programs are killed. "
-      "A server that comes now is connected all the same, and what nobody "
-      "needed meanwhile is there",
+      "A later server is still connected, and has what was not needed "
+      "meanwhile",
       (now_ms () - d->outage_began) / 1000);
   outage_fail (d);
 }

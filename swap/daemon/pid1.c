@@ -30,7 +30,7 @@ pid1_keep_in_ram (char *before, size_t size)
 {
   char now[32];
 
-  /* Without systemd, or with cgroups of version 1, there is none. */
+  /* It is missing without systemd, and with cgroups of version 1. */
   if (read_text (root_path (PID1_SWAP_MAX), now, sizeof now) <= 0)
     return;
   /* After a daemon that died, it is the limit already. */

@@ -241,7 +241,8 @@ ask (struct daemon *d, struct client *client, enum event event)
 }
 
 static void
-request_stop (struct daemon *d, struct client *client, struct json_t *request)
+request_stop (struct daemon *d, struct client *client,
+              const struct json_t *request)
 {
   int64_t seconds;
 
@@ -252,7 +253,8 @@ request_stop (struct daemon *d, struct client *client, struct json_t *request)
 }
 
 static void
-request_sleep (struct daemon *d, struct client *client, struct json_t *request)
+request_sleep (struct daemon *d, struct client *client,
+               const struct json_t *request)
 {
   const char *action = json_text (request, "action"), *why = "";
 
@@ -270,7 +272,8 @@ request_sleep (struct daemon *d, struct client *client, struct json_t *request)
 }
 
 static void
-request_test (struct daemon *d, struct client *client, struct json_t *request)
+request_test (struct daemon *d, struct client *client,
+              const struct json_t *request)
 {
   d->order.fill = json_flag (request, "fill");
   ask (d, client, EVENT_TEST);
@@ -278,7 +281,7 @@ request_test (struct daemon *d, struct client *client, struct json_t *request)
 
 static void
 request_events (struct daemon *d, struct client *client,
-                struct json_t *request)
+                const struct json_t *request)
 {
   struct json j;
 
@@ -292,7 +295,7 @@ request_events (struct daemon *d, struct client *client,
 
 static void
 request_status (struct daemon *d, struct client *client,
-                struct json_t *request)
+                const struct json_t *request)
 {
   (void) request;
   /* A server that is not ours does not tell when it loses its client. */
@@ -302,14 +305,15 @@ request_status (struct daemon *d, struct client *client,
 
 static void
 request_resume (struct daemon *d, struct client *client,
-                struct json_t *request)
+                const struct json_t *request)
 {
   (void) request;
   ask (d, client, EVENT_UP);
 }
 
 static void
-request_wake (struct daemon *d, struct client *client, struct json_t *request)
+request_wake (struct daemon *d, struct client *client,
+              const struct json_t *request)
 {
   (void) request;
   /* Coming on again is not waited for: the machine has woken up. */
@@ -318,7 +322,8 @@ request_wake (struct daemon *d, struct client *client, struct json_t *request)
 }
 
 static void
-request_look (struct daemon *d, struct client *client, struct json_t *request)
+request_look (struct daemon *d, struct client *client,
+              const struct json_t *request)
 {
   (void) request;
   d->not_before = 0;
@@ -328,29 +333,23 @@ request_look (struct daemon *d, struct client *client, struct json_t *request)
 
 static void
 request_reload (struct daemon *d, struct client *client,
-                struct json_t *request)
+                const struct json_t *request)
 {
   (void) request;
   requests_reload (d, client);
-}
-
-static void
-request_limit (struct daemon *d, struct client *client, struct json_t *request)
-{
-  limit_request (d, client, request);
 }
 
 static const struct {
   const char *name;
   bool anybody; /* in the group */
   void (*serve) (struct daemon *d, struct client *client,
-                 struct json_t *request);
+                 const struct json_t *request);
 } requests[] = {
   { "status", true, request_status }, { "events", true, request_events },
   { "stop", false, request_stop },    { "resume", false, request_resume },
   { "sleep", false, request_sleep },  { "wake", false, request_wake },
   { "look", false, request_look },    { "reload", false, request_reload },
-  { "test", false, request_test },    { "limit", true, request_limit },
+  { "test", false, request_test },    { "limit", true, limit_request },
 };
 
 static void

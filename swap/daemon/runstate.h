@@ -12,7 +12,7 @@
 #include "states.h"
 #include "swaps.h"
 
-/* The folder of the daemon's own files, which nobody else can write to. */
+/* The folder of the daemon's own files.  Only root can write to it. */
 #define RUN_FOLDER "/run/vram-swap"
 
 /* Times are milliseconds of CLOCK_BOOTTIME. */
@@ -39,7 +39,7 @@ struct runstate {
 
 #define LIMIT_CONFIGURED (-1)
 
-/* Everything is as it is when nothing is remembered. */
+/* Sets all fields to what they are without a state file. */
 void runstate_reset (struct runstate *st);
 
 /* Reads the file.  Returns false when there is none. */

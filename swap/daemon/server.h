@@ -26,8 +26,8 @@ enum probe {
 };
 
 /* Connects to SOCKET and shakes hands.  A server that has not finished its
- * start-up accepts nobody yet, so an answer means that VRAM is allocated.
- * ABSENT: nobody listens; SILENT: no answer within MS milliseconds;
+ * start-up accepts no client yet, so an answer means that VRAM is allocated.
+ * ABSENT: no server listens; SILENT: no answer within MS milliseconds;
  * BAD: hung up, or answered something that is not NBD; FORBIDDEN: it is not
  * for this user to ask.  Prints nothing.
  */

@@ -1,4 +1,4 @@
-/* nbdkit-vram: runs the server, and keeps its disk while there is none
+/* nbdkit-vram: runs the server, and keeps its disk between two servers
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The server hands out descriptors by which its disk, VRAM and all, outlives
@@ -16,8 +16,8 @@
  * - Another process tells the server to end: the usual signals for that are
  *   blocked in it, as nbdkit would fail requests then.  By any other it leaves
  *   its disk (enum superblock_supervisor), and the next one takes it over.
- * - This process dies: the server goes on.  The next daemon finds it, and gets
- *   the descriptors from systemd.
+ * - This process dies: the server continues.  The next daemon finds it, and
+ *   gets the descriptors from systemd.
  */
 
 #include <config.h>
@@ -39,14 +39,13 @@
 #include "runstate.h"
 #include "supervisor.h"
 
-/* What tells the server to end.  Others that nbdkit would do that for are kept
- * from it.
+/* Tells the server to end.  The other signals that end nbdkit are blocked.
  */
 #define END_SIGNAL SIGQUIT
 
-/* Taken from the socket in one go; a server with the largest disk has less. */
 #define SERVER_LOCK RUN_FOLDER "/server.lock"
 
+/* Taken from the socket at once, at most; the largest disk needs fewer. */
 #define MAX_NOTICES (2 * DESCRIPTORS_MAX)
 
 /* After a server that was never ready the next one is started after a pause,
@@ -143,8 +142,8 @@ be_server (const struct supervisor *s, const char *const *argv)
   _exit (EXIT_FAILED);
 }
 
-/* The command line: as it was given, or for a disk that is there, which keeps
- * its size and its GPU whatever the settings say by now.
+/* The command line as it was given, or for a disk that is kept, which keeps
+ * its size and its GPU also when the settings have changed.
  */
 static void
 make_command (const struct supervisor *s, const char **argv)
@@ -233,7 +232,7 @@ remove_upstream (const struct supervisor *s, const char *name)
     log_warning ("systemd still keeps %s, and its memory: %m", name);
 }
 
-/* What the server hands out, takes back or waits for goes on to systemd. */
+/* Passes the server's message on to systemd. */
 static void
 pass_on (struct supervisor *s)
 {
@@ -271,8 +270,8 @@ take_descriptor (struct supervisor *s)
   }
 }
 
-/* The server wants to know that what it said before has been taken: by us, and
- * into systemd's socket.  Without an answer it does not rely on that.
+/* Answers the server that its earlier messages have been taken, and passed on
+ * to systemd's socket.  Without an answer it does not rely on that.
  */
 static void
 answer (const struct supervisor *s)
@@ -377,7 +376,7 @@ supervisor_ended (struct supervisor *s)
   int status = 0;
   char what[80];
 
-  /* What it said last may still lie in the socket. */
+  /* Its last message may still lie in the socket. */
   supervisor_listen (s);
   if (s->child)
     waitpid (s->pid, &status, 0);
@@ -390,11 +389,10 @@ supervisor_ended (struct supervisor *s)
       say_end (s, status,
                "it was told to end, and its memory is not "
                "overwritten");
-    /* One that did not start has said why, and those words are to be its last.
-     */
+    /* A server that did not start has logged the reason itself. */
     else if (!s->ending && WIFSIGNALED (status))
       say_end (s, status, "its disk is gone with it");
-    /* A part of a disk is of no use, and holds VRAM. */
+    /* A part of a disk is useless, and holds VRAM. */
     supervisor_discard (s);
     return false;
   }

@@ -1,4 +1,4 @@
-/* nbdkit-vram: runs the server, and keeps its disk while there is none
+/* nbdkit-vram: runs the server, and keeps its disk between two servers
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -49,13 +49,13 @@ int supervisor_open (struct supervisor *s);
  */
 int supervisor_start (struct supervisor *s);
 
-/* The server that an earlier daemon has started and that still runs, or 0. */
+/* The process of a server that an earlier daemon has started, or 0. */
 pid_t supervisor_find (const struct supervisor *s);
 
-/* Takes a server that an earlier daemon has started and that still runs. */
+/* Supervises that server.  Returns 0, or -1 with a message. */
 int supervisor_take (struct supervisor *s, pid_t pid);
 
-/* Takes what the server says.  Returns whether it has said that it is ready.
+/* Handles the server's messages.  Returns whether it has become ready.
  */
 bool supervisor_listen (struct supervisor *s);
 
@@ -70,7 +70,7 @@ void supervisor_replace (struct supervisor *s);
  */
 bool supervisor_ended (struct supervisor *s);
 
-/* Gives up what is kept, here and in systemd, if anything is. */
+/* Closes all descriptors that are kept, here and in systemd. */
 void supervisor_discard (struct supervisor *s);
 
 /* Sends systemd a line such as READY=1; does not wait. */

@@ -3,8 +3,8 @@
  *
  * An earlier daemon may have died at any instant, and its server may be alive
  * or not.  What it remembers is in the file in /run, its disk's descriptors
- * come from systemd, and the kernel says which device is attached by whom and
- * whether swap is on there.
+ * come from systemd, and the kernel says which process attached the device and
+ * whether swap is on.
  */
 
 #include <config.h>
@@ -29,7 +29,7 @@
 
 static struct swaps swaps;
 
-/* The word with which somebody who cannot boot keeps swap off. */
+/* The kernel parameter that keeps swap off on a machine that cannot boot. */
 static bool
 forbidden_at_boot (void)
 {
@@ -57,7 +57,7 @@ take_server (struct daemon *d)
   return true;
 }
 
-/* Whether a server answers that no daemon has started. */
+/* Whether a server answers that was not started by a daemon. */
 static bool
 has_old_server (const struct daemon *d)
 {
@@ -76,7 +76,7 @@ say_kept (const struct daemon *d)
               d->server.kept.n);
 }
 
-/* Swap is on: goes on with it. */
+/* Swap is on: continue with it. */
 static void
 take_swap (struct daemon *d)
 {
@@ -106,8 +106,8 @@ take_swap (struct daemon *d)
   outage_connect (d);
 }
 
-/* Swap is on, on the device of a version that had no daemon: its server and
- * what keeps it are other processes.  It goes on until it is empty.
+/* Swap is on, on the device of a version that had no daemon.  Its server and
+ * keeper are other processes, and run until it is empty.
  */
 static void
 take_old_version (struct daemon *d)
@@ -122,7 +122,7 @@ take_old_version (struct daemon *d)
   daemon_run_job (d, job_down);
 }
 
-/* Something is there, and no swap on it: it is cleared away. */
+/* A server or a device is left, without swap: end and detach them. */
 static void
 clear_away (struct daemon *d)
 {
@@ -170,7 +170,7 @@ daemon_take_over (struct daemon *d)
 
   attached = runstate_device (&d->st) >= 0 ||
              runstate_find_device (&d->st, disk ? disk->disk_size : 0);
-  /* Whatever it is called, a device that is in use has swap on it. */
+  /* Its node may have been renamed: a device in use has swap on it. */
   on = attached &&
        ((swaps_read (&swaps) == 0 && nbd_find_swap (&swaps, d->st.device)) ||
         nbd_in_use (d->st.device) == 1);

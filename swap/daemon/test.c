@@ -25,7 +25,7 @@
 
 #define SHOW_MS 200
 
-/* O_DIRECT wants them aligned to the device's blocks.  They are not static:
+/* O_DIRECT needs them aligned to the device's blocks.  They are not static:
  * the daemon would have them locked in RAM.
  */
 static unsigned char *data, *before;
@@ -141,7 +141,7 @@ test_device (const char *path, bool whole)
     log_error ("%s: %m", path);
     goto out;
   }
-  /* What was there comes back.  Nobody uses the rest of the device. */
+  /* The first MiB is restored below.  The rest of the device is unused. */
   if (transfer (fd, before, MIB, 0, false) == -1)
     goto out;
   if (pass (fd, length, seed, true) == -1 ||

@@ -50,7 +50,7 @@ capacity_compute (struct capacity *r, const struct meminfo *m,
   int64_t zram = 0, gain;
 
   memset (r, 0, sizeof *r);
-  /* Enough for the kernel's own watermarks and for the desktop to go on. */
+  /* Enough for the kernel's watermarks, and for the desktop to work. */
   r->reserve = m->total / 50;
   if (r->reserve < 64 * MIB)
     r->reserve = 64 * MIB;
@@ -122,7 +122,7 @@ measure_zram (const struct swaps *s)
       used += u;
     }
   }
-  /* Too little to be a measure. */
+  /* Too little to measure. */
   if (original < 64 * MIB || used <= 0)
     return ZRAM_RATIO;
   original = original * 100 / used;

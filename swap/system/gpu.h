@@ -34,11 +34,12 @@ void gpu_load_text (const struct gpu *g, char *buf, size_t size);
 const char *gpu_dumped (const char *dump, const char *key);
 
 /* The GPU of that dump that a server would take: with a device= the only one,
- * otherwise the one with most free VRAM.  False when there is none in it.
+ * otherwise the one with most free VRAM.  False when the dump lists none.
  */
 bool gpu_of_dump (struct gpu *g, const char *dump);
 
-/* The version of the kernel's module, from /sys.  False if there is none. */
+/* The version of the kernel's module, from /sys.  False if it is not loaded.
+ */
 bool gpu_module_version (char *buf, size_t size);
 
 /* Whether the driver of that version heeds CUDA_DISABLE_PERF_BOOST, without

@@ -162,7 +162,7 @@ read_on_cpu (const char *device, int cpu)
 
   CPU_ZERO (&set);
   CPU_SET (cpu, &set);
-  /* A CPU that we may not use is one that others may not use either. */
+  /* It is offline, or no program here may use it. */
   if (sched_setaffinity (0, sizeof set, &set) == -1)
     _exit (0);
   fd = open (device, O_RDONLY | O_DIRECT | O_CLOEXEC);
@@ -203,12 +203,12 @@ nbd_verify (unsigned n, unsigned ms)
     if (left > 0 && !pause_ms (2))
       break;
   }
-  /* What hangs in the kernel ends with the attachment, and init reaps it. */
+  /* A child that hangs in the kernel ends with the attachment. */
   return left == 0 ? ret : -1;
 }
 
 /* How long a request waits before the kernel looks whether its connection is
- * still the one that it was sent on, milliseconds.
+ * still the same, milliseconds.
  */
 #define LOOK_AGAIN "1000"
 

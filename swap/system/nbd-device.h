@@ -31,7 +31,7 @@ bool nbd_attached_by (unsigned n, pid_t *pid);
 /* Whether the driver has that device. */
 bool nbd_exists (unsigned n);
 
-/* The lowest device from FIRST on that nobody has.  Returns it, or -1. */
+/* The lowest device from FIRST on that is not attached, or -1. */
 int nbd_find_free (unsigned first);
 
 /* Its size in bytes, 0 when nothing is attached. */
@@ -72,14 +72,14 @@ int nbd_verify (unsigned n, unsigned ms);
  */
 bool nbd_open_node (unsigned n, char *path, size_t size, int *fd);
 
-/* The swap on the device, whatever its node is called by now, or NULL. */
+/* The swap on the device, also after its node was renamed, or NULL. */
 const struct swap *nbd_find_swap (const struct swaps *s, unsigned n);
 
 /* Whether the device is in use, as by swap: 1 or 0, or -1 with errno set. */
 int nbd_in_use (unsigned n);
 
-/* Detaches and waits until the kernel has let go.  Returns 0, or -1 with a
- * message, as for a device that is in use.
+/* Detaches, and waits until the kernel has released the device.  Returns 0, or
+ * -1 with a message, also when the device is in use.
  */
 int nbd_detach (unsigned n);
 

@@ -125,7 +125,7 @@ find_in (const struct nlattr *nest, uint16_t type)
               : NULL;
 }
 
-/* The number of the driver's only group; 0 when there is none. */
+/* The number of the driver's multicast group, or 0. */
 static uint32_t
 find_group (const char *at, const char *end)
 {

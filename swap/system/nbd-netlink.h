@@ -33,7 +33,7 @@ bool nbd_netlink_attached (struct nbd_netlink *nl, unsigned index);
 
 /* How long, in seconds, requests to /dev/nbdINDEX wait for a connection when
  * all are lost, instead of failing, and how long for an answer, before their
- * connection is taken for lost (0: for ever, with a single one).  Returns 0,
+ * connection is taken for lost (0: forever, with a single one).  Returns 0,
  * or -1 with errno set.
  */
 int nbd_netlink_set_limits (struct nbd_netlink *nl, unsigned index,

@@ -145,7 +145,7 @@ nvml_ask (struct gpu *g, const char *pci)
       read (out[0], g, sizeof *g) != sizeof *g)
     gpu_init (g);
   close (out[0]);
-  /* One that hangs in the driver ends when the driver lets it. */
+  /* A child that hangs in the driver may end later. */
   if (pid > 0) {
     kill (pid, SIGKILL);
     for (unsigned i = 0; i < 20 && waitpid (pid, NULL, WNOHANG) == 0; i++)

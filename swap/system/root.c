@@ -186,7 +186,7 @@ write_text (const char *path, const char *text)
   fd = open (new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd == -1)
     return -1;
-  /* Whatever the umask: the server's user, too, reads whether swap is on. */
+  /* Independent of the umask: every user may read whether swap is on. */
   if (fchmod (fd, 0644) == -1 || write (fd, text, n) != (ssize_t) n) {
     err = errno ? errno : EIO;
     close (fd);

@@ -45,7 +45,7 @@ char *lines_next (struct lines *l);
 void lines_close (struct lines *l);
 
 /* What follows NAME, such as "VmSwap:", and blanks in the first line that
- * begins with it, however far down.  False when there is none.
+ * begins with it.  False when the file has no such line.
  */
 bool read_field (const char *path, const char *name, char *value, size_t size);
 

@@ -80,12 +80,12 @@ unprivileged_become (const struct unprivileged *u)
   const struct rlimit none = { 0, 0 };
   const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
 
-  /* A core dump would hold what others have swapped. */
+  /* A core dump would hold other programs' memory. */
   setrlimit (RLIMIT_CORE, &none);
   setrlimit (RLIMIT_MEMLOCK, &all); /* not without CAP_SYS_RESOURCE */
   if (u->same)
     return 0;
-  /* As far as the kernel knows capabilities; EPERM: there are none to lose. */
+  /* EINVAL: the kernel knows no more of them; EPERM: it may not drop them. */
   for (unsigned n = 0; n < 64; n++)
     if (!(n < 32 && CAPABILITIES & UINT32_C (1) << n) &&
         prctl (PR_CAPBSET_DROP, n, 0, 0, 0) == -1 && errno == EINVAL)

@@ -95,7 +95,7 @@ status 0 "priority = 1500 " "${swap[@]}" config
 echo "priority = 1" >"$root/conf"
 status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
 status 0 "$root/conf:1" "${swap[@]}" --config "$root/conf" config
-# Names come from others, in whatever encoding.
+# Names come from other programs, in any encoding.
 printf 'device = GPU \xff\n' >"$root/conf"
 status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" \
   config --json
@@ -344,7 +344,7 @@ finds problem \
   "libcuda: cannot initialise the NVIDIA driver: \
 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
 
-# The configured GPU, not the first, nor the one that auto would take.
+# The configured GPU, neither the first nor the choice of auto.
 well "device = Small GPU"
 sed -i '/_index=1/,$d' "$root/dump"
 finds problem "VRAM: 1.0 GiB are free on Small GPU: less than"
@@ -396,7 +396,7 @@ rm "$root/modinfo-nbd" "$root/sys/module/module/parameters/sig_enforce"
 mkdir "$root/sys/module/nvidia"
 
 # A GPU that is asleep stays asleep: nothing starts the driver. Checks that
-# need no driver go on.
+# need no driver continue.
 well
 rm "$root/asked"
 echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"
@@ -460,7 +460,7 @@ finds problem \
 100 MiB"
 rm -r "$root/sys/fs/cgroup/system.slice/vram-swap.service"
 
-# Its own swap is not another one; somebody else's NBD device is.
+# Its own swap does not count as another one; a foreign NBD device does.
 well
 mkdir -p "$root/sys/block/nbd3"
 echo 77 >"$root/sys/block/nbd3/pid"

@@ -199,8 +199,7 @@ test_lock (void)
   CHECK (ftruncate (fd, 8192) == 0);
   descriptors_add (&d, "vram-state", fd);
   CHECK (d.one[0].locked && d.one[0].size == 8192);
-  /* Whether it may is up to who started this, and valgrind only makes believe.
-   */
+  /* The lock may be refused here, and valgrind only pretends to lock. */
   CHECK (locked () == before + 8 || locked () == before);
   descriptors_remove (&d, "vram-state");
   CHECK (locked () == before);
@@ -255,7 +254,7 @@ test_words (void)
   CHECK (words.supervisor == SUPERVISOR_ENDS);
   let_all_go (&d);
 
-  /* And one that is too short has none. */
+  /* A superblock that is too short has none. */
   fd = memfd_create ("test", 0);
   header.version = SUPERBLOCK_VERSION;
   CHECK (ftruncate (fd, SUPERBLOCK_SHARED_AT) == 0);
@@ -272,7 +271,7 @@ start (const char *pid, const char *fds, const char *names, unsigned open_fds)
 {
   char self[16];
 
-  /* Whatever else this process got is not to be taken for one of them. */
+  /* Other descriptors that this process inherited do not count. */
   for (int fd = 3; fd < 20; fd++)
     close (fd);
   for (unsigned i = 0; i < open_fds; i++)

@@ -84,7 +84,7 @@ test_power (void)
   power_read (&p);
   CHECK (p.on_battery && p.charge == 30);
 
-  /* A mouse is no reason, and USB power is as good as mains. */
+  /* A mouse's battery does not count, and USB power counts as mains. */
   put ("/sys/class/power_supply/mouse/type", "Battery\n");
   put ("/sys/class/power_supply/mouse/scope", "Device\n");
   put ("/sys/class/power_supply/mouse/status", "Discharging\n");
@@ -158,7 +158,7 @@ test_devices (void)
   runstate_read (&back);
   CHECK (back.device == 1 && back.attach_pid == 77);
   CHECK (runstate_device (&back) == 1);
-  /* Somebody else has attached it since. */
+  /* Another process has attached it since. */
   put ("/sys/block/nbd1/pid", "78\n");
   CHECK (runstate_device (&back) == -1);
 
@@ -180,7 +180,7 @@ test_devices (void)
   fclose (fp);
   CHECK (runstate_find_device (&back, 0));
   CHECK (runstate_device (&back) == 1 && back.attach_pid == 78);
-  /* As many as are to be had anew when the server is another one. */
+  /* As many new connections the next server needs. */
   CHECK (back.connections == 3);
 }
 
@@ -297,7 +297,7 @@ test_lost (void)
   CHECK (!told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 2));
   CHECK (!told (&nl, ends[1], 33, NBD_CMD_STATUS, NBD_ATTR_INDEX, 3));
   CHECK (!told (&nl, ends[1], 34, NBD_CMD_LINK_DEAD, NBD_ATTR_INDEX, 3));
-  /* One that does not say of which. */
+  /* A message that does not name the device. */
   CHECK (told (&nl, ends[1], 33, NBD_CMD_LINK_DEAD, NBD_ATTR_TIMEOUT, 3));
   /* All that is there is taken. */
   CHECK (send (ends[1], "x", 1, 0) == 1);

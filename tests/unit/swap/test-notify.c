@@ -112,7 +112,7 @@ test_messages (const char *folder)
   fd2 = notify_listen (other);
   CHECK (fd != -1 && fd2 != -1);
   CHECK (fcntl (fd, F_GETFD) & FD_CLOEXEC);
-  /* Nobody else's to write to, and that is the socket's own doing. */
+  /* Only this user may write to it, also with a umask of 0. */
   CHECK (stat (address, &st) == 0 && (st.st_mode & 077) == 0);
   CHECK (notify_receive (fd, &n) == 0);
 
@@ -127,18 +127,18 @@ test_messages (const char *folder)
   CHECK (strcmp (n.text, "STOPPING=1") == 0);
   CHECK (notify_receive (fd, &n) == 0);
 
-  /* Empty ones are none, but are heard. */
+  /* An empty message is received. */
   CHECK (notify_send (address, say ("")) == 0);
   CHECK (notify_receive (fd, &n) == 1 && n.text[0] == '\0');
 
-  /* Who it was, though it has ended meanwhile. */
+  /* The sender, which has ended meanwhile. */
   child = fork ();
   if (child == 0)
     _exit (notify_send (address, say ("X=1")) == 0 ? 0 : 1);
   CHECK (waitpid (child, NULL, 0) == child);
   CHECK (notify_receive (fd, &n) == 1 && n.sender == child);
 
-  /* One that was killed is replaced. */
+  /* The socket of a process that was killed is replaced. */
   close (fd);
   fd = notify_listen (address);
   CHECK (fd != -1 && notify_send (address, say ("X=1")) == 0);
@@ -180,7 +180,7 @@ test_descriptors (const char *folder)
     close_all (&n);
   }
 
-  /* One that is none. */
+  /* A descriptor that is not open. */
   out.n = 1;
   out.fds[0] = 199;
   errno = 0;
@@ -298,7 +298,7 @@ test_addresses (const char *folder)
   CHECK (notify_send (a.sun_path, say ("X=1")) == -1 && errno == ECONNREFUSED);
   unlink (a.sun_path);
 
-  /* Nobody listens any more. */
+  /* The listener has ended. */
   snprintf (address, sizeof address, "%s/one", folder);
   fd = notify_listen (address);
   close (fd);

@@ -81,7 +81,7 @@ main (void)
   catch_signals ();
   CHECK (shell (&r, "kill -INT $PPID; sleep 30") == -1);
   CHECK (r.interrupted && r.status == 130);
-  /* But for one that must not be ended half-way. */
+  /* A program that must not be interrupted is not. */
   r.undisturbed = true;
   CHECK (shell (&r, "sleep 0.5; echo done") == 0);
   CHECK (interrupted () && !r.interrupted && strcmp (r.output, "done") == 0);

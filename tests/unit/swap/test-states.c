@@ -118,7 +118,7 @@ test_outage (void)
   CHECK (after (STATE_ON, CAUSE_NONE, EVENT_SERVER_DIED) == STATE_OUTAGE);
   CHECK (after (STATE_OUTAGE, CAUSE_NONE, EVENT_CONNECTED) == STATE_ON);
   CHECK (after (STATE_ON, CAUSE_NONE, EVENT_DISK_LOST) == STATE_FAILED);
-  /* A drain goes on in an outage, and needs the next server. */
+  /* A drain continues in an outage, and needs the next server. */
   CHECK (after (STATE_DRAINING, CAUSE_REQUEST, EVENT_SERVER_DIED) ==
          STATE_DRAINING);
   CHECK (action_of (STATE_DRAINING, CAUSE_REQUEST, EVENT_SERVER_DIED) ==

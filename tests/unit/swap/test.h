@@ -12,7 +12,7 @@
 
 static unsigned failures;
 
-/* Goes on after a failure, so that one run shows all of them. */
+/* A failure does not end the test, so that one run shows all of them. */
 #define CHECK(what)                                                           \
   do {                                                                        \
     if (!(what)) {                                                            \
