@@ -252,9 +252,6 @@ main (int argc, char **argv)
     case 'q':
       quiet = true;
       break;
-    case FORCE:
-      o.force = true;
-      break;
     case WAIT:
       o.wait = true;
       if (optarg) {
@@ -266,18 +263,12 @@ main (int argc, char **argv)
         o.wait_ms = seconds * 1000;
       }
       break;
+    case FORCE:
     case JSON:
-      o.json = true;
-      break;
     case WATCH:
-      o.watch = true;
-      break;
     case FILL:
-      o.fill = true;
-      break;
     case SERVER_ONLY:
-      o.server_only = true;
-      break;
+      break; /* below */
     case USER:
       o.user = optarg;
       break;
@@ -300,6 +291,11 @@ main (int argc, char **argv)
     if (opt != WORD && (opt < 'A' || opt > 'z'))
       given |= opt;
   }
+  o.force = given & FORCE;
+  o.json = given & JSON;
+  o.watch = given & WATCH;
+  o.fill = given & FILL;
+  o.server_only = given & SERVER_ONLY;
   while (optind < argc)
     words[n++] = argv[optind++];
   if (n == 0) {

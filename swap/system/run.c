@@ -22,15 +22,6 @@
 
 static const char sbin[] = "/usr/local/sbin:/usr/sbin:/sbin";
 
-long long
-now_ms (void)
-{
-  struct timespec ts;
-
-  clock_gettime (CLOCK_BOOTTIME, &ts);
-  return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
-}
-
 bool
 pause_ms (unsigned ms)
 {

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "common/clock.h"
+
 struct run {
   /* In: seconds after which the program gets SIGTERM, and 2 s later SIGKILL.
    * None of what is run here serves or frees swap.
@@ -54,7 +56,11 @@ const char *run_reason (const struct run *r);
 /* Sleeps, or returns false early because a signal came. */
 bool pause_ms (unsigned ms);
 
-/* Milliseconds of CLOCK_BOOTTIME, which goes on while the machine sleeps. */
-long long now_ms (void);
+/* For time limits, which include the time while the machine sleeps. */
+static inline long long
+now_ms (void)
+{
+  return clock_boottime_ms ();
+}
 
 #endif
