@@ -116,6 +116,12 @@ requires_nbdsh ()
   requires nbdsh --version
 }
 
+requires_fio ()
+{
+  requires_program "$FIO"
+  "$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
+}
+
 requires_filter ()
 {
   local folder=$NBDKIT_FILTERS
@@ -473,6 +479,13 @@ refuses_to_start ()
   expect_log "$words"
 }
 
+# Prints how many bytes of VRAM are free on the first GPU.
+free_vram ()
+{
+  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
+    sed -n 's/^vram_device_memory_free=//p' | head -n 1
+}
+
 # locked_kib PID: prints how many KiB the process has locked.
 locked_kib ()
 {
@@ -553,6 +566,16 @@ calls ()
   awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' "$tmp/trace"
 }
 
+# swap_says STATUS COMMAND...: runs vram-swap after swap_launcher. It must exit
+# with STATUS. Its output is in $said.
+swap_says ()
+{
+  local wanted=$1 got=0
+  shift
+  said=$(timeout "$patience" "${launch[@]}" "$@" 2>&1) || got=$?
+  [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
+}
+
 # wait_for SECONDS COMMAND...: repeats COMMAND until it succeeds.
 wait_for ()
 {
@@ -571,6 +594,37 @@ wait_for ()
 random_file ()
 {
   head -c "$2" /dev/urandom >"$1"
+}
+
+# fio_verify OPTION...: writes to the disk with fio, and checks every byte.
+fio_verify ()
+{
+  # In $tmp, because fio leaves files in its current folder.
+  timeout "$patience" env -C "$tmp" "$FIO" --name=verify --ioengine=nbd \
+    --uri="$uri" --blockalign=512 --verify=crc32c --verify_state_save=0 \
+    --verify_fatal=1 --do_verify=1 --randrepeat=0 --output="$tmp/fio.out" \
+    "$@" || {
+    cat "$tmp/fio.out"
+    fail "fio: see above"
+  }
+}
+
+# fio_rounds: verifies writes to all of a disk of 64M, at random and in order,
+# as often as VRAM_SOAK says. fio would accept data of an earlier run, so the
+# disk is trimmed after each.
+fio_rounds ()
+{
+  soak fio_round
+}
+
+fio_round ()
+{
+  local pattern
+  for pattern in randwrite write; do
+    fio_verify --rw="$pattern" --size=64M --bsrange=512-256k --iodepth=16 \
+      --end_fsync=1
+    nbdsh -u "$uri" -c 'h.trim (64 << 20, 0)'
+  done
 }
 
 # Prints the export's description, without its part about copies.

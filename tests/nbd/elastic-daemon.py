@@ -6,12 +6,9 @@
 # COMMAND is vram-swap daemon with a disk of 64M, 8 slots, on a GPU of 128M.
 # The socket is FOLDER/sock.
 
-import fcntl, os, signal, sys, termios, threading
+import fcntl, os, signal, sys, termios
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from elastic import *
-
-SLOT = 8 << 20
-CLIENTS = 4
 
 kills, folder, log = int (sys.argv[1]), sys.argv[2], sys.argv[3]
 store = Store (sys.argv[4:], folder)
@@ -19,23 +16,6 @@ take (0)
 store.start_as_systemd (log)
 store.wait_ready ()
 assert facts (store)["elastic"] == 2, facts (store)
-
-load = Load (store, 64, CLIENTS)
-Nomad.slot = SLOT // BLOCK
-load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i)
-                for i in range (CLIENTS)]
-load.threads = [
-    threading.Thread (target = load.run, args = (c,), daemon = True)
-    for c in load.clients]
-stop = threading.Event ()
-
-
-def squeeze ():
-    while not stop.is_set ():
-        take ((128 << 20) - CLIENTS * SLOT - (12 << 20))
-        stop.wait (load.random.random () * 0.3)
-        take (0)
-        stop.wait (load.random.random () * 0.3)
 
 
 def all_read ():
@@ -47,8 +27,8 @@ def all_read ():
         return waiting == 0
 
 
-squeezer = threading.Thread (target = squeeze, daemon = True)
-squeezer.start ()
+load = Load (store, 64, 4, Nomad)
+squeezer = Squeezer (load)
 deaths = 0
 with load:
     for n in range (kills):
@@ -69,8 +49,7 @@ with load:
             store.start_as_systemd (log)
         store.wait_ready ()
     wait_for ("a slot is given back", lambda: facts (store)["by_headroom"])
-    stop.set ()
-    squeezer.join ()
+    squeezer.end ()
     last = facts (store)
 store.end_for_good (deaths)
 print ("%d kills, %s; %s" % (kills, load.summary (), last))

@@ -11,7 +11,6 @@ sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from elastic import *
 
 MIB = 1 << 20
-SLOT = 8 * MIB
 RESERVE = 2 * SLOT
 
 store = Store (sys.argv[2:], sys.argv[1])

@@ -6,12 +6,9 @@
 #
 # COMMAND is a server of 64M, in 8 slots, on a GPU of 128M.
 
-import os, signal, sys, threading
+import os, signal, sys
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from elastic import *
-
-SLOT = 8 << 20
-CLIENTS = 4
 
 kills, folder = int (sys.argv[1]), sys.argv[2]
 store = Store (sys.argv[3:], folder)
@@ -20,27 +17,8 @@ store.start ()
 store.wait_ready ()
 assert facts (store)["elastic"] == 2, facts (store)
 
-load = Load (store, 64, CLIENTS)
-Nomad.slot = SLOT // BLOCK
-load.clients = [Nomad (store.socket, i * 16 * 256, 16 * 256, 16, 1000 + i)
-                for i in range (CLIENTS)]
-load.threads = [
-    threading.Thread (target = load.run, args = (c,), daemon = True)
-    for c in load.clients]
-stop = threading.Event ()
-
-
-def squeeze ():
-    """Leaves room for one slot of each client and no reserve, for moments."""
-    while not stop.is_set ():
-        take ((128 << 20) - CLIENTS * SLOT - (12 << 20))
-        stop.wait (load.random.random () * 0.3)
-        take (0)
-        stop.wait (load.random.random () * 0.3)
-
-
-squeezer = threading.Thread (target = squeeze, daemon = True)
-squeezer.start ()
+load = Load (store, 64, 4, Nomad)
+squeezer = Squeezer (load)
 
 
 def moved ():
@@ -71,8 +49,7 @@ with load:
         store.start ()
         store.wait_ready ()
     wait_for ("clients and slots move", enough)
-    stop.set ()
-    squeezer.join ()
+    squeezer.end ()
     last = facts (store)
 store.end_for_good (kills)
 print ("%d kills, %s, %d times a client moved on, %s; %s"

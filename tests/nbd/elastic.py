@@ -10,8 +10,9 @@
 #                         (STANDIN_CUDA_USED_FILE)
 #   Nomad                 a client that uses one slot at a time, and trims it
 #                         when it moves on
+#   Squeezer              another program that takes VRAM for short times
 
-import ctypes, mmap, os, struct, sys, time
+import ctypes, mmap, os, struct, sys, threading, time
 sys.path.insert (0, os.path.dirname (os.path.abspath (__file__)))
 from store import *
 
@@ -22,6 +23,8 @@ WORDS = ("elastic", "held", "slots", "least", "spilled", "spill_size",
          "moves_out", "moves_back", "us_max", "limit", "limit_obeyed")
 FIRST = 288
 LIMIT, WAKE = FIRST + 8 * WORDS.index ("limit"), FIRST + 8 * len (WORDS)
+
+SLOT = 8 << 20 # bytes; the disks of the tests have 8 slots
 
 SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[os.uname ().machine]
 FUTEX_WAKE = 1
@@ -61,7 +64,7 @@ def wait_for (what, condition):
 class Nomad (Client):
     """A client that uses one slot of its part of the disk at a time."""
 
-    slot = 0            # blocks
+    slot = SLOT // BLOCK
     moves = 0
 
     def reply (self):
@@ -109,3 +112,25 @@ class Nomad (Client):
             self.request (READ, offset, length)
 
     camp = 0
+
+
+class Squeezer (threading.Thread):
+    """Takes VRAM of a GPU of 128M for short times. Leaves a slot for each
+    client of the load, and no reserve."""
+
+    def __init__ (self, load):
+        super ().__init__ (daemon = True)
+        self.load = load
+        self.over = threading.Event ()
+        self.start ()
+
+    def run (self):
+        left = len (self.load.clients) * SLOT + (12 << 20)
+        while not self.over.is_set ():
+            for taken in (128 << 20) - left, 0:
+                take (taken)
+                self.over.wait (self.load.random.random () * 0.3)
+
+    def end (self):
+        self.over.set ()
+        self.join ()

@@ -414,9 +414,9 @@ class Load:
     """Clients with a part of the disk and a thread each, which run inside a
     with statement."""
 
-    def __init__ (self, store, mib, connections):
+    def __init__ (self, store, mib, connections, kind = Client):
         blocks = mib * 256 // connections
-        self.clients = [Client (store.socket, i * blocks, blocks, 16, 1000 + i)
+        self.clients = [kind (store.socket, i * blocks, blocks, 16, 1000 + i)
                         for i in range (connections)]
         self.threads = [threading.Thread (target = self.run, args = (c,),
                                           daemon = True) for c in self.clients]

@@ -11,11 +11,6 @@ requires_program python3
 kills=50 kills_forced=10
 [ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || kills=5 kills_forced=3
 launcher
-free_vram ()
-{
-  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
-    sed -n 's/^vram_device_memory_free=//p' | head -n 1
-}
 before=$(free_vram)
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 server=("${launch[@]}" --foreground --exit-with-parent --threads=16

@@ -6,9 +6,8 @@
 source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
-requires_program "$FIO"
+requires_fio
 requires_nbdsh
-"$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
 
 start_vram size=32M
 nbdsh -u "$uri" -c 'h.pwrite (bytes (range (1, 256)) * 32896, 16 << 20)'

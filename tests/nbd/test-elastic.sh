@@ -13,11 +13,6 @@ launcher
 mkdir "$tmp/shared"
 export STANDIN_CUDA_SHARED=$tmp/shared STANDIN_CUDA_MEMORY=128M \
   STANDIN_CUDA_USED_FILE=$tmp/used
-free_vram ()
-{
-  vram_nbdkit "$VRAM_PLUGIN" --dump-plugin |
-    sed -n 's/^vram_device_memory_free=//p' | head -n 1
-}
 before=$(free_vram)
 rm -f "$tmp"/report.* "$tmp"/vulkan.*
 server=("${launch[@]}" --foreground --exit-with-parent --threads=16

@@ -17,16 +17,6 @@ server=$!
 cleanup_fn kill_server "$server"
 wait_until_served
 
-# swap_says STATUS COMMAND...: vram-swap exits with STATUS. Its output is in
-# $said.
-swap_says ()
-{
-  local wanted=$1 got=0
-  shift
-  said=$(timeout "$patience" "${launch[@]}" "$@" 2>&1) || got=$?
-  [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
-}
-
 # limit_is WORDS: the output of "limit" begins with WORDS.
 limit_is ()
 {

@@ -29,16 +29,6 @@ begin ()
   wait_until_served
 }
 
-# swap_says STATUS COMMAND...: vram-swap exits with STATUS. Its output is in
-# $said.
-swap_says ()
-{
-  local wanted=$1 got=0
-  shift
-  said=$(timeout "$patience" "${launch[@]}" "$@" 2>&1) || got=$?
-  [ "$got" -eq "$wanted" ] || fail "$*: status $got, not $wanted: $said"
-}
-
 # shows EXPRESSION: it is true. In it E is the part of status --json about
 # elastic VRAM.
 shows ()

@@ -8,8 +8,7 @@ set -e -x -u
 
 requires_standin
 requires_nbdsh
-requires_program "$FIO"
-"$FIO" --enghelp | grep -qw nbd || skip "this fio has no nbd engine"
+requires_fio
 
 export STANDIN_VULKAN_FAULT_FILE=$tmp/fault
 start_vram size=64M window=yes window-read-max=1M
@@ -18,17 +17,10 @@ start_vram size=64M window=yes window-read-max=1M
 verify ()
 {
   nbdsh -u "$uri" -c 'h.trim (h.get_size (), 0)'
-  timeout "$patience" "$FIO" --name=verify --ioengine=nbd --uri="$uri" \
-    --rw=randwrite --size=16M --numjobs=3 \
-    --offset_increment=16M --bsrange=512-128k --blockalign=512 --iodepth=8 \
-    --verify=crc32c --verify_state_save=0 --verify_fatal=1 \
-    --do_verify=1 --randrepeat=0 --output="$tmp/fio.out" || {
-    cat "$tmp/fio.out"
-    fail "fio: see above"
-  }
+  fio_verify --rw=randwrite --size=16M --numjobs=3 --offset_increment=16M \
+    --bsrange=512-128k --iodepth=8
 }
 
-cd "$tmp"
 (
   sleep 1
   touch "$tmp/fault"
