@@ -18,8 +18,8 @@ heap ()
     "/proc/$server/smaps"
 }
 
-# 4 connections have 16 threads each, which have a buffer of 1 MiB each. Half of
-# the buffers must go: a small block that a thread's cache holds, as with glibc
+# 4 connections have 16 threads each, which have a buffer of 1 MiB each. At
+# least a third must be freed: a small block in a thread's cache, as with glibc
 # 2.43, keeps the buffers below it.
 heap_is_small ()
 {
@@ -31,5 +31,5 @@ start_vram size=256M
 random_file "$tmp/data" 256M
 nbdcopy --connections=4 --requests=16 --request-size=1048576 "$tmp/data" "$uri"
 nbdcopy --connections=4 --requests=16 --request-size=1048576 "$uri" null:
-wait_for 30 heap_is_small
+wait_for "$patience" heap_is_small
 stop_vram
