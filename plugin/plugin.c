@@ -66,8 +66,8 @@ vram_config_complete (void)
 {
   if (parameters_check () == -1)
     return -1;
-  /* Before any signal is caught, because a caught signal counts as one that
-   * ends the process.
+  /* Before nbdkit catches SIGTERM, because a SIGTERM for the parent's death
+   * would then count as a request to end the disk.
    */
   return parameters.adopt.wanted ? handover_outlive_parent () : 0;
 }
