@@ -132,9 +132,8 @@ open_provider (void)
  * VRAM of a new or an adopted disk.
  */
 
-/* How long a request waits for a chunk, or for the disk of the spill file.
- * Longer than the watchdog, which is to say that the driver hangs if that is
- * the reason.
+/* How long a request waits for a chunk, or for the disk of the spill file.  If
+ * the driver hangs, the watchdog reports that first.
  */
 static unsigned
 wait_timeout_ms (void)

@@ -32,15 +32,16 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-/* Transfers for requests, and the largest part of one that is copied at once.
+/* Transfers for requests, and the bytes of each.  Larger requests are copied
+ * in parts.
  */
 #define TRANSFERS      8
 #define TRANSFER_BYTES (256 * KiB)
 
-/* The file leaves this part of its file system, 1/20, to others. */
+/* 1/20 of the file system is left to other programs. */
 #define SPARE_PART 20
 
-/* How much is overwritten at once. */
+/* How much is overwritten at once, in bytes. */
 #define PIECE (4 * MiB)
 
 struct spill {
@@ -65,11 +66,11 @@ struct spill {
 };
 
 /*
- * Which files will do.
+ * Checks of the folder.
  */
 
-/* Whether the block device DEV, or one that it is made of, is memory, or
- * itself what swap is on.
+/* Whether the block device DEV is in memory, or is an NBD device, which swap
+ * may be on.
  */
 static bool
 is_memory (dev_t dev)
@@ -87,8 +88,8 @@ is_memory (dev_t dev)
          strstr (target, "/nbd");
 }
 
-/* Whether the file FD lies where an overwrite needs no memory but for the I/O
- * itself: not in memory, on no network, and where blocks stay in their place.
+/* Whether overwriting the file FD needs memory only for the I/O itself: it
+ * must not be in memory or on a network, and blocks must stay in their place.
  */
 static bool
 check_place (int fd, const char *dir, char reason[SPILL_REASON])
@@ -112,8 +113,8 @@ check_place (int fd, const char *dir, char reason[SPILL_REASON])
   return true;
 }
 
-/* Whether SIZE bytes fit beside what other programs need.  The server may use
- * what the file system reserves for root, and must not.
+/* Whether SIZE bytes fit and leave a part to other programs.  A server of root
+ * could also use the blocks that are reserved for root, but must not.
  */
 static bool
 check_room (int fd, const char *dir, uint64_t size, char reason[SPILL_REASON])
@@ -135,7 +136,9 @@ check_room (int fd, const char *dir, uint64_t size, char reason[SPILL_REASON])
   return false;
 }
 
-/* An empty file in DIR that will do, where there is room for SIZE bytes. */
+/* Open an empty file in DIR, which must be suitable and have room for SIZE
+ * bytes.  Returns -1 with the reason in REASON.
+ */
 static int
 open_file (const char *dir, uint64_t size, char reason[SPILL_REASON])
 {
@@ -179,7 +182,7 @@ spill_check (const char *dir, uint64_t size, char reason[SPILL_REASON])
  * Transfers.
  */
 
-/* Under the lock: find out what is late still. */
+/* Find out which transfers are still late.  Needs the lock. */
 static void
 settle (struct spill *spill)
 {
@@ -201,7 +204,9 @@ settle (struct spill *spill)
   }
 }
 
-/* While one transfer is late, none begins.  errno = ETIMEDOUT then. */
+/* Whether the disk answers: while a transfer is late, no other one begins.
+ * Otherwise sets errno to ETIMEDOUT.
+ */
 static bool
 answers (struct spill *spill)
 {
@@ -214,7 +219,9 @@ answers (struct spill *spill)
   return atomic_load (&spill->late_count) == 0;
 }
 
-/* Returns NULL with errno = ETIMEDOUT when there is none until UNTIL_MS. */
+/* Take a free transfer, or wait for one until UNTIL_MS.  Returns NULL with
+ * errno = ETIMEDOUT.
+ */
 static struct transfer *
 take_transfer (struct spill *spill, uint64_t until_ms)
 {
@@ -344,7 +351,7 @@ spill_works (struct spill *spill)
  * Copying.
  */
 
-/* errno says why. */
+/* Log that WHAT has failed, with errno.  Returns -1 with errno = EIO. */
 static int
 fail (struct spill *spill, const char *what)
 {
@@ -477,7 +484,7 @@ spill_read (struct spill *spill, void *buf, size_t count, uint64_t offset)
   return r;
 }
 
-/* Read what the blocks of PART hold around it, at their ends. */
+/* Read the bytes around PART in its first and last block. */
 static int
 read_ends (struct spill *spill, struct transfer *t, const struct part *part,
            uint64_t until)
@@ -523,7 +530,7 @@ spill_write (struct spill *spill, const void *buf, size_t count,
  * The thread.
  */
 
-/* Waits for as long as it takes: no request waits for it. */
+/* Wait without a limit, because no request waits for this thread. */
 static void *
 run (void *arg)
 {

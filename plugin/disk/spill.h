@@ -17,12 +17,12 @@
  * memory.  It is read and written past the page cache (O_DIRECT), by way of
  * buffers that are locked in RAM.
  *
- * A disk that does not answer in time fails the request that waits for it, and
- * all that need the file until it does (transfer.h).
+ * If the disk does not answer in time, the request that waits for it fails,
+ * and so do all that need the file until it answers (transfer.h).
  */
 struct spill;
 
-/* Why there is none, one line. */
+/* Size of a reason, which is one line. */
 #define SPILL_REASON 128
 
 /* Make a file of SIZE bytes in the folder DIR, or use FD of an earlier server
@@ -50,16 +50,17 @@ extern void spill_close (struct spill *spill);
 
 extern int spill_fd (const struct spill *spill);
 
-/* How many bytes from the start on can be used. */
+/* How many bytes at the start of the file can be used. */
 extern uint64_t spill_ready (const struct spill *spill);
 
-/* Whether more should move there: no write has failed, and the disk answers.
+/* Whether more data should move there: no write has failed, and the disk
+ * answers.
  */
 extern bool spill_works (struct spill *spill);
 
-/* Copy COUNT bytes at OFFSET, any alignment; any thread.  Bytes of one block
- * that are written at the same time are the caller's to prevent.  Return 0, or
- * -1 with errno = EIO after the log has been told.
+/* Copy COUNT bytes at OFFSET, with any alignment.  Any thread, but the caller
+ * must not write to one block twice at the same time.  Return 0, or -1 with
+ * errno = EIO and a message in the log.
  */
 extern int
 spill_read (struct spill *spill, void *buf, size_t count, uint64_t offset);
@@ -67,17 +68,18 @@ extern int spill_write (struct spill *spill, const void *buf, size_t count,
                         uint64_t offset);
 
 /*
- * For the governor, which moves whole blocks by way of one buffer.
+ * For the governor, which moves whole blocks through one buffer.
  */
 
-/* Allocate it.  spill_close frees it.  NULL after log_error. */
+/* Allocate the buffer.  spill_close frees it.  Returns NULL after log_error.
+ */
 extern void *spill_move_buffer (struct spill *spill, size_t size);
 
-/* Until when a move that begins now waits for the disk (clock_ms). */
+/* How long a move that begins now waits for the disk: the end as clock_ms. */
 extern uint64_t spill_until (const struct spill *spill);
 
-/* As above, between the file and the buffer, which is the disk's while
- * spill_works says no.
+/* As above, between the file and the buffer.  While spill_works is false, the
+ * buffer must not be used.
  */
 extern int spill_read_moved (struct spill *spill, size_t count,
                              uint64_t offset, uint64_t until_ms);

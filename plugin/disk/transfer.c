@@ -1,4 +1,4 @@
-/* nbdkit-vram: reads and writes of a file, waited for no longer than a time
+/* nbdkit-vram: reads and writes of a file with a time limit
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -34,7 +34,7 @@ transfer_open (struct transfer *t, size_t size)
 void
 transfer_close (struct transfer *t)
 {
-  /* It would wait, and the disk may still write into the buffer. */
+  /* io_destroy would wait, and the disk may still write into the buffer. */
   if (transfer_is_late (t))
     return;
   if (t->context)

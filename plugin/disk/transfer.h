@@ -1,4 +1,4 @@
-/* nbdkit-vram: reads and writes of a file, waited for no longer than a time
+/* nbdkit-vram: reads and writes of a file with a time limit
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -10,13 +10,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A thread that reads or writes a disk that does not answer is lost: the
- * kernel lets no signal end its wait.  So the kernel reads and writes on its
- * own (io_submit(2)), and the thread waits for a time.  After that the buffer
- * is the disk's until it answers: the transfer is late.
+/* If a disk does not answer, no signal ends the wait of a thread in read(2) or
+ * write(2).  So the kernel copies asynchronously (io_submit(2)), and the
+ * thread waits with a limit.  If the limit is over, the transfer is late, and
+ * its buffer must not be used until the disk answers.
  *
- * One transfer has one buffer, is one thread's at a time, and does one thing
- * at a time.
+ * A transfer has one buffer, and may be used by one thread at a time.
  */
 struct transfer {
   unsigned long context; /* aio_context_t; <linux/aio_abi.h> defines
@@ -27,17 +26,18 @@ struct transfer {
   bool late;
 };
 
-/* Returns 0, or -1 with errno set and nothing to close. */
+/* Allocate the buffer.  Returns 0, or -1 with errno set and nothing to close.
+ */
 extern int transfer_open (struct transfer *t, size_t size);
 
-/* The process is ending, if T is late: what it has is left to the kernel.  A
- * struct of zeros is allowed.
+/* Free the buffer.  If T is late, it stays until the process ends.  T may be
+ * all zeros.
  */
 extern void transfer_close (struct transfer *t);
 
-/* Copy COUNT bytes between the buffer at AT and FD at OFFSET, in one go, and
- * wait until UNTIL_MS (clock_ms).  T is not late.  Return as pread(2) and
- * pwrite(2); errno = ETIMEDOUT: now it is.
+/* Copy COUNT bytes between the buffer at AT and FD at OFFSET, by one request,
+ * and wait until UNTIL_MS (clock_ms).  T must not be late.  Return as pread(2)
+ * and pwrite(2), or -1 with errno = ETIMEDOUT: then T is late.
  */
 extern ssize_t
 transfer_read (struct transfer *t, int fd, size_t at, size_t count,
@@ -46,7 +46,7 @@ extern ssize_t
 transfer_write (struct transfer *t, int fd, size_t at, size_t count,
                 uint64_t offset, uint64_t until_ms);
 
-/* Whether T is late still. */
+/* Whether T is still late. */
 extern bool transfer_is_late (struct transfer *t);
 
 #endif /* VRAM_TRANSFER_H */
