@@ -60,6 +60,31 @@ kill -KILL "$run"
 wait_for "$patience" limit_is "as configured"
 kill "$sleeper"
 
+# The limits of two programs: each holds for as long as its program runs.
+runs=()
+for _ in 1 2; do
+  "${launch[@]}" run sleep 1000 >"$tmp/run" 2>&1 &
+  runs+=($!)
+  wait_for "$patience" limit_is "0 B, 64.0 MiB held"
+done
+for run in "${runs[@]}"; do
+  limit_is "0 B" || fail "$said"
+  kill "$run"
+  wait "$run" || :
+done
+wait_for "$patience" limit_is "as configured, 192 MiB held"
+
+# A limit that is set while there is no server.
+swap_says 4 status --json
+pid=$(sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' <<<"$said")
+kill -KILL "$pid"
+swap_says 0 limit 64M
+wait_for "$patience" limit_is "64.0 MiB, 64.0 MiB held"
+wait_until_served
+nbdsh -u "$uri" -c 'assert h.pread (4096, 0) == b"x" * 4096'
+swap_says 0 limit config
+wait_for "$patience" limit_is "as configured, 192 MiB held"
+
 # Members of the group cannot use up the connections that are root's.
 chmod 711 "$tmp"
 mkfifo "$tmp/end"

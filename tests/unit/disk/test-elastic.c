@@ -473,6 +473,33 @@ test_limit (void)
   end ();
 }
 
+/* A limit and a tenant at the same time: what one of them gets counts for the
+ * other.
+ */
+static void
+test_limit_and_headroom (void)
+{
+  begin (2 * SLOT, false);
+  for (unsigned i = 0; i < 5; ++i) {
+    fill (9, i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  trim (0, 3 * SLOT);
+  CHECK_EQ (vram.chunks, 7);
+  atomic_store (&shared->limit, 5 * SLOT);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 5);
+  CHECK_EQ (atomic_load (&shared->limit_obeyed), 5 * SLOT);
+  /* Now the tenant needs more than the limit. */
+  atomic_store (&shared->limit, 4 * SLOT);
+  vram.bytes_free = 0;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  check_content (disk);
+  end ();
+}
+
 /* A chunk that is not in the store, or cannot be made, never holds data. */
 static void
 test_store_fails (void)
@@ -1098,6 +1125,7 @@ main (int argc, char *argv[])
   RUN (test_last_trim);
   RUN (test_headroom);
   RUN (test_limit);
+  RUN (test_limit_and_headroom);
   RUN (test_store_fails);
   RUN (test_adoption);
   RUN (test_adoption_moves);
