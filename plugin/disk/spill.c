@@ -355,11 +355,13 @@ spill_works (struct spill *spill)
 static int
 fail (struct spill *spill, const char *what)
 {
-  const bool late = errno == ETIMEDOUT;
+  const int why = errno;
 
+  errno = EIO;
   if (atomic_exchange (&spill->logged, true))
-    ;
-  else if (late)
+    return -1;
+  errno = why;
+  if (why == ETIMEDOUT)
     log_error ("cannot %s the spill file: its disk has not answered for "
                "%u ms; requests that need it fail until it does",
                what, spill->timeout_ms);

@@ -305,6 +305,8 @@ check_adoption (void)
   CHECK_EQ (slots_import (&adopted, &other.provider, &copy, fds, TIMEOUT_MS),
             0);
   CHECK_EQ (slots_map (&adopted, &copy), 0);
+  for (unsigned i = 0; i < SLOTS; ++i)
+    CHECK_EQ (atomic_load (&copy.slots[i]) & (SLOT_FROZEN | SLOT_LOCKED), 0);
   again = disk_create (&adopted, copy.bits);
   CHECK (again != NULL);
   adopted.elastic->map = disk_blockmap (again);
@@ -655,6 +657,34 @@ test_spill (void)
   CHECK_EQ (atomic_load (&shared->moves_back), 5);
   CHECK_EQ (atomic_load (&shared->spilled), 0);
   check_content (disk);
+  end ();
+}
+
+/* Of slots with as much data, the one that no request has met gives way. */
+static void
+test_spill_cold (void)
+{
+  unsigned char buf[8];
+
+  with_spill = true;
+  begin (2 * SLOT, false);
+  for (unsigned i = 0; i < 4; ++i) {
+    fill (9, i * SLOT, SLOT);
+    governor_step (governor);
+  }
+  /* No look at the slots for five seconds. */
+  for (unsigned i = 0; i < SLOTS; ++i)
+    atomic_store (&slots.elastic->cold[i], true);
+  CHECK_EQ (disk_read (disk, buf, sizeof buf, 0), 0);
+  CHECK_EQ (disk_write (disk, buf, sizeof buf, SLOT), 0);
+  CHECK_EQ (disk_read (disk, buf, sizeof buf, 3 * SLOT), 0);
+  for (unsigned i = 0; atomic_load (&shared->moves_out) == 0; ++i) {
+    CHECK (i < 4);
+    vram.bytes_free = SLOT;
+    governor_step (governor);
+  }
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[2]), SLOT_SPILL);
+  CHECK_EQ (in_vram (), 3);
   end ();
 }
 
@@ -1130,6 +1160,7 @@ main (int argc, char *argv[])
   RUN (test_adoption);
   RUN (test_adoption_moves);
   RUN (test_spill);
+  RUN (test_spill_cold);
   RUN (test_spill_ready);
   RUN (test_spill_fails);
   RUN (test_spill_hangs);
