@@ -65,6 +65,11 @@ memory_free (struct provider *p, struct chunk *c)
   struct memory_chunk *chunk = chunk_of (c);
 
   step (p);
+  for (uint64_t i = 0; i < chunk->chunk.size; ++i)
+    if (!provider_of (p)->reserve_only && chunk->bytes[i] != 0) {
+      provider_of (p)->dirty_frees++;
+      break;
+    }
   if (chunk->fd != -1) {
     munmap (chunk->bytes, chunk->chunk.size);
     close (chunk->fd);

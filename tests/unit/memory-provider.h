@@ -19,6 +19,7 @@ struct memory_provider {
   struct provider provider; /* first */
   uint64_t bytes_free;      /* of VRAM */
   unsigned chunks;          /* how many exist */
+  unsigned dirty_frees;     /* of chunks with other bytes than zeros */
 
   /* Chunks are memfds, which can be exported and imported; or they have no
    * content, and any size; or they come from malloc.

@@ -382,6 +382,7 @@ test_last_trim (void)
   CHECK_EQ (in_vram (), 1);
   CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_TRIM]),
             (SLOTS - 1 - RESERVE_CHUNKS) * SLOT);
+  CHECK_EQ (vram.dirty_frees, 0);
   check_content (disk);
   trim (0, SIZE);
   step_until_held (RESERVE_CHUNKS);
@@ -576,6 +577,8 @@ adopt_at_each_step (void)
   if (check_effort (200) == 200)
     CHECK (put_count > 10 && remove_count > 10);
   check_each_step = false;
+  for (unsigned i = 0; i < slots.count; ++i)
+    CHECK_EQ (kept[i] != -1, slots.chunk[i] != NULL);
   end ();
 }
 
