@@ -32,7 +32,7 @@ shift
 # Tests that keep several CPUs busy come first, then the longest, so that no
 # long test runs alone at the end.
 (($#)) || set -- deaths mix pressure service life upgrade packages reboot \
-  faults stranded stops outages shutdown trouble
+  faults shutdown-full stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: making the virtual machine's disk needs root on a Debian system"
@@ -93,15 +93,15 @@ build_packages ()
 
 # shut_down_well TEST: checks the console of a machine that has shut down.
 # shutdown: swap was off when the unit had stopped, and there was no error.
-# stranded: the unit never stopped, because the swapped data fitted nowhere
-# else; no program was killed, and the machine still powered off.
+# shutdown-full: the unit never stopped, because the swapped data fitted
+# nowhere else; no program was killed, and the machine still powered off.
 shut_down_well ()
 {
   local console=$build/vm-$1.console \
     errors="Read-error|Write-error|Out of memory" stopped=(
     "vram-swap has stopped, swaps: 0, result: success"
   )
-  if [[ $1 == stranded ]]; then
+  if [[ $1 == shutdown-full ]]; then
     errors="Out of memory"
     stopped=()
   fi
@@ -163,7 +163,7 @@ load ()
 {
   case $1 in
     deaths | mix | pressure | elastic | deadlock) echo 160 ;;
-    outages | stranded) echo 60 ;;
+    outages | shutdown-full) echo 60 ;;
     *) echo 100 ;;
   esac
 }
@@ -188,7 +188,7 @@ run_one ()
     faults) options+=(-m 768M -t 400 -i systemd) ;;
     upgrade) options+=(-m 768M -t 600 -i systemd) ;;
     packages | reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
-    shutdown | stranded) options+=(-m 768M -t 400 -i systemd) ;;
+    shutdown | shutdown-full) options+=(-m 768M -t 400 -i systemd) ;;
     examples)
       options+=(-m 1G -t 1800 -i systemd)
       # A disk of its own, with the programs of the man page's examples.
@@ -222,7 +222,7 @@ run_one ()
     git clone -q --bare "$here/../.." "$stage/nbdkit-vram.git" || return
   fi
   machine "$test" "$environment bash guest-$test.sh" || status=$?
-  if [[ $test == shutdown || $test == stranded ]]; then
+  if [[ $test == shutdown || $test == shutdown-full ]]; then
     # The machine is off and has returned no status.
     [[ $status == 125 ]] && shut_down_well "$test" && return
     cat "$build/vm-$test.log"

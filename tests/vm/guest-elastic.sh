@@ -1,21 +1,23 @@
-# nbdkit-vram: VRAM comes and goes under live swap, and no byte is lost
+# nbdkit-vram: an elastic disk takes VRAM and gives it back while swap is in
+# use, and no byte is lost
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # shellcheck source=tests/vm/guest.sh
 . ./guest.sh
 install_project
 
-# What the server allocates counts in this control group, which is not swapped,
-# as the VRAM of a GPU is not.
+# The server's memory counts in this control group, which is not swapped, like
+# the VRAM of a GPU.
 cgroup=/sys/fs/cgroup/server
 mkdir $cgroup
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 echo 0 >$cgroup/memory.swap.max
 
-# VRAM takes no memory there: it lies in files, which the kernel writes back.
-# The other programs of the GPU hold so many MiB.
+# VRAM is in files, which the kernel writes back, and takes no memory.
 export STANDIN_CUDA_MEMORY=512M STANDIN_CUDA_USED_FILE=/run/tenants
 export STANDIN_CUDA_FOLDER=/var/tmp
+
+# tenants MIB: lets other programs hold so much VRAM.
 tenants ()
 {
   echo $(($1 << 20)) >/run/tenants.new
@@ -23,7 +25,7 @@ tenants ()
 }
 tenants 0
 
-# In MiB.
+# Prints how many MiB of VRAM the server holds.
 held ()
 {
   echo $(($(status server.elastic.held) >> 20))
@@ -53,7 +55,7 @@ begin ()
   state_becomes on || cat /run/daemon.log
 }
 
-# hold MIB [MIB...]: a verifying program for each, in the background.
+# hold MIB [MIB...]: starts memfill for each.
 fillers=()
 hold ()
 {
@@ -64,7 +66,7 @@ hold ()
   done
 }
 
-# release: ends them; none may have read a wrong word, or been killed.
+# release: ends the programs. None may have read a wrong word or been killed.
 release ()
 {
   local pid
@@ -75,14 +77,14 @@ release ()
   fillers=()
 }
 
-step "a disk that holds nothing holds no more VRAM than its reserve"
+step "a disk without data holds only its reserve of VRAM"
 begin
 size=$(($(status server.size) >> 20))
 reserve=$(held)
 echo "disk $size MiB, VRAM held $reserve MiB"
 [ "$reserve" -le 192 ] || fail "$reserve MiB are held"
 
-step "every block is written for the first time under pressure"
+step "first writes under memory pressure take VRAM, and trims give it back"
 part=$((($(available) + 120) / 4))
 for ((round = 1; round <= ${ELASTIC_ROUNDS:-3}; round++)); do
   hold $part $part $part $part
@@ -91,7 +93,7 @@ for ((round = 1; round <= ${ELASTIC_ROUNDS:-3}; round++)); do
   holds_at_least "$(($(swapped) / 2))" ||
     fail "$(held) MiB are held for $(swapped) MiB"
   release
-  # The kernel discards whole clusters only, so some of it may stay.
+  # The kernel discards whole clusters only, so some data may stay.
   sleep 5
   echo "5 s after the programs have ended: $(swapped) MiB swapped," \
     "VRAM held $(held) MiB, data $(($(status server.used) >> 20)) MiB"
@@ -104,7 +106,7 @@ step "vram-swap run gives VRAM back while the program runs, and takes it again"
 expect 7 vram-swap run sh -c "vram-swap limit; exit 7"
 printf '%s\n' "$out"
 said "limit: 0 B, "
-# What still holds data cannot move without a spill file: a slot at most.
+# Data cannot move without a spill file. At most one slot holds data.
 [[ $out == *" 0 B held"* || $out == *" 64.0 MiB held"* ]] ||
   fail "VRAM is not given back: $out"
 wait_for 60 holds_at_least 65
@@ -118,7 +120,7 @@ grep -q "limit: 0 B, " /run/out ||
 expect 1 "${member[@]}" vram-swap limit 64M
 said "only root may ask for that"
 
-step "a limit is obeyed, and one that cannot be is refused with the numbers"
+step "a limit is obeyed, or refused with the numbers"
 expect 0 vram-swap limit 128M
 wait_for 60 holds_at_most 128
 expect 0 vram-swap limit max
@@ -132,7 +134,7 @@ stop_daemon
 
 step "programs take and return most of the VRAM while memory is short"
 begin
-# All that is swapped is in VRAM first: nothing needs a chunk then.
+# The swapped data is in VRAM before that, so no write needs a chunk.
 hold $part $part $part $part
 for ((round = 1; round <= 20; round++)); do
   tenants $((512 - 16 - $(held)))
