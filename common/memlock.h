@@ -58,8 +58,8 @@ extern void memlock_touch_stack (void);
 
 /* Free the heap beyond the reserve of memlock_all.  nbdkit's threads grow it
  * by a buffer each, as large as the largest request.  Call it while no request
- * is running.  A block at its end that malloc caches for a thread keeps what is
- * below it.  Takes a few milliseconds at most.
+ * is running.  A block at its end that malloc caches for a thread keeps what
+ * is below it.  Takes a few milliseconds at most.
  */
 extern void memlock_trim_heap (void);
 
