@@ -59,17 +59,21 @@ step (const struct provider *p)
     provider_of (p)->called ();
 }
 
+static bool
+is_zero (const struct memory_chunk *chunk)
+{
+  return chunk->bytes[0] == 0 &&
+         memcmp (chunk->bytes, chunk->bytes + 1, chunk->chunk.size - 1) == 0;
+}
+
 static void
 memory_free (struct provider *p, struct chunk *c)
 {
   struct memory_chunk *chunk = chunk_of (c);
 
   step (p);
-  for (uint64_t i = 0; i < chunk->chunk.size; ++i)
-    if (!provider_of (p)->reserve_only && chunk->bytes[i] != 0) {
-      provider_of (p)->dirty_frees++;
-      break;
-    }
+  if (!provider_of (p)->reserve_only && !is_zero (chunk))
+    provider_of (p)->dirty_frees++;
   if (chunk->fd != -1) {
     munmap (chunk->bytes, chunk->chunk.size);
     close (chunk->fd);
