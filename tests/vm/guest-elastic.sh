@@ -148,7 +148,7 @@ printf '%s\n' "$out" | grep -A3 '^VRAM:'
 release
 stop_daemon
 
-complaints="nbd.*(error|timed out|stuck)|I/O error|Read-error|Write-error"
-dmesg | grep -E "$complaints|Out of memory|blocked for more" &&
+dmesg |
+  grep -E "$complaints|(Read|Write)-error|Out of memory|blocked for more" &&
   fail "the kernel complained"
 finish

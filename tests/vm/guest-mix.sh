@@ -159,7 +159,7 @@ for way in ${MIX:-1 2 3 4}; do
   esac
 done
 
-complaints="nbd.*(error|timed out|stuck)|I/O error|Read-error|Write-error"
-dmesg | grep -E "$complaints|Out of memory|blocked for more" &&
+dmesg |
+  grep -E "$complaints|(Read|Write)-error|Out of memory|blocked for more" &&
   fail "the kernel complained"
 finish

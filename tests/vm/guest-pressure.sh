@@ -157,6 +157,6 @@ expect 0 vram-swap down
 swap_is_off
 stop_daemon
 
-dmesg | grep -E "nbd.*(error|timed out|stuck)|I/O error|Out of memory" &&
+dmesg | grep -E "$complaints|Out of memory" &&
   fail "the kernel complained"
 finish

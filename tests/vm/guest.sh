@@ -35,6 +35,11 @@ EOF
   systemctl daemon-reload
 }
 
+# What the kernel says of a disk that fails. With one connection it reports a
+# request that takes a second, as on a busy host; it is stuck after 100 s.
+# shellcheck disable=SC2034 # for the tests
+complaints="nbd.*(error|timed out)|stuck request.*Runtime [0-9]{3}|I/O error"
+
 # within SECONDS COMMAND...: repeats COMMAND until it succeeds. Fails after
 # four times as many seconds, because the host's CPUs may be busy.
 within ()
