@@ -423,7 +423,7 @@ move_out (struct governor *g, int slot)
   return (int) SLOT_CHUNK (word);
 }
 
-/* A slot in the spill file, preferably one that is not cold, or -1. */
+/* A slot in the spill file that is not cold, else a cold one, else -1. */
 static int
 choose_returner (const struct governor *g)
 {

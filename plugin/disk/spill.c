@@ -415,30 +415,34 @@ write_blocks (struct spill *spill, struct transfer *t, size_t at, size_t count,
   return 0;
 }
 
-int
-spill_read_moved (struct spill *spill, size_t count, uint64_t offset,
-                  uint64_t until_ms)
+typedef int copy_fn (struct spill *spill, struct transfer *t, size_t at,
+                     size_t count, uint64_t offset, uint64_t until_ms);
+
+static int
+copy_moved (struct spill *spill, copy_fn *copy, const char *what, size_t count,
+            uint64_t offset, uint64_t until_ms)
 {
   int r;
 
   if (!answers (spill))
-    return fail (spill, "read");
-  r = read_blocks (spill, &spill->mover, 0, count, offset, until_ms);
+    return fail (spill, what);
+  r = copy (spill, &spill->mover, 0, count, offset, until_ms);
   put_transfer (spill, &spill->mover);
   return r;
+}
+
+int
+spill_read_moved (struct spill *spill, size_t count, uint64_t offset,
+                  uint64_t until_ms)
+{
+  return copy_moved (spill, read_blocks, "read", count, offset, until_ms);
 }
 
 int
 spill_write_moved (struct spill *spill, size_t count, uint64_t offset,
                    uint64_t until_ms)
 {
-  int r;
-
-  if (!answers (spill))
-    return fail (spill, "write");
-  r = write_blocks (spill, &spill->mover, 0, count, offset, until_ms);
-  put_transfer (spill, &spill->mover);
-  return r;
+  return copy_moved (spill, write_blocks, "write", count, offset, until_ms);
 }
 
 /* A part of a request, and the blocks that it lies in. */

@@ -363,8 +363,8 @@ say_end (const struct supervisor *s, int status, const char *what)
   if (!s->child)
     log_warning ("the server has ended; %s", what);
   else if (WIFSIGNALED (status))
-    log_warning ("the server was killed by %s; %s",
-                 sigdescr_np (WTERMSIG (status)), what);
+    log_warning ("the server was killed by SIG%s; %s",
+                 sigabbrev_np (WTERMSIG (status)), what);
   else
     log_warning ("the server ended with status %d; %s", WEXITSTATUS (status),
                  what);

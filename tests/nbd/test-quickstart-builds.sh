@@ -97,7 +97,7 @@ quickstart 2 "'--bogus'" --bogus
 [ ! -e "$tmp/packages" ]
 [ ! -e "$tmp/tree/out" ]
 
-# install-guard.sh prune removes empty folders up to the one that is named.
+# install-guard.sh prune TOP DIR... removes empty folders below TOP.
 mkdir -p "$tmp/top/lib/a/b" "$tmp/top/lib/c" "$tmp/top/share"
 : >"$tmp/top/lib/c/file"
 sh "$top_srcdir/install-guard.sh" prune "$tmp/top" "$tmp/top/lib/a/b" \

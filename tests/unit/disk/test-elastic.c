@@ -887,6 +887,13 @@ test_spill_hangs (void)
   CHECK_EQ (atomic_load (&shared->moves_back), 0);
   disk_goes_on ();
   check_content (disk);
+  while (atomic_load (&shared->spilled) != 0) {
+    vram.bytes_free = VRAM;
+    governor_step (governor);
+    clock_sleep_us (1000);
+  }
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
+  check_content (disk);
   end ();
 }
 
