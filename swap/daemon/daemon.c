@@ -454,8 +454,8 @@ make_socket_folder (const struct daemon *d)
   return 0;
 }
 
-/* The folder of the spill file, which the server makes and which has no name.
- * That it cannot be made is no reason not to start: the server says so.
+/* Makes the default folder of the spill file.  The server makes the file, and
+ * goes on without one if it cannot.
  */
 void
 daemon_make_spill_folder (const struct daemon *d)

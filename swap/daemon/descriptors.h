@@ -64,8 +64,8 @@ const struct superblock_header *
 descriptors_header (const struct descriptors *d);
 struct superblock_shared *descriptors_shared (const struct descriptors *d);
 
-/* Of that disk: how many bytes hold data, and how many bytes of VRAM cannot be
- * given back.
+/* How many bytes of that disk hold data, and how many bytes of its VRAM cannot
+ * be given back.
  */
 int64_t descriptors_used (const struct descriptors *d);
 int64_t descriptors_least (const struct descriptors *d);

@@ -17,7 +17,7 @@
 #include "policy.h"
 #include "run.h"
 
-/* Fields of the superblock that are told as they are. */
+/* Fields of the superblock that answers have unchanged. */
 static const struct {
   const char *name;
   size_t at;

@@ -20,7 +20,7 @@
 /* Of the version that had no daemon. */
 #define OLD_STATE_FILE "/run/vram-swap.state"
 
-/* What is a number, of 32 or 64 bits, or a text, by its name in the file. */
+/* Fields that are texts, or numbers of 32 or 64 bits, by name in the file. */
 static const struct field {
   const char *name;
   bool text;

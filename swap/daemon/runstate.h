@@ -39,7 +39,7 @@ struct runstate {
 
 #define LIMIT_CONFIGURED (-1)
 
-/* Sets all fields to what they are without a state file. */
+/* Sets all fields to their values without a state file. */
 void runstate_reset (struct runstate *st);
 
 /* Reads the file.  Returns false when there is none. */
