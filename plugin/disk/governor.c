@@ -65,10 +65,11 @@
  */
 #define STORE_RETRY_MS 500
 
-/* How long freed VRAM may stay in use, in ms: the programs that keep its
- * descriptor must close it first.
+/* How long to wait until freed VRAM is free, in ms: the programs that keep its
+ * descriptor must close it first.  A program that takes VRAM as fast as it is
+ * freed makes it impossible to tell, so the wait is short.
  */
-#define CLOSE_MS 20
+#define CLOSE_MS 3
 
 /* How long to wait for a thread that may hang in the driver. */
 #define JOIN_S 1
@@ -744,6 +745,8 @@ next_look (const struct governor *g, bool wants_more)
     return FAST_MS;
   if (watches_headroom (g) || wants_more)
     ms = now - g->changed_at < FAST_FOR_MS ? FAST_MS : REST_MS;
+  else if (g->e->spill && spill_grows (g->e->spill))
+    ms = REST_MS;
   if (g->scan_at && (ms == GOVERNOR_SLEEP || g->scan_at < now + ms))
     ms = g->scan_at > now ? (unsigned) (g->scan_at - now) : 0;
   return ms;

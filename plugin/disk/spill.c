@@ -342,6 +342,12 @@ spill_ready (const struct spill *spill)
 }
 
 bool
+spill_grows (const struct spill *spill)
+{
+  return spill_ready (spill) < spill->size && !atomic_load (&spill->failed);
+}
+
+bool
 spill_works (struct spill *spill)
 {
   return !atomic_load (&spill->failed) && answers (spill);

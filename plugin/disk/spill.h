@@ -53,6 +53,9 @@ extern int spill_fd (const struct spill *spill);
 /* How many bytes at the start of the file can be used. */
 extern uint64_t spill_ready (const struct spill *spill);
 
+/* Whether that will be more. */
+extern bool spill_grows (const struct spill *spill);
+
 /* Whether more data should move there: no write has failed, and the disk
  * answers.
  */

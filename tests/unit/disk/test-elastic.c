@@ -695,12 +695,29 @@ test_spill_cold (void)
 static void
 test_spill_ready (void)
 {
+  char reason[SPILL_REASON];
+
   with_spill = true;
   begin (0, true);
   CHECK (elastic_can_spill (slots.elastic, SLOTS - 1));
   atomic_store (&shared->spill_size, 2 * SLOT - 1);
   CHECK (elastic_can_spill (slots.elastic, 0));
   CHECK (!elastic_can_spill (slots.elastic, 1));
+
+  /* The governor does not sleep until all of the file is ready. */
+  CHECK_EQ (governor_step (governor), GOVERNOR_SLEEP);
+  slots.elastic->spill =
+      spill_open (NULL, fcntl (spill_fd (spill), F_DUPFD_CLOEXEC, 3), SIZE,
+                  SLOT, TIMEOUT_MS, reason);
+  CHECK (slots.elastic->spill != NULL);
+  CHECK (governor_step (governor) != GOVERNOR_SLEEP);
+  CHECK_EQ (atomic_load (&shared->spill_size), SLOT);
+  CHECK_EQ (spill_start (slots.elastic->spill), 0);
+  while (governor_step (governor) != GOVERNOR_SLEEP)
+    sched_yield ();
+  CHECK_EQ (atomic_load (&shared->spill_size), SIZE);
+  spill_close (slots.elastic->spill);
+  slots.elastic->spill = spill;
   end ();
 }
 
