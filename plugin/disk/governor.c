@@ -65,11 +65,10 @@
  */
 #define STORE_RETRY_MS 500
 
-/* How long to wait until freed VRAM is free, in ms: the programs that keep its
- * descriptor must close it first.  A program that takes VRAM as fast as it is
- * freed makes it impossible to tell, so the wait is short.
+/* How long freed VRAM may stay in use, in ms: the programs that keep its
+ * descriptor must close it first.
  */
-#define CLOSE_MS 3
+#define CLOSE_MS 20
 
 /* How long to wait for a thread that may hang in the driver. */
 #define JOIN_S 1
@@ -492,19 +491,19 @@ count_given_back (struct governor *g, enum give_back why)
   atomic_fetch_add (&g->e->shared->given_back[why], g->size);
 }
 
-/* Give back one chunk: of the reserve, else of an empty slot, else of a slot
- * that moves to the spill file.
+/* Give back one chunk: of the reserve, else of an empty slot, else, with
+ * MAY_MOVE, of a slot that moves to the spill file.
  */
 static bool
-give_back_one (struct governor *g, enum give_back why)
+give_back_one (struct governor *g, enum give_back why, bool may_move)
 {
   int number = elastic_take_reserve (g->e);
   const bool dirty = number == -1;
 
   for (unsigned i = 0; number == -1 && i < g->slots->count; ++i)
     number = release_slot (g, i);
-  if (number == -1)
-    number = move_out (g, g->e->spill ? choose_victim (g) : -1);
+  if (number == -1 && may_move && g->e->spill)
+    number = move_out (g, choose_victim (g));
   if (number == -1)
     return false;
   free_chunk (g, (unsigned) number, dirty);
@@ -555,8 +554,8 @@ scan (struct governor *g, unsigned target)
  * Policy.
  */
 
-/* Find out how many bytes are free, including those that are about to be.
- * Returns false after log_error.
+/* Find out how many bytes are free, and how many of those that were given back
+ * are not yet.  Returns false after log_error.
  */
 static bool
 look_at_free (struct governor *g, uint64_t *bytes_free)
@@ -580,7 +579,6 @@ look_at_free (struct governor *g, uint64_t *bytes_free)
   if (now - g->closing_at > CLOSE_MS)
     g->closing = 0;
   g->last_free = *bytes_free;
-  *bytes_free += g->closing;
   return true;
 }
 
@@ -611,19 +609,23 @@ count_over (const struct governor *g, uint64_t bytes_free, enum give_back *why)
   return (unsigned) ((over + g->size - 1) / g->size);
 }
 
-/* Give back N chunks.  Returns how many are missing. */
+/* Give back N chunks, of which MOVES may be of slots that have to move.
+ * Returns how many were given back.
+ */
 static unsigned
-give_back (struct governor *g, unsigned n, enum give_back why)
+give_back (struct governor *g, unsigned n, unsigned moves, enum give_back why)
 {
+  unsigned given = 0;
+
   if (g->over_since == 0)
     g->over_since = clock_ns () / 1000;
   g->refill_at = clock_ms () + REFILL_MS;
   g->back_at = clock_ms () + BACK_AFTER_MS;
-  while (n > 0 && give_back_one (g, why)) {
+  while (given < n && give_back_one (g, why, given < moves)) {
     g->changed_at = clock_ms ();
-    --n;
+    ++given;
   }
-  return n;
+  return given;
 }
 
 /* Nothing more has to be given back: note how long that took. */
@@ -759,17 +761,22 @@ step (struct governor *g)
   const unsigned target = reserve_target (g);
   uint64_t bytes_free = UINT64_MAX / 2;
   enum give_back why = GIVE_BACK_LIMIT;
-  unsigned over;
+  unsigned over, now_over, given = 0;
   bool full = true;
 
   if ((watches_headroom (g) || elastic_reserve (g->e) < target ||
        atomic_load (&g->e->shared->spilled) > 0) &&
       !look_at_free (g, &bytes_free))
     return REST_MS;
-  over = count_over (g, bytes_free, &why);
-  if (over > 0)
-    over = give_back (g, over, why);
-  else {
+  /* No slot moves for VRAM that is about to be free.  But a program may take
+   * that as soon as it is, so what costs little is given back at once.
+   */
+  over = count_over (g, bytes_free + g->closing, &why);
+  now_over = count_over (g, bytes_free, &why);
+  if (now_over > 0)
+    given = give_back (g, now_over, over, why);
+  over = over > given ? over - given : 0;
+  if (given == 0 && over == 0) {
     note_time (g);
     full = fill_reserve (g, target, bytes_free);
     if (g->options.restless)
@@ -786,6 +793,9 @@ step (struct governor *g)
     scan (g, full && over == 0 ? slots_reserve (g->slots) : 0);
   age (g);
   store_facts (g);
+  /* A program that takes VRAM goes on taking it. */
+  if (given > 0)
+    return 0;
   return next_look (g, over > 0 ||
                            elastic_reserve (g->e) < reserve_target (g) ||
                            atomic_load (&g->e->shared->spilled) > 0);
