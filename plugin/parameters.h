@@ -38,7 +38,7 @@ struct parameters {
 };
 extern struct parameters parameters;
 
-#define STAGING_DEFAULT  (2 * MiB)
+#define STAGING_DEFAULT  MiB
 #define MIN_SIZE_DEFAULT (512 * MiB)
 
 /* One line for each parameter, for nbdkit --help. */
