@@ -548,7 +548,7 @@ run (void *arg)
 {
   struct spill *spill = arg;
   char *zeros = mmap (NULL, PIECE, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   uint64_t at;
   ssize_t n;
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <linux/aio_abi.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,9 +23,14 @@ transfer_open (struct transfer *t, size_t size)
     return -1;
   }
   t->buffer = mmap (NULL, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (t->buffer != MAP_FAILED)
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (t->buffer != MAP_FAILED) {
+    /* The buffer must not need memory later.  MAP_POPULATE does nothing in a
+     * process that has locked its memory with MCL_ONFAULT.
+     */
+    memset (t->buffer, 0, size);
     return 0;
+  }
   t->buffer = NULL;
   transfer_close (t);
   errno = ENOMEM;
