@@ -116,7 +116,7 @@ static void
 load (void)
 {
   static const char known[] =
-      " DEVICES FOLDER NAMES UUIDS PCI MEMORY USED USED_FILE CONTEXT VERSION"
+      " DEVICES NAMES UUIDS PCI MEMORY USED USED_FILE POOL CONTEXT VERSION"
       " NO_VMM NO_EXPORT NO_MEMOPS DEVPTR_DIFFERS GARBAGE SHARED DELAY SEED "
       "FAIL"
       " FAIL_FILE INIT_FAIL LOSE_COPY LOSE_FILE LOSE_DEVICE LOSE_CODE"
@@ -132,7 +132,7 @@ load (void)
   for (i = 0; i < config.devices; i++)
     load_device (i);
   config.used_file = get ("USED_FILE");
-  config.folder = get ("FOLDER");
+  config.pool = get ("POOL");
   config.context = size ("CONTEXT", 0);
   config.version = (int) number ("VERSION", 12080);
   config.no_vmm = number ("NO_VMM", 0) != 0;

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,22 +152,19 @@ leave_remnant (struct physical *p)
   vram_file_write (&p->file, remnant[p->dev], REMNANT, 0);
 }
 
+/* Makes a file for SIZE bytes.  Sets *POOLED if it is of POOL. */
 static int
-make_file (void)
+make_file (uint64_t size, bool *pooled)
 {
-  char path[PATH_MAX];
-  int fd;
+  int fd = -1;
 
-  if (!config.folder)
-    return memfd_create ("stand-in VRAM", MFD_CLOEXEC);
-  fd = open (config.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd != -1 || errno != EOPNOTSUPP)
+  errno = ENOENT;
+  if (config.pool)
+    fd = pool_take (size);
+  *pooled = fd != -1;
+  if (fd != -1 || errno != ENOENT)
     return fd;
-  snprintf (path, sizeof path, "%s/XXXXXX", config.folder);
-  fd = mkostemp (path, O_CLOEXEC);
-  if (fd != -1)
-    unlink (path);
-  return fd;
+  return memfd_create ("stand-in VRAM", MFD_CLOEXEC);
 }
 
 CUresult
@@ -178,6 +174,7 @@ physical_create (struct physical **result, int dev, uint64_t size,
   CUresult r = CUDA_ERROR_OUT_OF_MEMORY;
   struct vram_file file;
   struct physical *p;
+  bool pooled = false;
   uint64_t max;
   int fd;
 
@@ -188,11 +185,12 @@ physical_create (struct physical **result, int dev, uint64_t size,
   else if (used[dev] + size > max)
     fd = -1;
   else
-    fd = make_file ();
+    fd = make_file (size, &pooled);
   if (fd == -1)
     goto out;
   if (vram_file_format (&file, fd, size, config.uuids[dev].bytes,
-                        config.garbage < size ? config.garbage : size) == -1)
+                        config.garbage < size ? config.garbage : size,
+                        pooled) == -1)
     goto out_close;
   p = add (&file, dev, exportable, false);
   if (!p)

@@ -39,8 +39,13 @@
  * USED=SIZE,...     VRAM that other programs hold, a LIST, default 0
  * USED_FILE=FILE    a file with such a SIZE, for all devices, added to USED;
  *                   may be replaced at any time (write and rename)
- * FOLDER=FOLDER     VRAM is in unnamed files there instead of memory, for a
- *                   machine whose memory is short
+ * POOL=DIR          an allocation takes a file of DIR that no process holds,
+ *                   if there are files of its size (SIZE rounded up to pages,
+ *                   and a page for each 63 MiB); fails if all are in use.  If
+ *                   the files' pages are allocated and locked, VRAM needs no
+ *                   memory when it is allocated, written, zeroed or freed.
+ *                   It begins with what the file contains; GARBAGE does not
+ *                   count.  Not with SHARED
  * CONTEXT=SIZE      VRAM that each active primary context takes, default 0
  * VERSION=N         the result of cuDriverGetVersion, default 12080
  * NO_VMM=1          attribute 102 is 0; cuMemCreate, cuMemAddressReserve and
@@ -173,7 +178,7 @@ struct config {
   uint64_t memory[MAX_DEVICES];
   uint64_t used[MAX_DEVICES];
   const char *used_file;
-  const char *folder;
+  const char *pool;
   uint64_t context;
   int version;
   bool no_vmm, no_export, no_memops, devptr_differs, late;
@@ -372,6 +377,14 @@ extern void physical_report_all (void);
  */
 extern int account_create (const CUuuid *uuid, uint64_t size, uint64_t limit);
 extern uint64_t account_used (const CUuuid *uuid);
+
+/* ---- pool.c ---- */
+
+/* A file of POOL for SIZE bytes of VRAM, which is in use while any process
+ * holds its open file description.  Returns -1 with ENOMEM if all are in use,
+ * ENOENT if there are none of this size.
+ */
+extern int pool_take (uint64_t size);
 
 /* ---- address.c: device addresses ---- */
 

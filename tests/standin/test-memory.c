@@ -157,25 +157,72 @@ test_accounting (void)
   CHECK (free_bytes == 24 * MIB);
 }
 
-/* VRAM in files of a folder holds data, and leaves no file. */
+/* Makes a pool of COUNT files for 2 MiB of VRAM each. */
 static void
-test_folder (void)
+make_pool (int count)
 {
-  CUmemAllocationProp p = prop ();
-  CUmemGenericAllocationHandle h;
-  char name[64], target[512];
+  char name[32];
   int fd;
 
-  env ("FOLDER", path ("."));
+  while (count-- > 0) {
+    snprintf (name, sizeof name, "pool-%d", count);
+    fd = open (path (name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK (fd != -1);
+    CHECK (posix_fallocate (fd, 0, 2 * MIB + 4096) == 0);
+    close (fd);
+  }
+  env ("POOL", path ("."));
+}
+
+static ino_t
+inode_of (int fd)
+{
+  struct stat st;
+
+  CHECK (fstat (fd, &st) == 0);
+  /* Allocated in full. */
+  CHECK ((uint64_t) st.st_blocks * 512 >= 2 * MIB + 4096);
+  return st.st_ino;
+}
+
+/* VRAM of a pool keeps its pages, is in use while an exported descriptor is
+ * open, and holds old content after that.
+ */
+static void
+test_pool (void)
+{
+  CUmemAllocationProp p = prop ();
+  CUmemGenericAllocationHandle h[3];
+  unsigned char buf[4096];
+  int first, second, other;
+  CUdeviceptr at;
+  ino_t inode;
+
+  make_pool (2);
   start ();
-  OK (cu.cuMemCreate (&h, 2 * MIB, &p, 0));
-  OK (cu.cuMemExportToShareableHandle (
-      &fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
-  snprintf (name, sizeof name, "/proc/self/fd/%d", fd);
-  CHECK (readlink (name, target, sizeof target) > 0 &&
-         strstr (target, "memfd") == NULL);
-  close (fd);
-  OK (cu.cuMemRelease (h));
+  at = chunk (2 * MIB, &h[0]);
+  OK (cu.cuMemsetD8_v2 (at, 7, 2 * MIB));
+  OK (cu.cuMemsetD8_v2 (at + MIB, 0, MIB));
+  OK (cu.cuMemcpyDtoH_v2 (buf, at + MIB, sizeof buf));
+  CHECK (all (buf, sizeof buf, 0));
+  OK (cu.cuMemExportToShareableHandle (&first, h[0], 1, 0));
+  inode = inode_of (first);
+  OK (cu.cuMemCreate (&h[1], 2 * MIB, &p, 0));
+  OK (cu.cuMemExportToShareableHandle (&second, h[1], 1, 0));
+  CHECK (inode_of (second) != inode);
+  GIVES (cu.cuMemCreate (&h[2], 2 * MIB, &p, 0), CUDA_ERROR_OUT_OF_MEMORY);
+  OK (cu.cuMemCreate (&h[2], 4 * MIB, &p, 0));
+  OK (cu.cuMemRelease (h[2]));
+
+  OK (cu.cuMemUnmap (at, 2 * MIB));
+  OK (cu.cuMemRelease (h[0]));
+  GIVES (cu.cuMemCreate (&h[2], 2 * MIB, &p, 0), CUDA_ERROR_OUT_OF_MEMORY);
+  close (first);
+  at = chunk (2 * MIB, &h[0]);
+  OK (cu.cuMemExportToShareableHandle (&other, h[0], 1, 0));
+  CHECK (inode_of (other) == inode);
+  OK (cu.cuMemcpyDtoH_v2 (buf, at + MIB - sizeof buf, sizeof buf));
+  CHECK (all (buf, sizeof buf, 7));
 }
 
 static void
@@ -445,7 +492,7 @@ const struct test memory_tests[] = {
   { "unmap_in_flight", test_unmap_in_flight, use_hang_file },
   { "device_address_faults", test_device_address_faults, NULL },
   { "accounting", test_accounting, NULL },
-  { "folder", test_folder, NULL },
+  { "pool", test_pool, NULL },
   { "shrink", test_shrink, NULL },
   { "survives_sigkill", test_survives_sigkill, NULL },
   { "counts_over_processes", test_counts_over_processes, NULL },

@@ -68,14 +68,17 @@ map_header (struct vram_file *f, int fd, uint64_t size)
 
 int
 vram_file_format (struct vram_file *f, int fd, uint64_t size,
-                  const unsigned char uuid[16], uint64_t garbage)
+                  const unsigned char uuid[16], uint64_t garbage, bool pooled)
 {
   if (ftruncate (fd, (off_t) vram_file_total (size)) == -1)
     return -1;
   if (map_header (f, fd, size) == -1)
     return -1;
+  /* A pooled file has the header of an earlier allocation. */
+  memset (f->header, 0, f->header_size);
   f->header->size = size;
-  f->header->garbage = garbage;
+  f->header->garbage = pooled ? 0 : garbage;
+  f->header->pooled = pooled;
   memcpy (f->header->uuid, uuid, 16);
   memcpy (f->header->magic, magic, sizeof magic);
   return 0;
@@ -282,7 +285,7 @@ vram_file_set (struct vram_file *f, unsigned char value, uint64_t size,
 
   if (touch (f, size, offset, true) == -1)
     return -1;
-  if (value == 0 && size >= PAGE) {
+  if (value == 0 && size >= PAGE && !f->header->pooled) {
     /* Zeros are a hole, which takes no memory. */
     if (fallocate (f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                    (off_t) offset, (off_t) size) == 0)

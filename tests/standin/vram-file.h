@@ -18,6 +18,7 @@
 #define STANDIN_VRAM_FILE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define VRAM_GRANULE (64ULL << 10)
@@ -27,6 +28,7 @@ struct vram_header {
   uint64_t size; /* of the data */
   unsigned char uuid[16];
   uint64_t garbage; /* bytes from the start that begin as garbage */
+  uint64_t pooled;  /* not 0: its pages stay allocated */
   _Atomic uint32_t granules[];
 };
 
@@ -40,11 +42,13 @@ struct vram_file {
 /* The size of a file for SIZE bytes of data. */
 extern uint64_t vram_file_total (uint64_t size);
 
-/* On success the file owns FD.  Returns -1 with errno on failure, EINVAL if an
+/* On success the file owns FD.  A file that is POOLED keeps its pages, and its
+ * content is the garbage of new VRAM.  Returns -1 with errno on failure, EINVAL if an
  * opened file is not the stand-in's VRAM.
  */
-extern int vram_file_format (struct vram_file *f, int fd, uint64_t size,
-                             const unsigned char uuid[16], uint64_t garbage);
+extern int
+vram_file_format (struct vram_file *f, int fd, uint64_t size,
+                  const unsigned char uuid[16], uint64_t garbage, bool pooled);
 extern int vram_file_open (struct vram_file *f, int fd);
 extern void vram_file_close (struct vram_file *f);
 

@@ -206,15 +206,24 @@ stop_daemon ()
   all_is_off
 }
 
-# fill MIB [ORDER]: starts memfill and waits until it has filled its memory.
-# Its PID is $filler, its output in /run/memfill.$filler.
-fill ()
+# start_filler MIB [ORDER]: starts memfill. Its PID is $filler, its output in
+# /run/memfill.$filler.
+start_filler ()
 {
   local words
   words=$(mktemp /run/memfill.XXXXXX)
-  nice ./memfill "$@" >"$words" 2>&1 &
+  # The file is open before it is renamed.
+  {
+    nice ./memfill "$@" &
+  } >"$words" 2>&1
   filler=$!
   mv "$words" "/run/memfill.$filler"
+}
+
+# fill MIB [ORDER]: the same, and waits until it has filled its memory.
+fill ()
+{
+  start_filler "$@"
   wait_for 180 grep -q filled "/run/memfill.$filler"
 }
 
@@ -278,6 +287,19 @@ ExecStopPost=+/bin/sh -c 'echo "vram-swap has stopped, swaps:\
 $$(grep -c nbd /proc/swaps), result: $$SERVICE_RESULT" >/dev/ttyS0'
 EOF
   systemctl daemon-reload
+}
+
+# Shows on the console and in the output what hangs.
+show_blocked ()
+{
+  local task
+  echo 8 >/proc/sys/kernel/printk
+  echo w >/proc/sysrq-trigger
+  for task in $(pgrep -x 'nbdkit|vram-swap' | sed 's|$|/task/*|;s|^|/proc/|')
+  do
+    echo "$task $(cat "$task/comm") $(cat "$task/wchan")"
+    cat "$task/stack"
+  done
 }
 
 finish ()

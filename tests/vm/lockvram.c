@@ -1,17 +1,22 @@
 /* nbdkit-vram: keeps the stand-in driver's VRAM from being swapped
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * lockvram PID [FOR]: the stand-in of server PID keeps VRAM in memory files.
- * The kernel would swap them to the very disk that is made of them, which
- * cannot happen with a GPU's VRAM. This program maps and locks the files, so
- * that they are allocated in full, writes "locked" and the number of MiB, and
- * runs until process FOR (default: PID) ends.
+ * lockvram PID [FOR]
+ * lockvram FOLDER
+ *
+ * The stand-in of server PID keeps VRAM in memory files. The kernel would swap
+ * them to the very disk that is made of them, which cannot happen with a GPU's
+ * VRAM. This program maps and locks the files, so that they are allocated in
+ * full, writes "locked" and the number of MiB, and runs until process FOR
+ * (default: PID) ends. With FOLDER it locks the files there, and runs until it
+ * is killed.
  */
 
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +27,8 @@
 int
 main (int argc, char **argv)
 {
-  const pid_t pid = argc >= 2 ? atol (argv[1]) : 0;
+  const bool pool = argc == 2 && argv[1][0] == '/';
+  const pid_t pid = argc >= 2 && !pool ? atol (argv[1]) : 1;
   const pid_t with = argc == 3 ? atol (argv[2]) : pid;
   char folder[64], path[320], target[128];
   const struct dirent *entry;
@@ -30,7 +36,10 @@ main (int argc, char **argv)
   FILE *adj;
   DIR *dir;
 
-  snprintf (folder, sizeof folder, "/proc/%ld/fd", (long) pid);
+  if (pool)
+    snprintf (folder, sizeof folder, "%s", argv[1]);
+  else
+    snprintf (folder, sizeof folder, "/proc/%ld/fd", (long) pid);
   dir = opendir (folder);
   if (!dir) {
     perror (folder);
@@ -44,10 +53,11 @@ main (int argc, char **argv)
 
     snprintf (path, sizeof path, "%s/%s", folder, entry->d_name);
     n = readlink (path, target, sizeof target - 1);
-    if (n == -1)
+    if (n == -1 && !pool)
       continue;
-    target[n] = '\0';
-    if (strncmp (target, "/memfd:stand-in VRAM", 20) != 0)
+    target[n == -1 ? 0 : n] = '\0';
+    if (pool ? entry->d_name[0] == '.'
+             : strncmp (target, "/memfd:stand-in VRAM", 20) != 0)
       continue;
     fd = open (path, O_RDWR | O_CLOEXEC);
     if (fd == -1 || fstat (fd, &st) == -1) {
@@ -56,7 +66,7 @@ main (int argc, char **argv)
     }
     p = mmap (NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED || mlock (p, st.st_size) == -1) {
-      perror (target);
+      perror (path);
       return 1;
     }
     close (fd);
@@ -69,7 +79,7 @@ main (int argc, char **argv)
     return 1;
   }
   if (locked == 0) {
-    fprintf (stderr, "lockvram: process %ld has no VRAM\n", (long) pid);
+    fprintf (stderr, "lockvram: %s has no VRAM\n", folder);
     return 1;
   }
   printf ("locked %zu MiB\n", locked >> 20);
