@@ -53,7 +53,6 @@ elastic_create (unsigned slots, uint64_t size,
     return NULL;
   }
   memset (e->pins, 0, PIN_SHARDS * sizeof *e->pins);
-  e->slots = slots;
   e->size = size;
   e->timeout_ms = timeout_ms;
   e->stopped = true;
@@ -85,9 +84,6 @@ elastic_free (struct elastic *e)
 void
 elastic_move_to (struct elastic *e, const struct superblock *superblock)
 {
-  for (unsigned i = 0; i < e->slots; ++i)
-    atomic_store (&superblock->slots[i], atomic_load (&e->table[i]));
-  atomic_store (&superblock->shared->limit, atomic_load (&e->shared->limit));
   e->table = superblock->slots;
   e->shared = superblock->shared;
 }

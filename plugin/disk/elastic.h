@@ -45,9 +45,8 @@ struct pins {
 struct elastic {
   _Atomic uint64_t *table;          /* a word for each slot */
   struct superblock_shared *shared; /* facts, limit and wake */
-  unsigned slots;
-  unsigned timeout_ms; /* how long a write waits for a chunk */
-  struct pins *pins;   /* PIN_SHARDS */
+  unsigned timeout_ms;              /* how long a write waits for a chunk */
+  struct pins *pins;                /* PIN_SHARDS */
 
   /* Set before the first request.  Without a spill file no slot is in it. */
   const struct blockmap *map;
@@ -82,8 +81,8 @@ elastic_create (unsigned slots, uint64_t size,
                 const struct superblock *superblock, unsigned timeout_ms);
 extern void elastic_free (struct elastic *e);
 
-/* Move words and facts to SUPERBLOCK, which must outlive E.  Call it before
- * the first request.
+/* Keep words and facts in SUPERBLOCK from now on, which must outlive E.  Call
+ * it before the first request, while all slots are empty.
  */
 extern void
 elastic_move_to (struct elastic *e, const struct superblock *superblock);

@@ -230,7 +230,7 @@ void
 slots_fill_reserve (struct slots *slots)
 {
   for (unsigned i = 0; i < slots->count; ++i)
-    if (slots->chunk[i] && slots_of_chunk (slots, i) == -1)
+    if (slots->chunk[i])
       elastic_put_reserve (slots->elastic, i);
 }
 

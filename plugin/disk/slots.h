@@ -45,7 +45,8 @@ extern int slots_begin_elastic (struct slots *slots, struct provider *provider,
                                 uint64_t size, uint64_t min, uint64_t headroom,
                                 unsigned timeout_ms);
 
-/* Put all chunks that no slot names into the reserve.  They must be zeroed. */
+/* Put all chunks into the reserve of a new elastic disk.  They must be zeroed.
+ */
 extern void slots_fill_reserve (struct slots *slots);
 
 /* Import the chunks of the disk that SUPERBLOCK describes, with their
