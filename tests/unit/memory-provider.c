@@ -52,18 +52,19 @@ memory_provider_byte (const struct chunk *chunk, uint64_t offset)
   return chunk_of (chunk)->bytes[offset];
 }
 
+bool
+memory_provider_is_zero (const struct chunk *chunk)
+{
+  const unsigned char *bytes = chunk_of (chunk)->bytes;
+
+  return bytes[0] == 0 && memcmp (bytes, bytes + 1, chunk->size - 1) == 0;
+}
+
 static void
 step (const struct provider *p)
 {
   if (provider_of (p)->called)
     provider_of (p)->called ();
-}
-
-static bool
-is_zero (const struct memory_chunk *chunk)
-{
-  return chunk->bytes[0] == 0 &&
-         memcmp (chunk->bytes, chunk->bytes + 1, chunk->chunk.size - 1) == 0;
 }
 
 static void
@@ -72,7 +73,7 @@ memory_free (struct provider *p, struct chunk *c)
   struct memory_chunk *chunk = chunk_of (c);
 
   step (p);
-  if (!provider_of (p)->reserve_only && !is_zero (chunk))
+  if (!provider_of (p)->reserve_only && !memory_provider_is_zero (c))
     provider_of (p)->dirty_frees++;
   if (chunk->fd != -1) {
     munmap (chunk->bytes, chunk->chunk.size);
@@ -235,7 +236,9 @@ memory_zero (struct provider *p, struct chunk *chunk, uint64_t offset,
   step (p);
   if (offset > chunk->size || count > chunk->size - offset)
     abort ();
-  memset (chunk_of (chunk)->bytes + offset, 0, count);
+  provider_of (p)->zeroed += count;
+  if (!provider_of (p)->reserve_only)
+    memset (chunk_of (chunk)->bytes + offset, 0, count);
   return 0;
 }
 

@@ -20,6 +20,7 @@ struct memory_provider {
   uint64_t bytes_free;      /* of VRAM */
   unsigned chunks;          /* how many exist */
   unsigned dirty_frees;     /* of chunks with other bytes than zeros */
+  uint64_t zeroed;          /* bytes */
 
   /* Chunks are memfds, which can be exported and imported; or they have no
    * content, and any size; or they come from malloc.
@@ -56,8 +57,9 @@ struct memory_provider {
 extern void memory_provider_begin (struct memory_provider *m,
                                    uint64_t chunk_size, uint64_t bytes_free);
 
-/* The byte at OFFSET of CHUNK. */
+/* The byte at OFFSET of CHUNK, and whether all of its bytes are zeros. */
 extern unsigned char
 memory_provider_byte (const struct chunk *chunk, uint64_t offset);
+extern bool memory_provider_is_zero (const struct chunk *chunk);
 
 #endif /* VRAM_MEMORY_PROVIDER_H */

@@ -4,16 +4,13 @@
 
 #include <config.h>
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -25,12 +22,16 @@
 #include "disk/superblock.h"
 #include "memory-provider.h"
 #include "nbdkit-stubs.h"
+#include "spill-disk.h"
+#include "virtual-time.h"
 
 #define RESERVE_CHUNKS 2
 #define SLOTS          8
 #define SLOT           (4 * BLOCK_SIZE)
 #define SIZE           (SLOTS * SLOT)
 #define VRAM           (16 * SLOT)
+#define LARGE_SLOT     (32 * MiB)
+#define LARGE_SIZE     (2 * LARGE_SLOT)
 #define TIMEOUT_MS     20000
 
 static struct memory_provider vram;
@@ -47,20 +48,33 @@ static int put_result, check_result;
 static unsigned char model[SIZE];
 static bool check_each_step;
 
-/* For begin: a governor that does not wait, and moves slots at random; and a
- * spill file, which is in memory here and which the next server opens, too.
+/* For begin: a governor that does not wait, and moves slots at random; a spill
+ * file, which is in memory here and which the next server opens, too; and two
+ * large slots.
  */
-static bool restless, with_spill;
+static bool restless, with_spill, large;
 static struct spill *spill, *next_spill;
 static unsigned spill_timeout_ms = TIMEOUT_MS;
 
 static void check_adoption (void);
 
+/* Chunks in the reserve hold zeros: a read that was overtaken by a trim may
+ * see them.
+ */
+static void
+check_reserve (void)
+{
+  for (unsigned i = 0; i < slots.elastic->reserve; ++i)
+    CHECK (memory_provider_is_zero (slots.chunk[slots.elastic->chunk[i]]));
+}
+
 static void
 at_step (void)
 {
-  if (check_each_step)
-    check_adoption ();
+  if (!check_each_step)
+    return;
+  check_reserve ();
+  check_adoption ();
 }
 
 static int
@@ -132,25 +146,26 @@ make_superblock (void)
 }
 
 static void
-open_spill (void)
+open_spill (uint64_t size)
 {
   char reason[SPILL_REASON];
   int fd = memfd_create ("spill", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
   CHECK (fd != -1);
-  CHECK_EQ (ftruncate (fd, SIZE), 0);
-  spill = spill_open (NULL, fd, SIZE, 0, spill_timeout_ms, reason);
+  CHECK_EQ (ftruncate (fd, (off_t) size), 0);
+  spill = spill_open (NULL, fd, size, 0, spill_timeout_ms, reason);
   CHECK (spill != NULL);
-  next_spill = spill_open (NULL, fcntl (fd, F_DUPFD_CLOEXEC, 3), SIZE, SIZE,
-                           TIMEOUT_MS, reason);
-  CHECK (next_spill != NULL);
+  if (superblock.fd != -1) {
+    next_spill = spill_open (NULL, fcntl (fd, F_DUPFD_CLOEXEC, 3), size, size,
+                             TIMEOUT_MS, reason);
+    CHECK (next_spill != NULL);
+  }
   CHECK_EQ (spill_start (spill), 0);
   slots.elastic->spill = spill;
 }
 
-/* Makes a new disk, with a superblock and a store if HANDED_OVER. */
 static void
-begin (uint64_t headroom, bool handed_over)
+make_governor (uint64_t headroom, bool handed_over)
 {
   struct governor_options options = {
     .headroom = headroom,
@@ -160,45 +175,73 @@ begin (uint64_t headroom, bool handed_over)
     .store = handed_over ? &store : NULL,
   };
 
-  memory_provider_begin (&vram, SLOT, VRAM);
+  governor = governor_create (&slots, disk_blockmap (disk), &options);
+  CHECK (governor != NULL);
+}
+
+/* Makes a new disk, with a superblock and a store if HANDED_OVER.  Time is
+ * virtual.
+ */
+static void
+begin (uint64_t headroom, bool handed_over)
+{
+  const uint64_t slot = large ? LARGE_SLOT : SLOT;
+  const uint64_t size = large ? LARGE_SIZE : SIZE;
+
+  virtual_time_begin ();
+  memory_provider_begin (&vram, slot, 16 * slot);
+  vram.provider.granularity = slot;
   vram.exportable = true;
   stub_messages_clear ();
   memset (model, 0, sizeof model);
   put_count = remove_count = 0;
   put_result = check_result = 0;
   CHECK_EQ (
-      slots_begin_elastic (&slots, &vram.provider, SIZE, SIZE, 0, TIMEOUT_MS),
+      slots_begin_elastic (&slots, &vram.provider, size, size, 0, TIMEOUT_MS),
       0);
-  CHECK_EQ (slots.count, SLOTS);
+  CHECK_EQ (slots.count, size / slot);
   CHECK_EQ (slots_map (&slots, NULL), 0);
   CHECK_EQ (slots_zero (&slots), 0);
   slots_fill_reserve (&slots);
   if (handed_over)
     make_superblock ();
   if (with_spill)
-    open_spill ();
+    open_spill (size);
   disk = disk_create (&slots, superblock.bits);
   CHECK (disk != NULL);
-  governor = governor_create (&slots, disk_blockmap (disk), &options);
-  CHECK (governor != NULL);
+  make_governor (headroom, handed_over);
   shared = slots.elastic->shared;
   /* Otherwise the file becomes ready while the disk is used. */
   if (spill && !restless) {
-    while (spill_ready (spill) < SIZE)
+    while (spill_ready (spill) < size)
       sched_yield ();
     governor_step (governor);
   }
+}
+
+static unsigned
+in_vram (void)
+{
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < slots.count; ++i)
+    n += SLOT_STATE (atomic_load (&slots.elastic->table[i])) == SLOT_VRAM;
+  return n;
 }
 
 static void
 end (void)
 {
   CHECK_EQ (governor_free (governor), 0);
+  /* No chunk is lost or was freed with data in it. */
+  CHECK_EQ (vram.chunks, in_vram () + elastic_reserve (slots.elastic));
+  CHECK_EQ (vram.dirty_frees, 0);
+  check_reserve ();
   disk_free (disk);
   spill_close (spill);
   spill_close (next_spill);
   spill = next_spill = NULL;
-  restless = with_spill = false;
+  restless = with_spill = large = false;
   spill_timeout_ms = TIMEOUT_MS;
   slots_free (&slots);
   CHECK_EQ (vram.chunks, 0);
@@ -208,6 +251,7 @@ end (void)
         close (kept[i]);
   superblock_close (&superblock);
   stub_messages_clear ();
+  virtual_time_end ();
 }
 
 static void
@@ -236,14 +280,32 @@ check_content (struct disk *of)
   CHECK (memcmp (buf, model, SIZE) == 0);
 }
 
-static unsigned
-in_vram (void)
+/* Writes to the first N slots, of which each gets a chunk. */
+static void
+fill_slots (unsigned n)
 {
-  unsigned n = 0;
+  for (unsigned i = 0; i < n; ++i) {
+    fill ((unsigned char) (i + 1), i * SLOT, SLOT);
+    governor_step (governor);
+  }
+}
 
-  for (unsigned i = 0; i < slots.count; ++i)
-    n += SLOT_STATE (atomic_load (&slots.elastic->table[i])) == SLOT_VRAM;
-  return n;
+/* Another program takes all VRAM, while the governor looks N times. */
+static void
+squeeze_steps (unsigned n)
+{
+  while (n-- > 0) {
+    vram.bytes_free = 0;
+    governor_step (governor);
+  }
+}
+
+/* The governor looks after MS. */
+static unsigned
+look_after (uint64_t ms)
+{
+  virtual_time_pass (ms);
+  return governor_step (governor);
 }
 
 /* Runs the governor until COUNT chunks are held.  The bound only ends a test
@@ -259,9 +321,34 @@ step_until_held (unsigned count)
 
     CHECK (ms != GOVERNOR_SLEEP || vram.chunks == count);
     CHECK (clock_ms () < give_up);
-    clock_sleep_us ((ms < 100 ? ms : 100) * UINT64_C (1000));
+    virtual_time_pass (ms < 100 ? ms : 100);
   }
   CHECK_EQ (atomic_load (&shared->vram_held), count * SLOT);
+}
+
+/* The chunks of ADOPTED, of the slots SLOT_OF, were mapped with a place that
+ * holds no data.
+ */
+static void
+check_spares (const struct slots *adopted, const unsigned *slot_of,
+              const struct memory_provider *from,
+              const struct superblock *copy)
+{
+  const uint64_t blocks = SLOT / BLOCK_SIZE;
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < SLOTS; ++i) {
+    uint64_t first, block;
+
+    if (adopted->chunk[i] == NULL)
+      continue;
+    first = slot_of[i] * blocks;
+    CHECK_EQ (from->spares[n++],
+              superblock_find_free (copy, first, first + blocks, &block)
+                  ? (block - first) * BLOCK_SIZE
+                  : SPARE_NONE);
+  }
+  CHECK_EQ (n, from->maps);
 }
 
 /* A server that takes the disk over now finds all of its data. */
@@ -274,6 +361,7 @@ check_adoption (void)
   struct superblock copy;
   struct disk *again;
   int fds[CHUNKS_MAX];
+  unsigned slot_of[CHUNKS_MAX];
   char *bytes;
   int fd;
 
@@ -299,12 +387,14 @@ check_adoption (void)
     if (SLOT_STATE (word) != SLOT_VRAM)
       continue;
     CHECK (kept[SLOT_CHUNK (word)] != -1);
+    slot_of[SLOT_CHUNK (word)] = i;
     fds[SLOT_CHUNK (word)] =
         fcntl (kept[SLOT_CHUNK (word)], F_DUPFD_CLOEXEC, 3);
   }
   CHECK_EQ (slots_import (&adopted, &other.provider, &copy, fds, TIMEOUT_MS),
             0);
   CHECK_EQ (slots_map (&adopted, &copy), 0);
+  check_spares (&adopted, slot_of, &other, &copy);
   for (unsigned i = 0; i < SLOTS; ++i)
     CHECK_EQ (atomic_load (&copy.slots[i]) & (SLOT_FROZEN | SLOT_LOCKED), 0);
   again = disk_create (&adopted, copy.bits);
@@ -356,10 +446,7 @@ test_first_write (void)
   CHECK_EQ (atomic_load (&shared->vram_slots), SLOT);
   CHECK_EQ (atomic_load (&shared->vram_least), SLOT);
   /* Write all slots, one after the other. */
-  for (unsigned i = 0; i < SLOTS; ++i) {
-    fill ((unsigned char) (i + 1), i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (SLOTS);
   check_content (disk);
   CHECK_EQ (vram.chunks, SLOTS);
   CHECK_EQ (elastic_reserve (slots.elastic), 0);
@@ -373,10 +460,7 @@ static void
 test_last_trim (void)
 {
   begin (0, false);
-  for (unsigned i = 0; i < SLOTS; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (SLOTS);
   trim (0, SIZE - BLOCK_SIZE);
   step_until_held (1 + RESERVE_CHUNKS);
   CHECK_EQ (in_vram (), 1);
@@ -401,10 +485,7 @@ static void
 test_headroom (void)
 {
   begin (2 * SLOT, false);
-  for (unsigned i = 0; i < 5; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (5);
   CHECK_EQ (vram.chunks, 5 + RESERVE_CHUNKS);
   trim (3 * SLOT, 2 * SLOT);
 
@@ -445,6 +526,15 @@ test_headroom (void)
   step_until_held (3 + RESERVE_CHUNKS);
   fill (4, 6 * SLOT, SLOT);
   check_content (disk);
+  /* The failed writes hold no pin. */
+  governor_step (governor);
+  trim (6 * SLOT, SLOT);
+  step_until_held (3 + RESERVE_CHUNKS);
+  CHECK_EQ (in_vram (), 3);
+  /* Each time that VRAM is short is logged. */
+  squeeze_steps (2);
+  CHECK_EQ (disk_write (disk, "x", 1, 6 * SLOT), -1);
+  CHECK_EQ (stub_errors_count (), 2);
   end ();
 }
 
@@ -455,10 +545,7 @@ static void
 test_headroom_fast (void)
 {
   begin (2 * SLOT, true);
-  for (unsigned i = 0; i < 5; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (5);
   trim (3 * SLOT, 2 * SLOT);
   CHECK_EQ (vram.chunks, 5 + RESERVE_CHUNKS);
   for (unsigned i = 0; i < 2; ++i) {
@@ -475,10 +562,7 @@ static void
 test_limit (void)
 {
   begin (0, false);
-  for (unsigned i = 0; i < 4; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (4);
   trim (0, SLOT);
   atomic_store (&shared->limit, 4 * SLOT);
   governor_step (governor);
@@ -492,10 +576,11 @@ test_limit (void)
   CHECK_EQ (atomic_load (&shared->limit_obeyed), 4 * SLOT);
   CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_LIMIT]), 3 * SLOT);
   check_content (disk);
+  virtual_time_pass (3);
   atomic_store (&shared->limit, UINT64_MAX);
   step_until_held (3 + RESERVE_CHUNKS);
   CHECK_EQ (atomic_load (&shared->limit_obeyed), UINT64_MAX);
-  CHECK (atomic_load (&shared->give_back_us_max) > 0);
+  CHECK_EQ (atomic_load (&shared->give_back_us_max), 3000);
   end ();
 }
 
@@ -506,10 +591,7 @@ static void
 test_limit_and_headroom (void)
 {
   begin (2 * SLOT, false);
-  for (unsigned i = 0; i < 5; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (5);
   trim (0, 3 * SLOT);
   CHECK_EQ (vram.chunks, 7);
   atomic_store (&shared->limit, 5 * SLOT);
@@ -537,6 +619,17 @@ test_store_fails (void)
   CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS - 1);
   CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
   check_adoption ();
+  /* It tries again after a while, for which a write can wait. */
+  CHECK (!slots.elastic->is_short);
+  look_after (499);
+  CHECK_EQ (put_count, 1);
+  put_result = 0;
+  /* An earlier server has left a descriptor of that name. */
+  kept[RESERVE_CHUNKS] = fcntl (superblock.fd, F_DUPFD_CLOEXEC, 3);
+  look_after (1);
+  CHECK_EQ (put_count, 2);
+  fill (9, SLOT, 2 * SLOT);
+  check_adoption ();
   end ();
 
   begin (0, true);
@@ -554,9 +647,139 @@ test_store_fails (void)
     fill (9, (nth - 1) * SLOT, SLOT);
     governor_step (governor);
     CHECK_EQ (vram.fail_nth, 0);
+    look_after (99);
     CHECK_EQ (vram.chunks, RESERVE_CHUNKS + (unsigned) nth - 1);
-    step_until_held (RESERVE_CHUNKS + (unsigned) nth);
+    CHECK (slots.elastic->is_short);
+    look_after (1);
+    CHECK_EQ (vram.chunks, RESERVE_CHUNKS + (unsigned) nth);
   }
+  /* One chunk was freed before it held anything of the disk. */
+  CHECK_EQ (vram.dirty_frees--, 1);
+  end ();
+}
+
+/* The reserve is filled as far as headroom and limit allow it, and some time
+ * after VRAM was given back, unless a write waits.
+ */
+static void
+test_reserve (void)
+{
+  begin (4 * SLOT, false);
+  fill (1, 0, SLOT);
+  vram.bytes_free = 6 * SLOT - 1;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 2);
+  vram.bytes_free = 6 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  fill (1, SLOT, 2 * SLOT);
+  vram.bytes_free = 5 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  slots.elastic->waiting++;
+  vram.bytes_free = 5 * SLOT - 1;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  vram.bytes_free = 5 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 4);
+  slots.elastic->waiting--;
+
+  vram.bytes_free = VRAM;
+  atomic_store (&shared->limit, 5 * SLOT - 1);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 4);
+  atomic_store (&shared->limit, 5 * SLOT);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 5);
+
+  atomic_store (&shared->limit, 3 * SLOT);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  atomic_store (&shared->limit, UINT64_MAX);
+  look_after (1999);
+  CHECK_EQ (vram.chunks, 3);
+  slots.elastic->waiting++;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 4);
+  slots.elastic->waiting--;
+  look_after (1);
+  CHECK_EQ (vram.chunks, 5);
+  end ();
+}
+
+/* A slot gives its VRAM back after it has been empty for two seconds. */
+static void
+test_empty_for_a_while (void)
+{
+  begin (0, false);
+  fill_slots (3);
+  trim (0, SLOT);
+  look_after (500);
+  CHECK_EQ (atomic_load (&shared->vram_least), 2 * SLOT);
+  look_after (1900);
+  CHECK_EQ (vram.chunks, 3 + RESERVE_CHUNKS);
+  /* It is used again, and trimmed again. */
+  fill (9, 100, 10);
+  look_after (500);
+  trim (0, SLOT);
+  look_after (500);
+  look_after (1900);
+  CHECK_EQ (vram.chunks, 3 + RESERVE_CHUNKS);
+  look_after (500);
+  CHECK_EQ (vram.chunks, 2 + RESERVE_CHUNKS);
+  fill (9, 100, 10);
+  trim (0, SLOT);
+  look_after (500);
+  CHECK_EQ (in_vram (), 3);
+  /* The next server finds slots that were trimmed before. */
+  CHECK_EQ (governor_free (governor), 0);
+  atomic_store (&slots.elastic->trimmed, false);
+  make_governor (0, false);
+  step_until_held (2 + RESERVE_CHUNKS);
+  check_content (disk);
+  end ();
+}
+
+/* Chunks of trimmed slots become the reserve, for a write that waits at once
+ * if no VRAM is free.
+ */
+static void
+test_reuse (void)
+{
+  for (unsigned waiting = 0; waiting < 2; ++waiting) {
+    const unsigned n = waiting ? RESERVE_CHUNKS : SLOTS;
+
+    begin (0, false);
+    vram.bytes_free = waiting ? 0 : VRAM;
+    fill_slots (n);
+    CHECK_EQ (elastic_reserve (slots.elastic), 0);
+    trim (0, RESERVE_CHUNKS * SLOT);
+    slots.elastic->waiting += waiting;
+    for (unsigned i = 0; i < (waiting ? 1 : 6); ++i)
+      look_after (500);
+    slots.elastic->waiting -= waiting;
+    CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS);
+    CHECK_EQ (vram.chunks, n);
+    check_reserve ();
+    end ();
+  }
+}
+
+/* How often the governor looks at free VRAM. */
+static void
+test_looks (void)
+{
+  begin (2 * SLOT, false);
+  CHECK_EQ (governor_step (governor), 100);
+  vram.bytes_free = 64 * MiB;
+  CHECK_EQ (governor_step (governor), 1);
+  CHECK_EQ (look_after (9999), 1);
+  CHECK_EQ (look_after (1), 100);
+  vram.bytes_free -= 16 * MiB;
+  CHECK_EQ (governor_step (governor), 100);
+  vram.bytes_free -= 1;
+  CHECK_EQ (governor_step (governor), 1);
   end ();
 }
 
@@ -626,10 +849,7 @@ test_spill (void)
 {
   with_spill = true;
   begin (2 * SLOT, false);
-  for (unsigned i = 0; i < 5; ++i) {
-    fill ((unsigned char) (i + 1), i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (5);
   trim (2 * SLOT, SLOT - BLOCK_SIZE);
   CHECK_EQ (atomic_load (&shared->vram_least), 0);
   check_content (disk); /* so that no slot is cold */
@@ -646,10 +866,7 @@ test_spill (void)
   CHECK_EQ (atomic_load (&shared->spilled), SLOT);
   check_content (disk);
   /* Then all slots. */
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
+  squeeze_steps (4);
   CHECK_EQ (vram.chunks, 0);
   CHECK_EQ (atomic_load (&shared->spilled), 5 * SLOT);
   CHECK_EQ (atomic_load (&shared->spill_size), SIZE);
@@ -673,7 +890,7 @@ test_spill (void)
   while (SLOT_STATE (atomic_load (&slots.elastic->table[7])) != SLOT_EMPTY) {
     vram.bytes_free = 0;
     governor_step (governor);
-    clock_sleep_us (1000);
+    virtual_time_pass (1);
   }
   check_content (disk);
 
@@ -686,6 +903,326 @@ test_spill (void)
   end ();
 }
 
+/* No slot moves for VRAM that was given back, and that other programs have not
+ * released yet.
+ */
+static void
+test_released_later (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, true);
+  fill_slots (5);
+  squeeze_steps (1);
+  CHECK_EQ (vram.chunks, 5);
+  virtual_time_pass (20);
+  squeeze_steps (1);
+  CHECK_EQ (vram.chunks, 5);
+  virtual_time_pass (1);
+  squeeze_steps (1);
+  CHECK_EQ (vram.chunks, 3);
+  CHECK_EQ (atomic_load (&shared->moves_out), 2);
+  /* When they have, it counts once. */
+  vram.bytes_free = 2 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 2);
+  end ();
+}
+
+/* Slots move back when VRAM has been free for five seconds, one each 200 ms,
+ * those that are used first.
+ */
+static void
+test_spill_back (void)
+{
+  unsigned char buf[8];
+
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (4);
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&shared->moves_out), 4);
+  vram.bytes_free = VRAM;
+  look_after (4999);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  for (unsigned i = 0; i < SLOTS; ++i)
+    atomic_store (&slots.elastic->cold[i], true);
+  CHECK_EQ (disk_read (disk, buf, sizeof buf, 2 * SLOT), 0);
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[2]), SLOT_VRAM);
+  /* Every five seconds all slots become cold. */
+  CHECK (atomic_load (&slots.elastic->cold[2]));
+  look_after (199);
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+
+  look_after (199);
+  vram.bytes_free = 5 * SLOT - 1;
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  vram.bytes_free = VRAM;
+  atomic_store (&shared->limit, vram.chunks * SLOT);
+  look_after (200);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  atomic_store (&shared->limit, UINT64_MAX);
+  vram.bytes_free = 5 * SLOT;
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 3);
+  check_content (disk);
+  end ();
+}
+
+/* A copy that fails in the middle. */
+static size_t
+fail_copy (bool write, size_t count)
+{
+  (void) write;
+  return count / 2;
+}
+
+/* A slot whose move fails stays in its place. */
+static void
+test_spill_move_fails (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (1);
+  vram.before = fail_copy;
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  vram.before = NULL;
+  check_content (disk);
+  squeeze_steps (1);
+  CHECK_EQ (atomic_load (&shared->moves_out), 1);
+
+  vram.bytes_free = VRAM;
+  vram.before = fail_copy;
+  atomic_store (&vram.writes, 0);
+  look_after (5000);
+  CHECK_EQ (atomic_load (&vram.writes), 1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  vram.before = NULL;
+  check_content (disk);
+  fill (7, 100, 10);
+  look_after (59999);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
+  check_content (disk);
+  end ();
+}
+
+/* A read that has found data, and is overtaken by a trim, does not see what
+ * the file held earlier.
+ */
+static void
+test_spill_trimmed (void)
+{
+  unsigned char buf[2 * BLOCK_SIZE];
+
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (2);
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&shared->spilled), 2 * SLOT);
+  trim (SLOT + BLOCK_SIZE, BLOCK_SIZE);
+  CHECK_EQ (slots_read (&slots, buf, sizeof buf, SLOT + 100), 0);
+  CHECK (memcmp (buf, model + SLOT + 100, sizeof buf) == 0);
+  /* Nor does one that comes when the slot has moved back. */
+  vram.bytes_free = VRAM;
+  step_until_held (2 + RESERVE_CHUNKS);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  CHECK_EQ (slots_read (&slots, buf, sizeof buf, SLOT + 100), 0);
+  CHECK (memcmp (buf, model + SLOT + 100, sizeof buf) == 0);
+  end ();
+}
+
+/* Large slots move in pieces, without long parts that hold no data. */
+static void
+test_spill_large (void)
+{
+  static const struct {
+    uint32_t offset, count;
+  } data[] = {
+    { 0, BLOCK_SIZE },
+    { 100 * BLOCK_SIZE, 20 * MiB }, /* more than a piece */
+    { 26 * MiB, BLOCK_SIZE },
+    { 26 * MiB + 5 * BLOCK_SIZE, BLOCK_SIZE },
+    { LARGE_SLOT - BLOCK_SIZE, BLOCK_SIZE },
+  };
+  static unsigned char content[LARGE_SLOT], buf[LARGE_SLOT];
+
+  with_spill = large = true;
+  begin (2 * LARGE_SLOT, false);
+  memset (content, 0, LARGE_SLOT);
+  for (unsigned i = 0; i < sizeof data / sizeof data[0]; ++i) {
+    for (uint32_t at = 0; at < data[i].count; at += 512)
+      memset (content + data[i].offset + at, (int) (1 + at / 512 % 251), 512);
+    CHECK_EQ (disk_write (disk, content + data[i].offset, data[i].count,
+                          LARGE_SLOT + data[i].offset),
+              0);
+  }
+  atomic_store (&vram.reads, 0);
+  squeeze_steps (3);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[1]), SLOT_SPILL);
+  CHECK_EQ (atomic_load (&vram.reads), 5);
+  CHECK_EQ (disk_read (disk, buf, LARGE_SLOT, LARGE_SLOT), 0);
+  CHECK (memcmp (buf, content, LARGE_SLOT) == 0);
+  vram.bytes_free = 16 * LARGE_SLOT;
+  look_after (5000);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[1]), SLOT_VRAM);
+  CHECK_EQ (slots_read (&slots, buf, LARGE_SLOT, LARGE_SLOT), 0);
+  CHECK (memcmp (buf, content, LARGE_SLOT) == 0);
+  end ();
+}
+
+static size_t
+read_meanwhile (bool write, size_t count)
+{
+  (void) write;
+  vram.before = NULL;
+  check_content (disk);
+  vram.before = read_meanwhile;
+  return count;
+}
+
+/* A slot can be read while its data is copied. */
+static void
+test_spill_read_meanwhile (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (1);
+  vram.before = read_meanwhile;
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&shared->moves_out), 1);
+  vram.bytes_free = VRAM;
+  look_after (5000);
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
+  vram.before = NULL;
+  check_content (disk);
+  end ();
+}
+
+/* A write into an empty slot keeps the slot's place from being given up. */
+static atomic_bool writer_holds;
+static atomic_uint writers;
+
+static size_t
+hold_write (bool write, size_t count)
+{
+  atomic_fetch_add (&writers, write);
+  while (atomic_load (&writer_holds))
+    sched_yield ();
+  return count;
+}
+
+static void *
+write_again (void *arg)
+{
+  (void) arg;
+  fill (8, 10, 100);
+  return NULL;
+}
+
+static void *
+look (void *arg)
+{
+  (void) arg;
+  governor_step (governor);
+  return NULL;
+}
+
+static void
+test_written_while_empty (void)
+{
+  pthread_t writer, looker;
+
+  for (unsigned spilled = 0; spilled < 2; ++spilled) {
+    with_spill = true;
+    begin (2 * SLOT, false);
+    fill_slots (1);
+    if (spilled)
+      squeeze_steps (4);
+    trim (0, SLOT);
+    /* The governor finds it empty, and then empty for long enough. */
+    if (!spilled)
+      look_after (500);
+    virtual_time_pass (5000);
+    atomic_store (&writers, 0);
+    atomic_store (&writer_holds, true);
+    vram.before = hold_write;
+    atomic_store (&spill_disk.hangs, spilled);
+    CHECK_EQ (pthread_create (&writer, NULL, write_again, NULL), 0);
+    while (atomic_load (&writers) + atomic_load (&spill_disk.waiting) == 0)
+      sched_yield ();
+    CHECK_EQ (pthread_create (&looker, NULL, look, NULL), 0);
+    while (!(atomic_load (&slots.elastic->table[0]) & SLOT_LOCKED))
+      sched_yield ();
+    atomic_store (&writer_holds, false);
+    spill_disk_goes_on ();
+    CHECK_EQ (pthread_join (writer, NULL), 0);
+    CHECK_EQ (pthread_join (looker, NULL), 0);
+    CHECK_EQ (SLOT_STATE (slots.elastic->table[0]),
+              spilled ? SLOT_SPILL : SLOT_VRAM);
+    vram.before = NULL;
+    check_content (disk);
+    end ();
+  }
+}
+
+/* A request that meets a flag of its slot waits for the slot's new place. */
+static atomic_bool request_ended;
+
+static void *
+read_or_write (void *writes)
+{
+  unsigned char buf[8];
+
+  if (writes)
+    fill (7, 0, sizeof buf);
+  else {
+    CHECK_EQ (slots_read (&slots, buf, sizeof buf, 0), 0);
+    CHECK_EQ (buf[0], 0);
+  }
+  atomic_store (&request_ended, true);
+  return NULL;
+}
+
+static void
+test_flags (void)
+{
+  for (unsigned writes = 0; writes < 2; ++writes) {
+    pthread_t thread;
+    uint64_t word;
+
+    begin (0, false);
+    fill_slots (1);
+    word = atomic_load (&slots.elastic->table[0]);
+    CHECK (elastic_stop (slots.elastic, 0, word,
+                         writes ? SLOT_FROZEN : SLOT_LOCKED));
+    atomic_store (&request_ended, false);
+    CHECK_EQ (pthread_create (&thread, NULL, read_or_write,
+                              writes ? &request_ended : NULL),
+              0);
+    /* It has the time to fail, but need not have begun. */
+    for (unsigned i = 0; i < 1000; ++i)
+      sched_yield ();
+    CHECK (!atomic_load (&request_ended));
+    elastic_go_on (slots.elastic, 0, writes ? word : SLOT_EMPTY);
+    CHECK_EQ (pthread_join (thread, NULL), 0);
+    if (!writes)
+      elastic_go_on (slots.elastic, 0, word);
+    check_content (disk);
+    end ();
+  }
+}
+
 /* Of slots with as much data, the one that no request has met gives way. */
 static void
 test_spill_cold (void)
@@ -694,10 +1231,7 @@ test_spill_cold (void)
 
   with_spill = true;
   begin (2 * SLOT, false);
-  for (unsigned i = 0; i < 4; ++i) {
-    fill (9, i * SLOT, SLOT);
-    governor_step (governor);
-  }
+  fill_slots (4);
   /* No look at the slots for five seconds. */
   for (unsigned i = 0; i < SLOTS; ++i)
     atomic_store (&slots.elastic->cold[i], true);
@@ -757,10 +1291,7 @@ test_spill_fails (void)
   fill (9, 0, SLOT);
   fill (9, SLOT, SLOT);
   CHECK_EQ (fcntl (spill_fd (spill), F_ADD_SEALS, F_SEAL_WRITE), 0);
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
+  squeeze_steps (4);
   CHECK_EQ (vram.chunks, 2);
   CHECK_EQ (atomic_load (&shared->moves_out), 0);
   CHECK_EQ (atomic_load (&shared->vram_least), 2 * SLOT);
@@ -772,10 +1303,7 @@ test_spill_fails (void)
   with_spill = true;
   begin (2 * SLOT, false);
   fill (9, 0, 2 * SLOT);
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
+  squeeze_steps (4);
   CHECK_EQ (atomic_load (&shared->moves_out), 2);
   CHECK_EQ (ftruncate (spill_fd (spill), 0), 0);
   CHECK_EQ (disk_read (disk, buf, sizeof buf, 0), -1);
@@ -792,55 +1320,6 @@ test_spill_fails (void)
   end ();
 }
 
-/* The disk of the spill file hangs: what is submitted to it waits here. */
-static atomic_bool disk_hangs;
-static atomic_uint submitted;
-static struct waiting {
-  long context;
-  char request[64]; /* struct iocb */
-} waiting[2];
-static atomic_uint n_waiting;
-
-long
-syscall (long number, ...)
-{
-  static long (*next) (long number, ...);
-  long a[6];
-  va_list args;
-
-  if (next == NULL)
-    next = (long (*) (long, ...)) dlsym (RTLD_NEXT, "syscall");
-  va_start (args, number);
-  for (unsigned i = 0; i < 6; ++i)
-    a[i] = va_arg (args, long);
-  va_end (args);
-  if (number == SYS_io_submit) {
-    atomic_fetch_add (&submitted, 1);
-    if (atomic_load (&disk_hangs)) {
-      struct waiting *w = &waiting[atomic_fetch_add (&n_waiting, 1)];
-
-      w->context = a[0];
-      memcpy (w->request, *(char **) a[2], sizeof w->request);
-      return 1;
-    }
-  }
-  return next (number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-/* It answers what it was asked meanwhile. */
-static void
-disk_goes_on (void)
-{
-  atomic_store (&disk_hangs, false);
-  while (atomic_load (&n_waiting) > 0) {
-    struct waiting *w = &waiting[atomic_fetch_sub (&n_waiting, 1) - 1];
-    char *request = w->request;
-
-    CHECK_EQ (syscall (SYS_io_submit, w->context, 1L, &request, 0L, 0L, 0L),
-              1);
-  }
-}
-
 /* A read or write that the disk does not answer fails in time, and so do all
  * after it at once until the disk answers; the rest of the disk is served.
  */
@@ -854,30 +1333,27 @@ test_spill_hangs (void)
   spill_timeout_ms = 50;
   begin (2 * SLOT, false);
   fill (9, 0, 2 * SLOT);
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
+  squeeze_steps (4);
   CHECK_EQ (atomic_load (&shared->moves_out), 2);
   vram.bytes_free = VRAM;
   step_until_held (RESERVE_CHUNKS);
   fill (5, 4 * SLOT, SLOT);
 
-  atomic_store (&disk_hangs, true);
+  atomic_store (&spill_disk.hangs, true);
   CHECK_EQ (disk_read (disk, buf, SLOT, 0), -1);
   CHECK_EQ (errno, EIO);
-  before = atomic_load (&submitted);
+  before = atomic_load (&spill_disk.submitted);
   CHECK_EQ (disk_read (disk, buf, SLOT, 0), -1);
   CHECK_EQ (disk_write (disk, buf, 10, SLOT), -1);
   CHECK_EQ (errno, EIO);
-  CHECK_EQ (atomic_load (&submitted), before);
+  CHECK_EQ (atomic_load (&spill_disk.submitted), before);
   CHECK_EQ (disk_read (disk, buf, SLOT, 4 * SLOT), 0);
   CHECK (memcmp (buf, model + 4 * SLOT, SLOT) == 0);
   fill (6, 4 * SLOT + 1, 100);
   CHECK (!elastic_can_spill (slots.elastic, 0));
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "its disk has not answered for 50 ms");
-  disk_goes_on ();
+  spill_disk_goes_on ();
   CHECK (elastic_can_spill (slots.elastic, 0));
   check_content (disk);
   fill (7, SLOT + 10, 100);
@@ -890,17 +1366,14 @@ test_spill_hangs (void)
   begin (2 * SLOT, false);
   fill (9, 0, SLOT);
   fill (8, SLOT, SLOT);
-  atomic_store (&disk_hangs, true);
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
-  CHECK_EQ (atomic_load (&n_waiting), 1);
+  atomic_store (&spill_disk.hangs, true);
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&spill_disk.waiting), 1);
   CHECK_EQ (atomic_load (&shared->moves_out), 0);
   CHECK_EQ (vram.chunks, 2);
   fill (7, 100, 2 * SLOT - 200);
   check_content (disk);
-  disk_goes_on ();
+  spill_disk_goes_on ();
   vram.bytes_free = 0;
   governor_step (governor);
   CHECK_EQ (vram.chunks, 2);
@@ -912,64 +1385,19 @@ test_spill_hangs (void)
   spill_timeout_ms = 50;
   begin (2 * SLOT, false);
   fill (9, 0, SLOT);
-  for (unsigned i = 0; i < 4; ++i) {
-    vram.bytes_free = 0;
-    governor_step (governor);
-  }
+  squeeze_steps (4);
   CHECK_EQ (atomic_load (&shared->spilled), SLOT);
-  atomic_store (&disk_hangs, true);
-  while (atomic_load (&n_waiting) == 0) {
+  atomic_store (&spill_disk.hangs, true);
+  while (atomic_load (&spill_disk.waiting) == 0) {
     vram.bytes_free = VRAM;
     governor_step (governor);
-    clock_sleep_us (1000);
+    virtual_time_pass (1);
   }
   CHECK_EQ (atomic_load (&shared->spilled), SLOT);
   CHECK_EQ (atomic_load (&shared->moves_back), 0);
-  disk_goes_on ();
+  spill_disk_goes_on ();
   check_content (disk);
   end ();
-}
-
-/* A real file, if this folder is on a suitable disk. */
-static void
-test_spill_file (void)
-{
-  enum { BYTES = 9 * 1024 * 1024 };
-  static unsigned char buf[BYTES], seen[BYTES];
-  char reason[SPILL_REASON];
-  struct spill *file;
-  struct rnd rnd;
-
-  CHECK (spill_open ("/nowhere", -1, SIZE, 0, 1, reason) == NULL);
-  CHECK_STR (reason, "/nowhere: No such file or directory");
-  CHECK (spill_open ("/dev/shm", -1, SIZE, 0, 1, reason) == NULL);
-  CHECK_HOLDS (reason, "/dev/shm");
-  file = spill_open (".", -1, BYTES, 0, TIMEOUT_MS, reason);
-  if (file == NULL) {
-    printf ("  no file here: %s\n", reason);
-    return;
-  }
-  CHECK_EQ (spill_start (file), 0);
-  while (spill_ready (file) < BYTES)
-    sched_yield ();
-  CHECK_EQ (spill_read (file, seen, BYTES, 0), 0);
-  CHECK (memcmp (seen, buf, BYTES) == 0);
-  rnd_begin (&rnd, 3);
-  for (unsigned n = 0; n < check_effort (100); ++n) {
-    uint64_t offset = rnd_below (&rnd, BYTES);
-    size_t count = 1 + rnd_below (&rnd, BYTES - offset);
-
-    if (count > 600 * KiB)
-      count = 1 + count % (600 * KiB);
-    memset (buf + offset, (int) (1 + n % 255), count);
-    CHECK_EQ (spill_write (file, buf + offset, count, offset), 0);
-  }
-  CHECK_EQ (spill_read (file, seen + 1, BYTES - 1, 1), 0);
-  CHECK (memcmp (seen + 1, buf + 1, BYTES - 1) == 0);
-  spill_close (file);
-  /* Larger than any disk. */
-  CHECK (spill_open (".", -1, UINT64_C (1) << 60, 0, 1, reason) == NULL);
-  CHECK_HOLDS (reason, "no room for 1048576 TiB");
 }
 
 /*
@@ -1084,6 +1512,7 @@ use_threads (void)
 
   memset (owner, 0, sizeof owner);
   begin (0, true);
+  virtual_time_end ();
   vram.pause = dawdle;
   CHECK_EQ (governor_start (governor), 0);
   atomic_store (&stop, false);
@@ -1136,7 +1565,9 @@ test_lost (void)
   pthread_t writer;
 
   begin (0, false);
+  virtual_time_end ();
   elastic_set_stopped (slots.elastic, false);
+  slots.elastic->timeout_ms = 3600 * 1000;
   fill (1, 0, 2 * SLOT);
   CHECK_EQ (pthread_create (&writer, NULL, write_late, NULL), 0);
   while (elastic_waiting (slots.elastic) == 0)
@@ -1201,14 +1632,25 @@ main (int argc, char *argv[])
   RUN (test_limit);
   RUN (test_limit_and_headroom);
   RUN (test_store_fails);
+  RUN (test_reserve);
+  RUN (test_empty_for_a_while);
+  RUN (test_reuse);
+  RUN (test_looks);
   RUN (test_adoption);
   RUN (test_adoption_moves);
   RUN (test_spill);
+  RUN (test_released_later);
+  RUN (test_spill_back);
+  RUN (test_spill_move_fails);
+  RUN (test_spill_trimmed);
+  RUN (test_spill_large);
+  RUN (test_spill_read_meanwhile);
+  RUN (test_written_while_empty);
+  RUN (test_flags);
   RUN (test_spill_cold);
   RUN (test_spill_ready);
   RUN (test_spill_fails);
   RUN (test_spill_hangs);
-  RUN (test_spill_file);
   RUN (test_threads);
   RUN (test_threads_and_moves);
   RUN (test_lost);

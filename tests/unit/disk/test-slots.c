@@ -241,6 +241,18 @@ test_copies (void)
   end ();
 }
 
+/* Chunks of any size are overwritten from end to end. */
+static void
+test_zero_large (void)
+{
+  begin (16 * GiB);
+  vram.provider.chunk_size = 4 * GiB;
+  CHECK_EQ (allocate (10 * GiB, 10 * GiB, 0), 0);
+  CHECK_EQ (slots_zero (&slots), 0);
+  CHECK_EQ (vram.zeroed, 10 * GiB);
+  end ();
+}
+
 /* The chunks of another server's disk, with their content. */
 static void
 test_import (void)
@@ -322,6 +334,7 @@ main (int argc, char *argv[])
   RUN (test_failures);
   RUN (test_granularity);
   RUN (test_copies);
+  RUN (test_zero_large);
   RUN (test_import);
   return check_end ();
 }
