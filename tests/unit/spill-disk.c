@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -50,6 +51,8 @@ submit (aio_context_t context, struct iocb *request)
   const unsigned long most = atomic_load (&spill_disk.most);
   const int error = atomic_exchange (&spill_disk.refuse, 0);
 
+  if (spill_disk.asked)
+    spill_disk.asked ();
   atomic_fetch_add (&spill_disk.submitted, 1);
   if (error != 0) {
     errno = error;
@@ -65,6 +68,7 @@ submit (aio_context_t context, struct iocb *request)
 long
 syscall (long number, ...)
 {
+  const struct timespec *limit;
   long a[6];
   va_list args;
 
@@ -78,6 +82,10 @@ syscall (long number, ...)
   case SYS_io_submit:
     return submit ((aio_context_t) a[0], *(struct iocb **) a[2]);
   case SYS_io_getevents:
+    limit = (const struct timespec *) a[4];
+    atomic_store (
+        &spill_disk.limit_ms,
+        (unsigned long) (limit->tv_sec * 1000 + limit->tv_nsec / 1000000));
     if (atomic_load (&spill_disk.interrupts) == 0)
       break;
     atomic_fetch_sub (&spill_disk.interrupts, 1);

@@ -22,6 +22,10 @@ struct spill_disk {
   atomic_ulong most;
   /* So many waits for an answer are interrupted by a signal. */
   atomic_uint interrupts;
+  /* How long the last wait may take, in ms. */
+  atomic_ulong limit_ms;
+  /* If not NULL, called before each request. */
+  void (*asked) (void);
 };
 extern struct spill_disk spill_disk;
 

@@ -1042,6 +1042,8 @@ test_spill_trimmed (void)
   end ();
 }
 
+static unsigned char content[LARGE_SLOT], seen[LARGE_SLOT];
+
 /* Large slots move in pieces, without long parts that hold no data. */
 static void
 test_spill_large (void)
@@ -1055,7 +1057,6 @@ test_spill_large (void)
     { 26 * MiB + 5 * BLOCK_SIZE, BLOCK_SIZE },
     { LARGE_SLOT - BLOCK_SIZE, BLOCK_SIZE },
   };
-  static unsigned char content[LARGE_SLOT], buf[LARGE_SLOT];
 
   with_spill = large = true;
   begin (2 * LARGE_SLOT, false);
@@ -1071,13 +1072,48 @@ test_spill_large (void)
   squeeze_steps (3);
   CHECK_EQ (SLOT_STATE (slots.elastic->table[1]), SLOT_SPILL);
   CHECK_EQ (atomic_load (&vram.reads), 5);
-  CHECK_EQ (disk_read (disk, buf, LARGE_SLOT, LARGE_SLOT), 0);
-  CHECK (memcmp (buf, content, LARGE_SLOT) == 0);
+  CHECK_EQ (disk_read (disk, seen, LARGE_SLOT, LARGE_SLOT), 0);
+  CHECK (memcmp (seen, content, LARGE_SLOT) == 0);
   vram.bytes_free = 16 * LARGE_SLOT;
   look_after (5000);
   CHECK_EQ (SLOT_STATE (slots.elastic->table[1]), SLOT_VRAM);
-  CHECK_EQ (slots_read (&slots, buf, LARGE_SLOT, LARGE_SLOT), 0);
-  CHECK (memcmp (buf, content, LARGE_SLOT) == 0);
+  CHECK_EQ (slots_read (&slots, seen, LARGE_SLOT, LARGE_SLOT), 0);
+  CHECK (memcmp (seen, content, LARGE_SLOT) == 0);
+  end ();
+}
+
+static void
+answer_slowly (void)
+{
+  virtual_time_pass (400);
+  atomic_store (&spill_disk.hangs, atomic_load (&spill_disk.submitted) > 0);
+}
+
+/* A disk that answers each request in time, but is too slow for the whole
+ * move: the move is given up.
+ */
+static void
+test_spill_slow (void)
+{
+  with_spill = large = true;
+  spill_timeout_ms = 1000;
+  begin (2 * LARGE_SLOT, false);
+  memset (content, 3, LARGE_SLOT);
+  CHECK_EQ (disk_write (disk, content, LARGE_SLOT, 0), 0);
+  atomic_store (&spill_disk.submitted, 0);
+  spill_disk.asked = answer_slowly;
+  squeeze_steps (1);
+  spill_disk.asked = NULL;
+  CHECK_EQ (atomic_load (&spill_disk.submitted), 2);
+  CHECK_EQ (atomic_load (&spill_disk.limit_ms), 200);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  CHECK_HOLDS (stub_errors (),
+               "cannot write the spill file: its disk has not");
+  spill_disk_goes_on ();
+  squeeze_steps (1);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
+  CHECK_EQ (disk_read (disk, seen, LARGE_SLOT, 0), 0);
+  CHECK (memcmp (seen, content, LARGE_SLOT) == 0);
   end ();
 }
 
@@ -1644,6 +1680,7 @@ main (int argc, char *argv[])
   RUN (test_spill_move_fails);
   RUN (test_spill_trimmed);
   RUN (test_spill_large);
+  RUN (test_spill_slow);
   RUN (test_spill_read_meanwhile);
   RUN (test_written_while_empty);
   RUN (test_flags);
