@@ -46,6 +46,49 @@ end ()
   [ "$status" -eq 0 ] || fail "the daemon's exit status is $status"
 }
 
+takeovers ()
+{
+  grep -c "info: took over a disk" "$log" || :
+}
+
+took_over_since ()
+{
+  [ "$(takeovers)" -gt "$1" ]
+}
+
+# The server dies, and the next one takes over its disk.
+next_server ()
+{
+  local before
+  before=$(takeovers)
+  swap_says 4 status --json
+  kill -KILL "$(sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' <<<"$said")"
+  wait_for "$patience" took_over_since "$before"
+  wait_until_served
+}
+
+# Data moves to the file, is still there for the next server, and moves back.
+moves_there_and_back ()
+{
+  wait_for "$patience" shows 'E["spill_size"] == 64 << 20'
+  nbdsh -u "$uri" -c 'for i in range (3): h.pwrite (b"%d" % i * 4096, i << 23)'
+  check='for i in range (3): assert h.pread (4096, i << 23) == b"%d" % i * 4096'
+  swap_says 0 limit 0
+  shows 'E["held"] == 0 and E["spilled"] == 24 << 20 and E["least"] == 0' ||
+    fail "$said"
+  swap_says 4 status
+  [[ $said == *"VRAM:      0 B held, 0 B of it hold data, limit 0 B
+           spill file: 24.0 MiB of 64.0 MiB used"* ]] || fail "$said"
+  nbdsh -u "$uri" -c "$check"
+  [ -z "$(ls -A "$spill")" ] || fail "the file has a name: $(ls -A "$spill")"
+
+  next_server
+  nbdsh -u "$uri" -c "$check"
+  swap_says 0 limit max
+  wait_for "$patience" shows 'E["spilled"] == 0 and E["slots"] == 24 << 20'
+  nbdsh -u "$uri" -c "$check"
+}
+
 begin
 [ "$(stat -c '%U %a' "$spill")" = "$user 700" ] ||
   fail "the folder: $(stat "$spill")"
@@ -53,36 +96,21 @@ if shows 'E["spill_reason"]'; then
   end
   skip "no spill file here: $(grep 'there is no spill file' "$log")"
 fi
-wait_for "$patience" shows 'E["spill_size"] == 64 << 20'
-nbdsh -u "$uri" -c 'for i in range (3): h.pwrite (b"%d" % i * 4096, i << 23)'
-check='for i in range (3): assert h.pread (4096, i << 23) == b"%d" % i * 4096'
-swap_says 0 limit 0
-shows 'E["held"] == 0 and E["spilled"] == 24 << 20 and E["least"] == 0' ||
-  fail "$said"
-swap_says 4 status
-[[ $said == *"VRAM:      0 B held, 0 B of it hold data, limit 0 B
-           spill file: 24.0 MiB of 64.0 MiB used"* ]] || fail "$said"
-nbdsh -u "$uri" -c "$check"
-[ -z "$(ls -A "$spill")" ] || fail "the file has a name: $(ls -A "$spill")"
-
-# The next server has the file, and brings the data back.
-swap_says 4 status --json
-pid=$(sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' <<<"$said")
-kill -KILL "$pid"
-wait_for "$patience" grep -q "info: took over a disk" "$log"
-wait_until_served
-nbdsh -u "$uri" -c "$check"
-swap_says 0 limit max
-wait_for "$patience" shows 'E["spilled"] == 0 and E["slots"] == 24 << 20'
-nbdsh -u "$uri" -c "$check"
+moves_there_and_back
 end
 
 rmdir "$spill"
 begin "spill = none"
 swap_says 4 status
 [[ $said != *"spill file"* ]] || fail "$said"
-end
 [ ! -e "$spill" ]
+# With another setting, the next server of this disk makes a file.
+sed -i '/^spill = none$/d' "$tmp/conf"
+swap_says 0 reload
+next_server
+moves_there_and_back
+end
+rmdir "$spill"
 
 begin "spill = /dev/shm"
 swap_says 4 status
