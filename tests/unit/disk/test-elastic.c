@@ -49,10 +49,11 @@ static unsigned char model[SIZE];
 static bool check_each_step;
 
 /* For begin: a governor that does not wait, and moves slots at random; a spill
- * file, which is in memory here and which the next server opens, too; and two
- * large slots.
+ * file, which is in memory here and which the next server opens, too; two large
+ * slots; and bytes that the last slot lacks.
  */
 static bool restless, with_spill, large;
+static uint64_t lacking;
 static struct spill *spill, *next_spill;
 static unsigned spill_timeout_ms = TIMEOUT_MS;
 
@@ -186,7 +187,7 @@ static void
 begin (uint64_t headroom, bool handed_over)
 {
   const uint64_t slot = large ? LARGE_SLOT : SLOT;
-  const uint64_t size = large ? LARGE_SIZE : SIZE;
+  const uint64_t size = (large ? LARGE_SIZE : SIZE) - lacking;
 
   virtual_time_begin ();
   memory_provider_begin (&vram, slot, 16 * slot);
@@ -199,21 +200,22 @@ begin (uint64_t headroom, bool handed_over)
   CHECK_EQ (
       slots_begin_elastic (&slots, &vram.provider, size, size, 0, TIMEOUT_MS),
       0);
-  CHECK_EQ (slots.count, size / slot);
+  CHECK_EQ (slots.allocated, size + lacking);
+  CHECK_EQ (slots.count, slots.allocated / slot);
   CHECK_EQ (slots_map (&slots, NULL), 0);
   CHECK_EQ (slots_zero (&slots), 0);
   slots_fill_reserve (&slots);
   if (handed_over)
     make_superblock ();
   if (with_spill)
-    open_spill (size);
+    open_spill (slots.allocated);
   disk = disk_create (&slots, superblock.bits);
   CHECK (disk != NULL);
   make_governor (headroom, handed_over);
   shared = slots.elastic->shared;
   /* Otherwise the file becomes ready while the disk is used. */
   if (spill && !restless) {
-    while (spill_ready (spill) < size)
+    while (spill_ready (spill) < slots.allocated)
       sched_yield ();
     governor_step (governor);
   }
@@ -242,6 +244,7 @@ end (void)
   spill_close (next_spill);
   spill = next_spill = NULL;
   restless = with_spill = large = false;
+  lacking = 0;
   spill_timeout_ms = TIMEOUT_MS;
   slots_free (&slots);
   CHECK_EQ (vram.chunks, 0);
@@ -1006,6 +1009,7 @@ test_spill_move_fails (void)
   look_after (5000);
   CHECK_EQ (atomic_load (&vram.writes), 1);
   CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  check_reserve ();
   vram.before = NULL;
   check_content (disk);
   fill (7, 100, 10);
@@ -1039,6 +1043,31 @@ test_spill_trimmed (void)
   CHECK_EQ (atomic_load (&shared->moves_back), 2);
   CHECK_EQ (slots_read (&slots, buf, sizeof buf, SLOT + 100), 0);
   CHECK (memcmp (buf, model + SLOT + 100, sizeof buf) == 0);
+  end ();
+}
+
+/* The last slot moves although the disk ends in it. */
+static void
+test_spill_end (void)
+{
+  const uint32_t count = SLOT - BLOCK_SIZE;
+  unsigned char buf[SLOT];
+
+  with_spill = true;
+  lacking = BLOCK_SIZE;
+  begin (2 * SLOT, false);
+  fill (7, SIZE - SLOT, count);
+  squeeze_steps (2);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[SLOTS - 1]), SLOT_SPILL);
+  CHECK_EQ (disk_read (disk, buf, count, SIZE - SLOT), 0);
+  CHECK (memcmp (buf, model + SIZE - SLOT, count) == 0);
+  vram.bytes_free = VRAM;
+  look_after (5000);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[SLOTS - 1]), SLOT_VRAM);
+  CHECK_EQ (disk_read (disk, buf, count, SIZE - SLOT), 0);
+  CHECK (memcmp (buf, model + SIZE - SLOT, count) == 0);
+  trim (SIZE - SLOT, count);
+  step_until_held (RESERVE_CHUNKS);
   end ();
 }
 
@@ -1679,6 +1708,7 @@ main (int argc, char *argv[])
   RUN (test_spill_back);
   RUN (test_spill_move_fails);
   RUN (test_spill_trimmed);
+  RUN (test_spill_end);
   RUN (test_spill_large);
   RUN (test_spill_slow);
   RUN (test_spill_read_meanwhile);
