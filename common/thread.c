@@ -38,13 +38,15 @@ int
 thread_start (pthread_t *thread, void *(*run) (void *), void *arg)
 {
   pthread_attr_t attr;
-  sigset_t all, before;
+  sigset_t blocked, before;
   int err;
 
   pthread_attr_init (&attr);
   pthread_attr_setstacksize (&attr, STACK);
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &before);
+  sigfillset (&blocked);
+  /* The kernel ends a process that blocks SIGBUS when a mapping fails. */
+  sigdelset (&blocked, SIGBUS);
+  pthread_sigmask (SIG_SETMASK, &blocked, &before);
   set_slack (false);
   err = pthread_create (thread, &attr, run, arg);
   set_slack (relaxed);

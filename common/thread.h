@@ -9,9 +9,9 @@
 #include <stdbool.h>
 
 /* Start a thread that runs RUN (ARG), with a stack that is large enough for
- * the driver and little enough to be locked in RAM, and with all signals
- * blocked, because nbdkit's threads handle them.  Returns 0, or -1 after
- * log_error.
+ * the driver and little enough to be locked in RAM, and with all signals but
+ * SIGBUS blocked, because nbdkit's threads handle them.  SIGBUS is for the
+ * thread that touches a mapping of VRAM.  Returns 0, or -1 after log_error.
  */
 extern int thread_start (pthread_t *thread, void *(*run) (void *), void *arg);
 

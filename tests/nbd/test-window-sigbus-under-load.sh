@@ -11,7 +11,6 @@ requires_nbdsh
 requires_fio
 
 export STANDIN_VULKAN_FAULT_FILE=$tmp/fault
-start_vram size=64M window=yes window-read-max=1M
 
 # fio would accept data of an earlier run, so the disk is trimmed before each.
 verify ()
@@ -21,15 +20,19 @@ verify ()
     --bsrange=512-128k --iodepth=8
 }
 
-(
-  sleep 1
-  touch "$tmp/fault"
-) &
-# Repeat until the fault has occurred, and once more.
-for ((i = 0; i < 1000; i++)); do
-  ! grep -q "copies go by DMA alone" "$log" || break
+for elastic in no yes; do
+  rm -f "$tmp/fault"
+  start_vram size=64M window=yes window-read-max=1M elastic=$elastic
+  (
+    sleep 1
+    touch "$tmp/fault"
+  ) &
+  # Repeat until the fault has occurred, and once more.
+  for ((i = 0; i < 1000; i++)); do
+    ! grep -q "copies go by DMA alone" "$log" || break
+    verify
+  done
   verify
+  expect_log_times 1 "copies go by DMA alone"
+  stop_vram
 done
-verify
-expect_log_times 1 "copies go by DMA alone"
-stop_vram

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,10 +65,34 @@ test_relaxed_timers_are_for_library_threads (void)
   CHECK_EQ (slack_of_library_thread (), usual);
 }
 
+static void *
+store_mask (void *arg)
+{
+  pthread_sigmask (SIG_SETMASK, NULL, arg);
+  return NULL;
+}
+
+static void
+test_signals_are_for_other_threads (void)
+{
+  pthread_t thread;
+  sigset_t mask, before, after;
+
+  pthread_sigmask (SIG_SETMASK, NULL, &before);
+  CHECK_EQ (thread_start (&thread, store_mask, &mask), 0);
+  pthread_join (thread, NULL);
+  CHECK (sigismember (&mask, SIGTERM));
+  CHECK (sigismember (&mask, SIGHUP));
+  CHECK (!sigismember (&mask, SIGBUS));
+  pthread_sigmask (SIG_SETMASK, NULL, &after);
+  CHECK_EQ (sigismember (&after, SIGTERM), sigismember (&before, SIGTERM));
+}
+
 int
 main (int argc, char *argv[])
 {
   check_begin (argc, argv);
   RUN (test_relaxed_timers_are_for_library_threads);
+  RUN (test_signals_are_for_other_threads);
   return check_end ();
 }
