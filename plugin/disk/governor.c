@@ -651,12 +651,10 @@ reserve_target (struct governor *g)
   return room;
 }
 
-/* Whether one more chunk may be held. */
+/* Whether one more chunk may be held.  With URGENT a write waits for it. */
 static bool
-may_grow (struct governor *g, uint64_t bytes_free)
+may_grow (struct governor *g, uint64_t bytes_free, bool urgent)
 {
-  const bool urgent =
-      elastic_waiting (g->e) > 0 && elastic_reserve (g->e) == 0;
   const uint64_t now = clock_ms ();
 
   return now >= g->retry_at &&
@@ -682,6 +680,13 @@ recycle_chunk (struct governor *g)
   return true;
 }
 
+/* Whether there is too little VRAM even for a write that waits for it. */
+static bool
+is_short (struct governor *g, uint64_t bytes_free)
+{
+  return clock_ms () >= g->store_at && !may_grow (g, bytes_free, true);
+}
+
 /* Bring the reserve to TARGET chunks.  Returns whether it has as many. */
 static bool
 fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
@@ -691,7 +696,10 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
     count_given_back (g, GIVE_BACK_TRIM);
   }
   while (elastic_reserve (g->e) < target) {
-    if (!may_grow (g, bytes_free) || !make_chunk (g)) {
+    const bool urgent =
+        elastic_waiting (g->e) > 0 && elastic_reserve (g->e) == 0;
+
+    if (!may_grow (g, bytes_free, urgent) || !make_chunk (g)) {
       if (elastic_waiting (g->e) == 0 || !recycle_chunk (g))
         return false;
       continue;
@@ -786,7 +794,7 @@ step (struct governor *g)
   }
   if (g->held * g->size <= current_limit (g))
     atomic_store (&g->e->shared->limit_obeyed, limit);
-  elastic_set_short (g->e, over > 0 || (!full && clock_ms () >= g->store_at));
+  elastic_set_short (g->e, over > 0 || (!full && is_short (g, bytes_free)));
   if (atomic_load (&g->e->trimmed) && g->scan_at == 0)
     g->scan_at = g->scanned_at + (g->options.restless ? 0 : SCAN_MS);
   if (g->scan_at && clock_ms () >= g->scan_at)

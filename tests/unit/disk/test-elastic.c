@@ -561,6 +561,26 @@ test_headroom_fast (void)
   end ();
 }
 
+/* VRAM is short when a write that needs some cannot have it, not already when
+ * there is too little for the reserve.
+ */
+static void
+test_short (void)
+{
+  begin (0, false);
+  for (unsigned i = 0; i < RESERVE_CHUNKS; ++i)
+    fill (9, i * SLOT, SLOT);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
+  CHECK (!slots.elastic->is_short);
+  vram.bytes_free = SLOT - 1;
+  governor_step (governor);
+  CHECK (slots.elastic->is_short);
+  end ();
+}
+
 static void
 test_limit (void)
 {
@@ -1694,6 +1714,7 @@ main (int argc, char *argv[])
   RUN (test_last_trim);
   RUN (test_headroom);
   RUN (test_headroom_fast);
+  RUN (test_short);
   RUN (test_limit);
   RUN (test_limit_and_headroom);
   RUN (test_store_fails);
