@@ -280,7 +280,7 @@ static const struct parameter table[] = {
     parse_number, .target = &parameters.copies.queues,
     .min = 1, .max = DMA_QUEUES_MAX },
   { "staging", "SIZE",
-    "Pinned memory of each DMA queue, default 2M",
+    "Pinned memory of each DMA queue, default 1M",
     parse_staging, .target = &parameters.copies.staging,
     .min = STAGING_MIN, .max = STAGING_MAX },
   { "window", "auto|yes|no",

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -126,6 +127,20 @@ test_help (void)
   CHECK_HOLDS (parameters_help, "\nadopt=FD:NAME,... ");
 }
 
+/* The defaults in the help are those of the code. */
+static void
+test_help_defaults (void)
+{
+  char words[80];
+
+  snprintf (words, sizeof words, "DMA queue, default %juM\n",
+            (uintmax_t) (STAGING_DEFAULT / MiB));
+  CHECK_HOLDS (parameters_help, words);
+  snprintf (words, sizeof words, "start with less, default %juM\n",
+            (uintmax_t) (MIN_SIZE_DEFAULT / MiB));
+  CHECK_HOLDS (parameters_help, words);
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -135,5 +150,6 @@ main (int argc, char *argv[])
   RUN (test_given_twice);
   RUN (test_combination);
   RUN (test_help);
+  RUN (test_help_defaults);
   return check_end ();
 }
