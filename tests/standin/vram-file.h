@@ -43,8 +43,8 @@ struct vram_file {
 extern uint64_t vram_file_total (uint64_t size);
 
 /* On success the file owns FD.  A file that is POOLED keeps its pages, and its
- * content is the garbage of new VRAM.  Returns -1 with errno on failure, EINVAL if an
- * opened file is not the stand-in's VRAM.
+ * content is the garbage of new VRAM.  Returns -1 with errno on failure, which
+ * is EINVAL if an opened file is not the stand-in's VRAM.
  */
 extern int
 vram_file_format (struct vram_file *f, int fd, uint64_t size,

@@ -153,7 +153,7 @@ there is no spill file"
 release
 stop_daemon
 
-step "programs take and return most of the VRAM, and the limit goes up and down"
+step "programs take and return most VRAM, and the limit goes up and down"
 begin
 settle moves at_least spill_size 128
 expect 0 vram-swap status
