@@ -72,7 +72,8 @@ moves_there_and_back ()
 {
   wait_for "$patience" shows 'E["spill_size"] == 64 << 20'
   nbdsh -u "$uri" -c 'for i in range (3): h.pwrite (b"%d" % i * 4096, i << 23)'
-  check='for i in range (3): assert h.pread (4096, i << 23) == b"%d" % i * 4096'
+  check='for i in range (3):
+    assert h.pread (4096, i << 23) == b"%d" % i * 4096'
   swap_says 0 limit 0
   shows 'E["held"] == 0 and E["spilled"] == 24 << 20 and E["least"] == 0' ||
     fail "$said"
