@@ -462,9 +462,13 @@ test_first_write (void)
 static void
 test_last_trim (void)
 {
+  uint32_t wakes;
+
   begin (0, false);
   fill_slots (SLOTS);
+  wakes = atomic_load (&shared->wake);
   trim (0, SIZE - BLOCK_SIZE);
+  CHECK (atomic_load (&shared->wake) != wakes);
   step_until_held (1 + RESERVE_CHUNKS);
   CHECK_EQ (in_vram (), 1);
   CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_TRIM]),
@@ -487,6 +491,8 @@ test_last_trim (void)
 static void
 test_headroom (void)
 {
+  uint64_t start;
+
   begin (2 * SLOT, false);
   fill_slots (5);
   CHECK_EQ (vram.chunks, 5 + RESERVE_CHUNKS);
@@ -536,7 +542,10 @@ test_headroom (void)
   CHECK_EQ (in_vram (), 3);
   /* Each time that VRAM is short is logged. */
   squeeze_steps (2);
+  slots.elastic->timeout_ms = TIMEOUT_MS;
+  start = clock_ms ();
   CHECK_EQ (disk_write (disk, "x", 1, 6 * SLOT), -1);
+  CHECK_EQ (clock_ms () - start, 1000);
   CHECK_EQ (stub_errors_count (), 2);
   end ();
 }
@@ -1296,8 +1305,7 @@ test_flags (void)
                               writes ? &request_ended : NULL),
               0);
     /* It has the time to fail, but need not have begun. */
-    for (unsigned i = 0; i < 1000; ++i)
-      sched_yield ();
+    usleep (20000);
     CHECK (!atomic_load (&request_ended));
     elastic_go_on (slots.elastic, 0, writes ? word : SLOT_EMPTY);
     CHECK_EQ (pthread_join (thread, NULL), 0);
@@ -1634,6 +1642,37 @@ test_threads_and_moves (void)
   use_threads ();
 }
 
+/* A write that waits for a chunk wakes the governor, and gets the next one. */
+static void *
+write_soon (void *arg)
+{
+  (void) arg;
+  fill (2, 7 * SLOT, 10);
+  return NULL;
+}
+
+static void
+test_wait_for_chunk (void)
+{
+  pthread_t writer;
+  uint32_t wakes;
+
+  begin (0, false);
+  virtual_time_end ();
+  elastic_set_stopped (slots.elastic, false);
+  slots.elastic->timeout_ms = 3600 * 1000;
+  fill (1, 0, 2 * SLOT);
+  wakes = atomic_load (&shared->wake);
+  CHECK_EQ (pthread_create (&writer, NULL, write_soon, NULL), 0);
+  while (elastic_waiting (slots.elastic) == 0)
+    sched_yield ();
+  CHECK (atomic_load (&shared->wake) != wakes);
+  governor_step (governor);
+  pthread_join (writer, NULL);
+  check_content (disk);
+  end ();
+}
+
 /* A write that waits for a chunk ends when the GPU is lost. */
 static void *
 write_late (void *arg)
@@ -1741,6 +1780,7 @@ main (int argc, char *argv[])
   RUN (test_spill_hangs);
   RUN (test_threads);
   RUN (test_threads_and_moves);
+  RUN (test_wait_for_chunk);
   RUN (test_lost);
   RUN (test_sizes);
   return check_end ();

@@ -260,19 +260,20 @@ static void
 test_elastic (void)
 {
   static const struct {
-    uint64_t words[4], bits; /* bits of the first word of slot 1 */
+    uint64_t words[4], bits, last; /* bits of slot 1: first and last word */
     const char *fault;
   } table[] = {
-    { { 0 }, 0, NULL },
-    { { SLOT_IN_VRAM (3), SLOT_IN_VRAM (0), SLOT_SPILL, 0 }, 1, NULL },
-    { { 0, SLOT_SPILL, SLOT_SPILL, SLOT_SPILL }, 1, NULL },
-    { { 0, SLOT_IN_VRAM (1) | SLOT_FROZEN | SLOT_LOCKED }, 1, NULL },
-    { { 0 }, 1, "an empty slot holds data" },
-    { { 0, SLOT_EMPTY | SLOT_LOCKED }, 1, "an empty slot holds data" },
-    { { SLOT_IN_VRAM (1), 0, 0, SLOT_IN_VRAM (1) }, 0, "slots do not fit" },
-    { { SLOT_IN_VRAM (4) }, 0, "slots do not fit" },
-    { { SLOT_IN_VRAM (255) }, 0, "slots do not fit" },
-    { { 3 }, 0, "a slot has no place" },
+    { { 0 }, 0, 0, NULL },
+    { { SLOT_IN_VRAM (3), SLOT_IN_VRAM (0), SLOT_SPILL, 0 }, 1, 0, NULL },
+    { { 0, SLOT_SPILL, SLOT_SPILL, SLOT_SPILL }, 1, 0, NULL },
+    { { 0, SLOT_IN_VRAM (1) | SLOT_FROZEN | SLOT_LOCKED }, 1, 0, NULL },
+    { { 0 }, 1, 0, "an empty slot holds data" },
+    { { 0 }, 0, UINT64_C (1) << 63, "an empty slot holds data" },
+    { { 0, SLOT_EMPTY | SLOT_LOCKED }, 1, 0, "an empty slot holds data" },
+    { { SLOT_IN_VRAM (1), 0, 0, SLOT_IN_VRAM (1) }, 0, 0, "slots do not fit" },
+    { { SLOT_IN_VRAM (4) }, 0, 0, "slots do not fit" },
+    { { SLOT_IN_VRAM (255) }, 0, 0, "slots do not fit" },
+    { { 3 }, 0, 0, "a slot has no place" },
   };
   struct superblock_header header = example;
 
@@ -294,6 +295,7 @@ test_elastic (void)
     }
     bits = superblock.bits;
     bits[4 * MiB / BLOCK_SIZE / 64] = table[i].bits;
+    bits[8 * MiB / BLOCK_SIZE / 64 - 1] |= table[i].last;
     if (table[i].fault)
       refuses (superblock.fd, table[i].fault);
     else {
