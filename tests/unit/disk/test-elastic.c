@@ -49,8 +49,8 @@ static unsigned char model[SIZE];
 static bool check_each_step;
 
 /* For begin: a governor that does not wait, and moves slots at random; a spill
- * file, which is in memory here and which the next server also opens; two
- * large slots; and bytes that the last slot lacks.
+ * file, which is in memory here and which the next server opens, too; large
+ * slots, but two only; and bytes that the last slot lacks.
  */
 static bool restless, with_spill, large;
 static uint64_t lacking;
