@@ -93,3 +93,24 @@ python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" \
 expect_log "took over a disk of 72 MiB"
 expect_log "the disk of an earlier server is there: [34] descriptors"
 clean_confined_report
+
+# The VRAM of an elastic disk is given back, and its data is in a spill file.
+mkdir -m 777 "$tmp/run/spill"
+swap_launcher "$tmp/run/conf" "size = 64M" "min-size = 64M" \
+  "elastic = yes" "spill = $tmp/run/spill"
+"${launch[@]}" daemon --server-only >"$log" 2>&1 &
+server=$!
+cleanup_fn kill_server "$server"
+wait_until_served
+nbdsh -u "$uri" -c 'for i in range (8): h.pwrite (b"%d" % i * 4096, i << 23)'
+if ! grep "there is no spill file" "$log"; then
+  wait_for "$patience" "${launch[@]}" limit 0
+  swap_says 0 limit
+  [[ $said == *"limit: 0 B, 0 B held"* ]] || fail "$said"
+fi
+nbdsh -u "$uri" -c '
+for i in range (8): assert h.pread (4096, i << 23) == b"%d" % i * 4096
+'
+end_server TERM
+[ "$status" -eq 0 ] || fail "vram-swap daemon's exit status is $status"
+clean_confined_report
