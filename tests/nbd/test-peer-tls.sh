@@ -9,7 +9,9 @@ set -e -x -u
 requires_program nbdcopy
 requires_program openssl
 requires_program python3
+requires_nbdsh
 "$NBDKIT" --dump-config | grep -qx tls=yes || skip "this nbdkit has no TLS"
+nbdsh -c 'assert h.supports_tls ()' || skip "this libnbd has no TLS"
 
 # The man page's command line, with this test's folder and port.
 page=$top_srcdir/man/nbdkit-vram-plugin.pod
