@@ -15,6 +15,8 @@
 #   CONNECTIONS  the setting "connections" in deaths
 #   ELASTIC_ROUNDS
 #                how often elastic fills the disk, and how often it takes VRAM
+#   ELASTIC_DISCARD
+#                for which values of "discard" it measures stale data
 #   STOPS        how often stops stops the service
 #   RUNS         how often deadlock tries each set of protections
 #   BEFORE       the folder of an older version's make install, for upgrade
@@ -177,12 +179,13 @@ run_one ()
   environment+=" BOTH_DEATHS=${BOTH_DEATHS:-10} STOPS=${STOPS:-10}"
   environment+=" CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes}"
   environment+=" ELASTIC_ROUNDS=${ELASTIC_ROUNDS:-20}"
+  environment+=" ELASTIC_DISCARD='${ELASTIC_DISCARD-no once pages both}'"
   environment+=" MIX='${MIX:-1 2 3 4}'"
   # Memory, a limit in seconds, and what runs as PID 1.
   case $test in
     life) options+=(-m 768M -t 1800) ;;
     pressure) options+=(-m 768M -t 1800) ;;
-    elastic) options+=(-m 400M -t 3600) ;;
+    elastic) options+=(-m 448M -t 3600) ;;
     mix) options+=(-m 1G -t 1200) ;;
     deaths) options+=(-m 768M -t 2400 -i systemd) ;;
     outages) options+=(-m 768M -t 1200) ;;
