@@ -38,7 +38,7 @@ struct parameters {
 };
 extern struct parameters parameters;
 
-#define STAGING_DEFAULT  MiB
+#define STAGING_DEFAULT  (1 * MiB)
 #define MIN_SIZE_DEFAULT (512 * MiB)
 
 /* One line for each parameter, for nbdkit --help. */
