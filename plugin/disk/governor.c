@@ -555,7 +555,7 @@ scan (struct governor *g, unsigned target)
  */
 
 /* Find out how many bytes are free, and how many of those that were given back
- * are not yet.  Returns false after log_error.
+ * are still in use (CLOSING).  Returns false after log_error.
  */
 static bool
 look_at_free (struct governor *g, uint64_t *bytes_free)
