@@ -50,10 +50,13 @@ neighbour=$filler
 kill -STOP "$neighbour"
 echo "$(swapped) MiB swapped"
 [ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
-faults 'cuMemcpyDtoHAsync 1 CUDA_ERROR_UNKNOWN'
-kill -CONT "$victim"
+# Without readahead, because the kernel can drop a page that it has read ahead,
+# and then nobody needs the one that cannot be read.
+echo 0 >/proc/sys/vm/page-cluster
 status=0
 (sleep 100 && kill "$victim") 2>/dev/null &
+faults 'cuMemcpyDtoHAsync 1 CUDA_ERROR_UNKNOWN'
+kill -CONT "$victim"
 wait "$victim" || status=$?
 [ ! -e "/proc/$server/root/tmp/faults" ] ||
   fail "the stand-in did not take the fault"
