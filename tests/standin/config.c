@@ -121,7 +121,7 @@ load (void)
       "FAIL"
       " FAIL_FILE INIT_FAIL LOSE_COPY LOSE_FILE LOSE_DEVICE LOSE_CODE"
       " HANG_COPY HANG_FILE HANG_CALL_FILE SHRINK TRACE ENVIRONMENT REPORT"
-      " LATE GRANULARITY ";
+      " LATE GRANULARITY HOST_MEMORY ";
   const char *s;
   int i;
 
@@ -134,6 +134,7 @@ load (void)
   config.used_file = get ("USED_FILE");
   config.pool = get ("POOL");
   config.context = size ("CONTEXT", 0);
+  config.host_memory = size ("HOST_MEMORY", 0);
   config.version = (int) number ("VERSION", 12080);
   config.no_vmm = number ("NO_VMM", 0) != 0;
   config.no_export = number ("NO_EXPORT", 0) != 0;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "standin.h"
@@ -94,6 +95,24 @@ watcher (void *arg)
   return NULL;
 }
 
+/* Use as much of the host's memory as config.host_memory says, as the real
+ * driver does.
+ */
+static CUresult
+use_host_memory (void)
+{
+  char *m;
+
+  if (config.host_memory == 0)
+    return CUDA_SUCCESS;
+  m = mmap (NULL, config.host_memory, PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (m == MAP_FAILED)
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  memset (m, 0xa7, config.host_memory);
+  return CUDA_SUCCESS;
+}
+
 EXPORT CUresult
 cuInit (unsigned int flags)
 {
@@ -114,9 +133,10 @@ cuInit (unsigned int flags)
       pthread_mutex_init (&contexts[i].lock, NULL);
       pthread_cond_init (&contexts[i].changed, NULL);
     }
-    if (thread_start (&thread, watcher, NULL) != 0)
+    r = use_host_memory ();
+    if (r == CUDA_SUCCESS && thread_start (&thread, watcher, NULL) != 0)
       r = CUDA_ERROR_OPERATING_SYSTEM;
-    else {
+    if (r == CUDA_SUCCESS) {
       pthread_detach (thread);
       atomic_store (&init_pid, getpid ());
     }

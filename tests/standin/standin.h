@@ -47,6 +47,7 @@
  *                   It begins with what the file contains; GARBAGE does not
  *                   count.  Not with SHARED
  * CONTEXT=SIZE      VRAM that each active primary context takes, default 0
+ * HOST_MEMORY=SIZE  the host's memory that cuInit takes, default 0
  * VERSION=N         the result of cuDriverGetVersion, default 12080
  * NO_VMM=1          attribute 102 is 0; cuMemCreate, cuMemAddressReserve and
  *                   import return CUDA_ERROR_NOT_SUPPORTED
@@ -180,6 +181,7 @@ struct config {
   const char *used_file;
   const char *pool;
   uint64_t context;
+  uint64_t host_memory;
   int version;
   bool no_vmm, no_export, no_memops, devptr_differs, late;
   uint64_t granularity;
