@@ -271,6 +271,10 @@ print_server (const struct snapshot *p)
             r->locked >= r->resident ? "all of it" : human (r->locked),
             human (r->swapped), r->swapped > 0 ? " (!)" : "", r->io_flushers,
             r->threads, r->oom_score_adj);
+  if (json_number (p->answer, "spare_wanted") > 0)
+    printf ("spare:     %s of %s of RAM held for the next server\n",
+            human (json_number (p->answer, "spare")),
+            human (json_number (p->answer, "spare_wanted")));
 }
 
 static void
@@ -485,6 +489,8 @@ print_json (const struct snapshot *p, const struct options *o)
   json_add_object (&j, "memory");
   json_add_number (&j, "total", p->mem.total);
   json_add_number (&j, "available", p->mem.available);
+  json_add_copy (&j, "spare", json_get (p->answer, "spare"));
+  json_add_copy (&j, "spare_wanted", json_get (p->answer, "spare_wanted"));
   json_close (&j);
 
   /* In the order in which the kernel fills them. */

@@ -1,9 +1,9 @@
 /* nbdkit-vram: vram-swap daemon, which owns the life of the swap
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * One process with one thread, which waits for events: its child, its jobs,
- * its socket, signals, the kernel.  What they do is in states.c.  At rest it
- * is never woken up.
+ * One process, whose main thread waits for events: its child, its jobs, its
+ * socket, signals, the kernel.  What they do is in states.c.  The only other
+ * thread is spare.c's.  At rest none is ever woken up.
  *
  * All of it is in RAM, and while swap does not answer it needs nothing but the
  * server: jobs do everything that could block (job.h).

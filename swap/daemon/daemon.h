@@ -92,6 +92,7 @@ void outage_complain (struct daemon *d);
 void outage_is_over (struct daemon *d); /* outage-timeout has passed */
 void outage_fail (struct daemon *d);    /* what waits for a server */
 void outage_end (struct daemon *d);
+void outage_spare (const struct daemon *d); /* memory for the next server */
 void outage_link (struct daemon *d); /* d->link after what is remembered */
 
 /* watch.c: what others do to swap, device, power and memory. */

@@ -16,6 +16,7 @@
 #include "msg.h"
 #include "policy.h"
 #include "run.h"
+#include "spare.h"
 
 /* Fields of the superblock that answers have unchanged. */
 static const struct {
@@ -138,6 +139,8 @@ answer_status (const struct daemon *d, struct client *client)
                    st->outage_at ? now_ms () - st->outage_at : 0);
   json_add_number (&j, "outage_ms",
                    d->outage ? now_ms () - d->outage_began : 0);
+  json_add_number (&j, "spare", spare_held ());
+  json_add_number (&j, "spare_wanted", spare_wanted ());
   add_server (&j, d);
   control_send (client, &j);
 }
@@ -465,6 +468,8 @@ requests_reload (struct daemon *d, struct client *client)
   d->link.socket = d->server.socket;
   daemon_make_spill_folder (d);
   watch_policies (d);
+  if (state_has_swap (d->st.state))
+    outage_spare (d);
   if (d->st.state != STATE_ON || d->server_only) {
     finish_reload (client, EXIT_OK);
     return;

@@ -102,6 +102,7 @@ take_swap (struct daemon *d)
     daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
     return;
   }
+  outage_spare (d);
   /* A connection may have been lost meanwhile. */
   outage_connect (d);
 }

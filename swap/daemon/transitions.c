@@ -17,6 +17,7 @@
 #include "pid1.h"
 #include "root.h"
 #include "run.h"
+#include "spare.h"
 
 #define DRAIN_AGAIN_MS 1000
 #define RESUME_MS      60000
@@ -120,6 +121,7 @@ enter_on (struct daemon *d)
           "the swap on /dev/nbd%d could not be read back: a next server's "
           "disk is told by its size alone",
           d->st.device);
+    outage_spare (d);
   }
   keep_settings (d->conf);
   daemon_finish (d, EXIT_OK);
@@ -182,6 +184,7 @@ end_server (struct daemon *d)
   pid1_restore (d->st.init_swap_max);
   d->st.init_swap_max[0] = '\0';
   outage_end (d);
+  spare_hold (0);
   daemon_set_timer (d, TIMER_SERVER, -1);
   if (d->server.pid == 0) {
     supervisor_discard (&d->server);

@@ -6,7 +6,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "meminfo.h"
 #include "msg.h"
@@ -60,4 +62,47 @@ meminfo_read (struct meminfo *m)
       read_number (root_path ("/proc/sys/vm/overcommit_memory"), &mode) &&
       mode == 2;
   return 0;
+}
+
+/* The largest number of a list such as "(0, 3019, 18635)". */
+static int64_t
+largest (const char *list)
+{
+  int64_t n, most = 0;
+
+  while (*list) {
+    list += strcspn (list, "0123456789");
+    n = strtoll (list, NULL, 10);
+    if (n > most)
+      most = n;
+    list += strspn (list, "0123456789");
+  }
+  return most;
+}
+
+bool
+meminfo_floor (int64_t *bytes)
+{
+  const char *path = root_path ("/proc/zoneinfo"), *line;
+  int64_t pages = 0, min = 0, managed = 0, kept;
+  struct lines l;
+  char buf[4096];
+
+  if (!lines_open (&l, path, buf, sizeof buf)) {
+    log_error ("%s: %m", path);
+    return false;
+  }
+  /* In each zone in this order. */
+  while ((line = lines_next (&l)) != NULL) {
+    line += strspn (line, " ");
+    if (sscanf (line, "min %" SCNd64, &min) == 1 ||
+        sscanf (line, "managed %" SCNd64, &managed) == 1)
+      continue;
+    if (strncmp (line, "protection:", 11) != 0)
+      continue;
+    kept = min + largest (line + 11);
+    pages += kept < managed ? kept : managed;
+  }
+  *bytes = pages * sysconf (_SC_PAGESIZE);
+  return true;
 }

@@ -10,7 +10,7 @@
 # several times as long. The default is all tests but deadlock, elastic,
 # examples and newcomer. Environment variables:
 #
-#   DEATHS, DAEMON_DEATHS, BOTH_DEATHS
+#   DEATHS, DAEMON_DEATHS, BOTH_DEATHS, FULL_DEATHS
 #                how often deaths kills the server, the daemon, and both
 #   CONNECTIONS  the setting "connections" in deaths
 #   ELASTIC_ROUNDS
@@ -176,7 +176,8 @@ run_one ()
 {
   local status=0 options=(-c "$(cpus "$test")") environment
   environment="DEATHS=${DEATHS:-50} DAEMON_DEATHS=${DAEMON_DEATHS:-20}"
-  environment+=" BOTH_DEATHS=${BOTH_DEATHS:-10} STOPS=${STOPS:-10}"
+  environment+=" BOTH_DEATHS=${BOTH_DEATHS:-10}"
+  environment+=" FULL_DEATHS=${FULL_DEATHS:-5} STOPS=${STOPS:-10}"
   environment+=" CONNECTIONS=${CONNECTIONS:-1} BUSY=${BUSY:-yes}"
   environment+=" ELASTIC_ROUNDS=${ELASTIC_ROUNDS:-20}"
   environment+=" ELASTIC_DISCARD='${ELASTIC_DISCARD-no once pages both}'"
@@ -185,7 +186,7 @@ run_one ()
   case $test in
     life) options+=(-m 768M -t 1800) ;;
     pressure) options+=(-m 768M -t 1800) ;;
-    elastic) options+=(-m 448M -t 3600) ;;
+    elastic) options+=(-m 512M -t 3600) ;;
     mix) options+=(-m 1G -t 1200) ;;
     deaths) options+=(-m 768M -t 2400 -i systemd) ;;
     outages) options+=(-m 768M -t 1200) ;;

@@ -11,9 +11,9 @@
 install_project
 settings 'size = 256M' 'min-size = 256M' "connections = ${CONNECTIONS:-1}" \
   'threads = 4'
-use_stand_in STANDIN_CUDA_MEMORY=300M
+use_stand_in STANDIN_CUDA_MEMORY=300M STANDIN_CUDA_HOST_MEMORY=100M
 deaths=${DEATHS:-50} daemon_deaths=${DAEMON_DEATHS:-20} \
-  both_deaths=${BOTH_DEATHS:-10}
+  both_deaths=${BOTH_DEATHS:-10} full_deaths=${FULL_DEATHS:-5}
 
 # Prints how many reads and writes the device has completed.
 requests ()
@@ -26,6 +26,8 @@ swapping_goes_on ()
   [ "$(requests)" -gt $((before + 20)) ]
 }
 
+# What systemd has touched before it had a control group is not kept in RAM.
+expect 0 systemctl daemon-reexec
 expect 0 systemctl start vram-swap.service
 swap_is_on
 lock_vram_to_the_end
@@ -33,20 +35,6 @@ echo "the stand-in's VRAM: $(cat /run/lockvram.out);" \
   "PID 1: $(cat /sys/fs/cgroup/init.scope/memory.swap.max) B of swap"
 cat /sys/block/nbd0/queue/io_timeout
 
-fillers=()
-part=$((($(available) + 80) / 2))
-for _ in 1 2; do
-  fill $part random
-  fillers+=("$filler")
-done
-echo "2 x $part MiB filled, $(swapped) MiB of them swapped," \
-  "$(($(field MemFree /proc/meminfo) >> 10)) MiB free"
-[ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
-# Swap out what the kernel would take of PID 1 under pressure.
-echo 50M >/sys/fs/cgroup/init.scope/memory.reclaim 2>/dev/null
-echo "PID 1 has $(field VmSwap /proc/1/status) kB swapped out"
-
-waited=()
 # wait_for_swap N: waits until the kernel has been given new connections N
 # times and swaps again.
 wait_for_swap ()
@@ -60,6 +48,48 @@ wait_for_swap ()
     return 1
   fi
 }
+
+# The spare memory is complete, and enough for what the stand-in takes.
+spare_is_there ()
+{
+  local spare
+  spare=$(status memory.spare)
+  [ "$spare" = "$(status memory.spare_wanted)" ] &&
+    [ "$spare" -ge $((100 << 20)) ]
+}
+
+step "the next server finds memory, though a program takes all there is"
+# Files in memory grow faster than memfill. This one takes what the dead server
+# has had, and waits for swap, before the next server starts.
+mount -o remount,size=90% /dev/shm
+for ((n = 1; n <= full_deaths; n++)); do
+  within 60 spare_is_there || fail "$(status memory.spare) bytes are spare"
+  before=$(requests) had=$(remembered outages)
+  dd if=/dev/zero of=/dev/shm/file bs=1M count=$(($(available) + 200)) \
+    2>/run/dd &
+  wait_for 60 is_swapped 10
+  kill -KILL "$(pgrep -x nbdkit)"
+  wait_for_swap $((had + 1)) || break
+  wait $! || fail "dd: $(cat /run/dd)"
+  echo "$n: $(swapped) MiB swapped," \
+    "spare $(($(status memory.spare) >> 20)) MiB"
+  rm /dev/shm/file
+done
+within 60 spare_is_there || fail "$(status memory.spare) bytes are spare"
+had=$(remembered outages)
+
+fillers=()
+part=$((($(available) + 80) / 2))
+for _ in 1 2; do
+  fill $part random
+  fillers+=("$filler")
+done
+echo "2 x $part MiB filled, $(swapped) MiB of them swapped," \
+  "$(($(field MemFree /proc/meminfo) >> 10)) MiB free"
+[ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
+# Swap out what the kernel would take of PID 1 under pressure.
+echo 50M >/sys/fs/cgroup/init.scope/memory.reclaim 2>/dev/null
+echo "PID 1 has $(field VmSwap /proc/1/status) kB swapped out"
 
 # median FILE: prints the middle one of its sorted lines.
 median ()
@@ -83,12 +113,13 @@ kill_server ()
 }
 
 step "swap goes on after $deaths deaths of the server"
+waited=()
 for ((n = 1; n <= deaths; n++)); do
   before=$(requests)
   sleep "0.$((RANDOM % 10))"
   began=$(date +%s%N)
   until kill_server "$n"; do sleep 0.1; done
-  wait_for_swap "$n" || break
+  wait_for_swap $((had + n)) || break
   waited+=($((($(date +%s%N) - began) / 1000000)))
   [ $((n % 10)) != 0 ] || echo "$n deaths, $(swapped) MiB swapped"
 done

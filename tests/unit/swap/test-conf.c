@@ -178,6 +178,7 @@ test_refusals (void)
   refused ("power-policy = down-below=0%\n", "down-below=N%");
   refused ("sleep-policy = never\n", "wanted auto, drain or keep");
 
+  refused ("spare = 2G\n", "spare: wanted auto or a size of at most 1G");
   refused ("start-timeout = 0\n", "start-timeout: wanted a time of at least");
   refused ("min-size = 2G\nsize = 1G\n",
            ":2: size: 1G is less than min-size (2G)");
