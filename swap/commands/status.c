@@ -137,7 +137,8 @@ look (struct snapshot *p)
     return -1;
   if (p->device >= 0)
     p->swap = nbd_find_swap (&p->swaps, p->device);
-  if (p->swap && capacity_read (&p->capacity, p->swap->path) == -1)
+  if (p->swap && capacity_read (&p->capacity, p->swap->path,
+                                json_number (p->answer, "spare")) == -1)
     return -1;
   if (p->pid > 0) {
     p->has_procmem = procmem_read (&p->procmem, p->pid);

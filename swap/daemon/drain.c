@@ -67,7 +67,7 @@ make_room (const struct job_order *o, const char *path, long long started)
   char name[32];
 
   for (;;) {
-    if (capacity_read (&r, path) == -1)
+    if (capacity_read (&r, path, 0) == -1)
       return EXIT_FAILED;
     if (r.fits)
       return EXIT_OK;
@@ -132,7 +132,7 @@ no_room_left (const char *path)
   struct capacity r;
   char name[32];
 
-  return capacity_read (&r, path) == 0 && r.need > 0 &&
+  return capacity_read (&r, path, 0) == 0 && r.need > 0 &&
          capacity_total (&r) < capacity_in_one_go (r.need, name);
 }
 

@@ -46,7 +46,7 @@ outage_spare (const struct daemon *d)
 {
   int64_t peak;
 
-  if (d->server_only || d->server.pid == 0)
+  if (d->server_only || d->server.pid == 0 || d->st.state == STATE_DRAINING)
     return;
   if (!conf_is (d->conf, CONF_SPARE, "auto"))
     spare_hold (conf_number (d->conf, CONF_SPARE));

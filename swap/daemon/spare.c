@@ -167,8 +167,6 @@ spare_hold (int64_t bytes)
 {
   int64_t least;
 
-  if (bytes == 0 && file == -1)
-    return;
   if (!meminfo_floor (&least))
     return;
   if (file == -1 && start () == -1) {
@@ -188,6 +186,18 @@ spare_give (void)
     return;
   atomic_store (&giving, true);
   sem_post (&wake);
+}
+
+void
+spare_drop (void)
+{
+  if (file == -1)
+    return;
+  atomic_store (&wanted, 0);
+  atomic_store (&giving, false);
+  sem_post (&wake);
+  for (unsigned ms = 0; atomic_load (&held) > 0 && ms < 1000; ms++)
+    nanosleep (&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
 int64_t

@@ -22,6 +22,9 @@ void spare_hold (int64_t bytes);
  */
 void spare_give (void);
 
+/* Hold nothing from now on, and wait until nothing is held, 1 s at most. */
+void spare_drop (void);
+
 /* How many bytes are held now, and how many are to be. */
 int64_t spare_held (void);
 int64_t spare_wanted (void);

@@ -143,6 +143,8 @@ drain (struct daemon *d)
     daemon_handle (d, EVENT_JOB_DONE);
     return;
   }
+  /* What is swapped will need it. */
+  spare_drop ();
   daemon_run_job (d, job_down);
 }
 
@@ -162,6 +164,7 @@ stay_on (struct daemon *d)
   }
   if (d->outage)
     d->st.state = STATE_OUTAGE;
+  outage_spare (d);
   if (swaps_read (&swaps) == 0 && !nbd_find_swap (&swaps, d->st.device)) {
     d->st.state = STATE_FAILED;
     snprintf (d->st.reason, sizeof d->st.reason,
@@ -184,7 +187,7 @@ end_server (struct daemon *d)
   pid1_restore (d->st.init_swap_max);
   d->st.init_swap_max[0] = '\0';
   outage_end (d);
-  spare_hold (0);
+  spare_drop ();
   daemon_set_timer (d, TIMER_SERVER, -1);
   if (d->server.pid == 0) {
     supervisor_discard (&d->server);

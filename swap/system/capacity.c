@@ -130,13 +130,14 @@ measure_zram (const struct swaps *s)
 }
 
 int
-capacity_read (struct capacity *r, const char *device)
+capacity_read (struct capacity *r, const char *device, int64_t spare)
 {
   struct meminfo m;
   struct swaps s;
 
   if (meminfo_read (&m) == -1 || swaps_read (&s) == -1)
     return -1;
+  m.available += spare;
   capacity_compute (r, &m, &s, device, measure_zram (&s));
   return 0;
 }

@@ -198,21 +198,23 @@ test_reading (void)
   mkdir (root_path ("/proc/sys"), 0755);
   mkdir (root_path ("/proc/sys/vm"), 0755);
   test_write (root_path ("/proc/sys/vm/overcommit_memory"), "2\n");
-  CHECK (capacity_read (&r, "/dev/nbd0") == 0);
+  CHECK (capacity_read (&r, "/dev/nbd0", 0) == 0);
   CHECK (r.overcommit == INT64_C (388604) * 1024 && !r.fits);
   unlink (root_path ("/proc/sys/vm/overcommit_memory"));
   rmdir (root_path ("/proc/sys/vm"));
   rmdir (root_path ("/proc/sys"));
 
-  CHECK (capacity_read (&r, "/dev/nbd0") == 0);
+  CHECK (capacity_read (&r, "/dev/nbd0", 0) == 0);
   CHECK (r.need == GIB && r.disk == MIB);
   CHECK (r.ram == 4 * GIB - r.reserve);
   CHECK (r.fits);
+  CHECK (capacity_read (&r, "/dev/nbd0", MIB) == 0);
+  CHECK (r.ram == 4 * GIB + MIB - r.reserve);
 
   test_in_one_go ();
 
   unlink (root_path ("/proc/swaps"));
-  CHECK (capacity_read (&r, "/dev/nbd0") == -1);
+  CHECK (capacity_read (&r, "/dev/nbd0", 0) == -1);
   unlink (root_path ("/proc/meminfo"));
   rmdir (root_path ("/proc"));
   rmdir (folder);

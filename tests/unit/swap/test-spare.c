@@ -91,9 +91,8 @@ test_floor (void)
 static void
 test_hold (void)
 {
+  spare_drop ();
   set_floor (0);
-  spare_hold (0);
-  CHECK (spare_held () == 0);
   spare_hold (8 * MIB + 1);
   CHECK (spare_wanted () == 8 * MIB);
   becomes (8 * MIB);
@@ -125,8 +124,10 @@ test_give (void)
   becomes (0);
   spare_hold (2 * MIB);
   becomes (2 * MIB);
+  spare_drop ();
+  CHECK (spare_held () == 0 && spare_wanted () == 0);
   spare_hold (0);
-  becomes (0);
+  CHECK (spare_held () == 0);
 }
 
 int
