@@ -3,7 +3,7 @@
  *
  * One process, whose main thread waits for events: its child, its jobs, its
  * socket, signals, the kernel.  What they do is in states.c.  The only other
- * thread is spare.c's.  At rest none is ever woken up.
+ * thread is spare.c's.  At rest neither is ever woken up.
  *
  * All of it is in RAM, and while swap does not answer it needs nothing but the
  * server: jobs do everything that could block (job.h).

@@ -22,6 +22,7 @@
 #include "root.h"
 #include "run.h"
 #include "server.h"
+#include "spare.h"
 #include "swaps.h"
 
 #define LOOK_MS     1000 /* how often it is looked again whether it fits */
@@ -67,7 +68,7 @@ make_room (const struct job_order *o, const char *path, long long started)
   char name[32];
 
   for (;;) {
-    if (capacity_read (&r, path, 0) == -1)
+    if (capacity_read (&r, path, spare_held ()) == -1)
       return EXIT_FAILED;
     if (r.fits)
       return EXIT_OK;
@@ -132,7 +133,7 @@ no_room_left (const char *path)
   struct capacity r;
   char name[32];
 
-  return capacity_read (&r, path, 0) == 0 && r.need > 0 &&
+  return capacity_read (&r, path, spare_held ()) == 0 && r.need > 0 &&
          capacity_total (&r) < capacity_in_one_go (r.need, name);
 }
 
@@ -234,7 +235,10 @@ switch_off (const struct job_order *o)
       made = nbd_open_node (n, node, sizeof node, &fd);
       if (fd != -1)
         close (fd);
+      /* What comes back into RAM needs it. */
+      spare_give ();
       status = empty (n, node, path, left_on (n, 0));
+      spare_hold (status == EXIT_OK ? 0 : spare_wanted ());
       if (made)
         unlink (node);
     }

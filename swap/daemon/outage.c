@@ -1,8 +1,8 @@
 /* nbdkit-vram: from the server's death until the kernel has the next one
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Nothing here opens a file, allocates memory, or waits for another program
- * than the server itself.
+ * Until the kernel has it, nothing here opens a file, allocates memory, or
+ * waits for another program than the server itself.
  */
 
 #include <config.h>
@@ -24,7 +24,7 @@
 #define WRONG_MS    1000  /* the same when it has another disk */
 #define COMPLAIN_MS 10000 /* between messages that there is none */
 #define FAIL_MS     1000  /* until all that waited has been sent */
-#define OF_KERNEL   (48 << 20)
+#define OF_KERNEL   (48 << 20) /* bytes, see outage_spare */
 #define SETTLE_MS   500 /* until what the kernel noticed late is mended */
 
 void
@@ -46,7 +46,8 @@ outage_spare (const struct daemon *d)
 {
   int64_t peak;
 
-  if (d->server_only || d->server.pid == 0 || d->st.state == STATE_DRAINING)
+  if (d->server_only || d->server.pid == 0 || d->outage ||
+      d->st.state == STATE_DRAINING)
     return;
   if (!conf_is (d->conf, CONF_SPARE, "auto"))
     spare_hold (conf_number (d->conf, CONF_SPARE));

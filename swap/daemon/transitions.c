@@ -143,8 +143,6 @@ drain (struct daemon *d)
     daemon_handle (d, EVENT_JOB_DONE);
     return;
   }
-  /* What is swapped will need it. */
-  spare_drop ();
   daemon_run_job (d, job_down);
 }
 
@@ -164,12 +162,14 @@ stay_on (struct daemon *d)
   }
   if (d->outage)
     d->st.state = STATE_OUTAGE;
-  outage_spare (d);
   if (swaps_read (&swaps) == 0 && !nbd_find_swap (&swaps, d->st.device)) {
     d->st.state = STATE_FAILED;
     snprintf (d->st.reason, sizeof d->st.reason,
               "swap is off, but /dev/nbd%d is in use", d->st.device);
+    spare_hold (0);
   }
+  else
+    outage_spare (d);
   daemon_finish (d, d->job_status);
   if (d->start_again) {
     log_error (
@@ -187,7 +187,7 @@ end_server (struct daemon *d)
   pid1_restore (d->st.init_swap_max);
   d->st.init_swap_max[0] = '\0';
   outage_end (d);
-  spare_drop ();
+  spare_hold (0);
   daemon_set_timer (d, TIMER_SERVER, -1);
   if (d->server.pid == 0) {
     supervisor_discard (&d->server);
@@ -259,6 +259,7 @@ give_up (struct daemon *d)
     d->exit_status = EXIT_FAILED;
     return;
   }
+  spare_hold (0);
   snprintf (d->st.reason, sizeof d->st.reason, "%s", lost);
   log_error ("%s: the kernel ends the programs that need it; 'vram-swap down' "
              "switches off what is left",

@@ -38,8 +38,8 @@ void capacity_compute (struct capacity *r, const struct meminfo *m,
                        const struct swaps *s, const char *device,
                        unsigned zram_ratio);
 
-/* Reads what it needs of the machine, then computes.  SPARE bytes of RAM in use
- * will be free.  Returns 0, or -1 with a message.  Allocates nothing.
+/* Reads what it needs of the machine, then computes.  SPARE bytes are in use
+ * but will be freed.  Returns 0, or -1 with a message.  Allocates nothing.
  */
 int capacity_read (struct capacity *r, const char *device, int64_t spare);
 

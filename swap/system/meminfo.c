@@ -84,7 +84,8 @@ bool
 meminfo_floor (int64_t *bytes)
 {
   const char *path = root_path ("/proc/zoneinfo"), *line;
-  int64_t pages = 0, min = 0, managed = 0, kept;
+  int64_t pages = 0, boost = 0, min = 0, managed = 0, kept;
+  bool found = false;
   struct lines l;
   char buf[4096];
 
@@ -95,14 +96,20 @@ meminfo_floor (int64_t *bytes)
   /* In each zone in this order. */
   while ((line = lines_next (&l)) != NULL) {
     line += strspn (line, " ");
-    if (sscanf (line, "min %" SCNd64, &min) == 1 ||
+    /* Linux 5.18 and newer; it is a part of min, for a while. */
+    if (sscanf (line, "boost %" SCNd64, &boost) == 1 ||
+        sscanf (line, "min %" SCNd64, &min) == 1 ||
         sscanf (line, "managed %" SCNd64, &managed) == 1)
       continue;
     if (strncmp (line, "protection:", 11) != 0)
       continue;
-    kept = min + largest (line + 11);
+    kept = min - boost + largest (line + 11);
+    found = true;
     pages += kept < managed ? kept : managed;
+    boost = 0;
   }
+  if (!found)
+    log_error ("%s: no zones in it", path);
   *bytes = pages * sysconf (_SC_PAGESIZE);
-  return true;
+  return found;
 }

@@ -24,10 +24,10 @@ struct meminfo {
 /* Returns 0, or -1 with a message. */
 int meminfo_read (struct meminfo *m);
 
-/* How many bytes are free, at most, when the kernel gives ordinary programs no
- * more before it has reclaimed some: the 'min' watermarks of /proc/zoneinfo,
- * and what zones keep for allocations that need them ('protection').  Returns
- * false with a message.
+/* Free memory, in bytes, below which a program must reclaim some before it
+ * gets more: the sum of the zones' 'min' in /proc/zoneinfo, without 'boost',
+ * and of what each keeps for allocations that need that zone ('protection').
+ * Returns false with a message.
  */
 bool meminfo_floor (int64_t *bytes);
 

@@ -319,6 +319,10 @@ look
 state_becomes on
 
 step "the machine does not sleep when the swapped data does not fit in RAM"
+# The spare memory would be enough for it.
+settings 'spare = 0'
+expect 0 systemctl reload vram-swap.service
+within 10 eval '[ "$(status memory.spare)" = 0 ]' || fail "there is spare RAM"
 lock_vram "$(pgrep -x nbdkit)"
 # Leave less than must stay free, but enough for this test, and swap some.
 cp memfill /run/memfill
