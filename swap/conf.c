@@ -55,7 +55,7 @@ static const struct key {
     .wanted = "a size such as 512M, 7G or 0" },
   [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, BYTES,
     .wanted = "auto or a size such as 512M, 2G or 0", .words = " auto " },
-  [CONF_ELASTIC] = { "elastic", "no", CONF_AT_NEW_SERVER, WORDS,
+  [CONF_ELASTIC] = { "elastic", "yes", CONF_AT_NEW_SERVER, WORDS,
     .wanted = "yes or no", .words = " yes no " },
   [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, BYTES,
     .wanted = "a size of at least 2M such as 4G, or max", .words = " max ",

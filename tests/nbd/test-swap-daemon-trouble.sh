@@ -27,6 +27,7 @@ if os.path.exists ("$tmp/slow"):
 os.execv ("$real_folder/nbdkit", ["nbdkit"] + sys.argv[1:])
 END
 chmod +x "$tmp/bin/nbdkit"
-swap_launcher "$tmp/conf" "size = 136M" "min-size = 64M" "threads = 16"
+swap_launcher "$tmp/conf" "size = 136M" "min-size = 64M" "threads = 16" \
+  "elastic = no"
 python3 "$tests/nbd/swap-daemon-trouble.py" "$tmp" "$tmp/conf" "${launch[@]}" \
   daemon --server-only --user root

@@ -7,7 +7,8 @@ source "$(dirname "$0")/../functions.sh"
 set -e -x -u
 
 requires_program python3
-swap_launcher "$tmp/conf" "size = 72M" "min-size = 64M" "threads = 16"
+swap_launcher "$tmp/conf" "size = 72M" "min-size = 64M" "threads = 16" \
+  "elastic = no"
 command=("${launch[@]}")
 launch+=(daemon --server-only --user root)
 kills=12

@@ -87,7 +87,8 @@ clean_confined_report
 swap_root=$tmp/run/root
 mkdir -p "$swap_root/run"
 chmod 777 "$swap_root/run"
-swap_launcher "$tmp/run/conf" "size = 72M" "min-size = 64M" "threads = 16"
+swap_launcher "$tmp/run/conf" "size = 72M" "min-size = 64M" "threads = 16" \
+  "elastic = no"
 python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" \
   daemon --server-only
 expect_log "took over a disk of 72 MiB"

@@ -124,6 +124,8 @@ if [ -d before ]; then
   systemctl daemon-reload
   settings 'size = 256M' 'min-size = 256M' 'connections = 1' 'threads = 4' \
     'socket = /run/vram-swap/nbd.sock'
+  # That version does not know this key.
+  sed -i '/^elastic/d' "$conf"
   expect 0 systemctl start vram-swap.service
   swap_is_on
   systemctl stop lockvram
