@@ -51,7 +51,8 @@
  */
 #define LOOKS 12
 
-#define STACK (256 * KiB)
+/* ThreadSanitizer needs that much. */
+#define STACK MiB
 
 struct shared {
   sem_t wake;
