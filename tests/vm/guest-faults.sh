@@ -52,6 +52,7 @@ echo "$(swapped) MiB swapped"
 [ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
 # Without readahead, because the kernel can drop a page that it has read ahead,
 # and then nobody needs the one that cannot be read.
+cluster=$(cat /proc/sys/vm/page-cluster)
 echo 0 >/proc/sys/vm/page-cluster
 status=0
 (sleep 100 && kill "$victim") 2>/dev/null &
@@ -61,6 +62,7 @@ wait "$victim" || status=$?
 [ ! -e "/proc/$server/root/tmp/faults" ] ||
   fail "the stand-in did not take the fault"
 kill $! 2>/dev/null
+echo "$cluster" >/proc/sys/vm/page-cluster
 echo "the program that needed the page: status $status"
 # SIGBUS, as for any page that cannot be read, or SIGSEGV, when the kernel
 # itself wanted to write to it (rseq).
