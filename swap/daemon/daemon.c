@@ -3,7 +3,8 @@
  *
  * One process, whose main thread waits for events: its child, its jobs, its
  * socket, signals, the kernel.  What they do is in states.c.  The only other
- * thread is spare.c's.  At rest neither is ever woken up.
+ * thread is spare.c's.  At rest neither is woken up, except that the latter
+ * looks for free RAM until all spare memory is held.
  *
  * All of it is in RAM, and while swap does not answer it needs nothing but the
  * server: jobs do everything that could block (job.h).

@@ -235,10 +235,11 @@ switch_off (const struct job_order *o)
       made = nbd_open_node (n, node, sizeof node, &fd);
       if (fd != -1)
         close (fd);
-      /* What comes back into RAM needs it. */
+      /* What comes back into RAM needs it. If swap stays on, the daemon takes
+       * it again.
+       */
       spare_give ();
       status = empty (n, node, path, left_on (n, 0));
-      spare_hold (status == EXIT_OK ? 0 : spare_wanted ());
       if (made)
         unlink (node);
     }

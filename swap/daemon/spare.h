@@ -13,17 +13,18 @@
 
 /* Hold BYTES of RAM from now on, locked if the daemon is.  A thread takes them
  * while programs can have more than that (meminfo_floor), so it may take long.
- * Warns if there can be none.  Only the daemon's main thread makes the first
- * call; later ones may come from its jobs, too.
+ * Warns if there can be none.  Not locked: call it from the daemon's main
+ * thread only.
  */
 void spare_hold (int64_t bytes);
 
 /* From now on give it back, a part at a time, when no program gets memory any
- * more.  Ends with the next call of spare_hold.  Allocates nothing.
+ * more.  Ends with the next call of spare_hold.  Allocates nothing.  Jobs may
+ * call it, too.
  */
 void spare_give (void);
 
-/* How many bytes are held now, and how many are to be. */
+/* The bytes held now, and the bytes wanted. */
 int64_t spare_held (void);
 int64_t spare_wanted (void);
 

@@ -50,8 +50,8 @@ neighbour=$filler
 kill -STOP "$neighbour"
 echo "$(swapped) MiB swapped"
 [ "$(swapped)" -ge 60 ] || fail "only $(swapped) MiB were swapped"
-# Without readahead, because the kernel can drop a page that it has read ahead,
-# and then nobody needs the one that cannot be read.
+# Without readahead: if reading a page ahead fails, the kernel may drop that
+# page before the program needs it, and read it again.
 cluster=$(cat /proc/sys/vm/page-cluster)
 echo 0 >/proc/sys/vm/page-cluster
 status=0

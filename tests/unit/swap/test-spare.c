@@ -44,7 +44,7 @@ static const char zones[] = "Node 0, zone      DMA\n"
                             "        managed  0\n"
                             "        protection: (0, 0, 0, 0)\n";
 
-/* Lets so many pages be what must be free. */
+/* Makes the floor PAGES. */
 static void
 set_floor (uint64_t pages)
 {
@@ -56,7 +56,7 @@ set_floor (uint64_t pages)
   test_write (root_path ("/proc/zoneinfo"), text);
 }
 
-/* No program gets memory that is free. */
+/* Puts the floor above all that can be free. */
 static void
 let_memory_be_short (void)
 {
@@ -66,7 +66,7 @@ let_memory_be_short (void)
   set_floor (2 * (uint64_t) s.totalram * s.mem_unit / 4096);
 }
 
-/* Waits until so much is held. A failure takes a minute. */
+/* Waits until WANTED bytes are held, for a minute at most. */
 static void
 becomes (int64_t wanted)
 {
