@@ -26,10 +26,8 @@ def moved ():
 
 
 def spills ():
-    if not any (word.startswith ("spill=") for word in store.command):
-        return False
-    with open (folder + "/log.servers", errors = "replace") as log:
-        return "there is no spill file" not in log.read ()
+    return (any (word.startswith ("spill=") for word in store.command)
+            and has_spill_file (store))
 
 
 def enough ():
@@ -39,7 +37,8 @@ def enough ():
     now = facts (store)
     if moved () <= kills or not now["by_headroom"]:
         return False
-    return not spills () or min (now["moves_out"], now["moves_back"]) > kills
+    return not spills () or (now["spill_size"] == 64 << 20 and
+                             min (now["moves_out"], now["moves_back"]) > kills)
 
 
 with load:

@@ -18,6 +18,9 @@ hang = os.environ["VRAM_TEST_HANG"]
 take (0)
 store.start ()
 store.wait_ready ()
+if not has_spill_file (store):
+    store.end (signal.SIGTERM)
+    sys.exit (77)
 client = Client (store.socket, 0, 64 * 256, 1, 1)
 client.connect ()
 
@@ -38,11 +41,6 @@ def answer ():
     return offset, error
 
 
-if not facts (store)["spill_size"]:
-    store.process.terminate ()
-    store.process.wait ()
-    if "there is no spill file" in open (sys.argv[1] + "/log.servers").read ():
-        sys.exit (77)
 wait_for ("the file can be used",
           lambda: facts (store)["spill_size"] == 64 << 20)
 for slot in 0, 1, 2:

@@ -5,6 +5,7 @@
 # import:
 #
 #   facts (store)         the superblock's fields about elastic VRAM
+#   has_spill_file (store)  whether the servers could make the spill file
 #   set_limit (store, n)  sets a limit, as 'vram-swap limit' does
 #   take (size)           lets other programs hold so many bytes of VRAM
 #                         (STANDIN_CUDA_USED_FILE)
@@ -35,6 +36,13 @@ def facts (store):
     words = os.pread (store.fds["vram-state"], 8 * len (WORDS),
                       SHARED_AT + FIRST)
     return dict (zip (WORDS, struct.unpack ("%dQ" % len (WORDS), words)))
+
+
+def has_spill_file (store):
+    """Whether the servers that became ready have a file, if one is
+    configured."""
+    with open (store.folder + "/log.servers", errors = "replace") as log:
+        return "there is no spill file" not in log.read ()
 
 
 def set_limit (store, limit):
