@@ -130,6 +130,20 @@ control_send (struct client *client, struct json *j)
 }
 
 void
+control_answer (struct client *client, int status, const char *why)
+{
+  struct json j;
+
+  json_begin (&j);
+  if (why)
+    json_add_string (&j, "error", why);
+  else
+    json_add_bool (&j, "ok", status == EXIT_OK);
+  json_add_number (&j, "status", status);
+  control_send (client, &j);
+}
+
+void
 control_tell_all (struct control *c, struct json *j)
 {
   const long n = json_line (j, line, sizeof line);

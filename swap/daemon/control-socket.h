@@ -53,7 +53,10 @@ char *control_next_line (struct client *client, size_t *n);
 /* Sends what J holds and frees it.  A client that does not read is dropped. */
 void control_send (struct client *client, struct json *j);
 
-/* The same to all that listen or wait. */
+/* The end of CLIENT's request: an exit status, and WHY, unless NULL. */
+void control_answer (struct client *client, int status, const char *why);
+
+/* Sends J, as control_send, to all that listen or wait. */
 void control_tell_all (struct control *c, struct json *j);
 
 void control_drop (struct client *client);

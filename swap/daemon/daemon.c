@@ -27,7 +27,6 @@
 
 #include "common/memlock.h"
 #include "daemon.h"
-#include "descriptors.h"
 #include "limit.h"
 #include "msg.h"
 #include "root.h"
@@ -36,47 +35,23 @@
 static struct daemon the_daemon;
 static char **the_argv;
 
-void
-daemon_set_timer (struct daemon *d, enum timer timer, long long in_ms)
-{
-  d->timer[timer] = in_ms < 0 ? 0 : now_ms () + in_ms;
-}
-
-void
-daemon_watch (struct daemon *d, int fd, unsigned events)
-{
-  struct epoll_event e = { .events = events, .data.fd = fd };
-
-  /* A regular file, as a made-up machine has for /proc/swaps, has no events.
-   */
-  if (fd != -1 && epoll_ctl (d->epoll, EPOLL_CTL_ADD, fd, &e) == -1 &&
-      errno != EPERM)
-    log_warning ("epoll: %m");
-}
-
-int
-daemon_remember (const struct daemon *d)
-{
-  return runstate_write (&d->st);
-}
-
 /* Messages go to the log and to the clients that listen. */
 static void
-tell_message (enum log_level level, const char *line)
+log_line (enum log_level level, const char *line)
 {
   if (level != LOG_LEVEL_INFO || !quiet)
     msg_to_stderr (level, line);
-  requests_tell_message (&the_daemon, level, line);
+  tell_message (&the_daemon, level, line);
 }
 
 static void
-tell_own_message (enum log_level level, const char *format, va_list args)
+log_own (enum log_level level, const char *format, va_list args)
 {
   const int saved = errno;
   char line[900];
 
   vsnprintf (line, sizeof line, format, args);
-  tell_message (level, line);
+  log_line (level, line);
   errno = saved;
 }
 
@@ -92,7 +67,7 @@ take_attachment (struct daemon *d, const struct attachment *a)
   d->st.connections = a->connections;
   d->st.timeout = a->timeout;
   d->st.size = a->size;
-  job_answer (&d->job, daemon_remember (d) == 0);
+  job_answer (&d->job, runstate_write (&d->st) == 0);
   /* The driver has been loaded by now. */
   if (!was_attached && d->nl.fd == -1 && a->device >= 0 &&
       nbd_netlink_open (&d->nl, true) == 0)
@@ -107,10 +82,10 @@ take_packets (struct daemon *d)
   while (d->job.socket != -1 && job_receive (&d->job, &packet))
     switch (packet.type) {
     case JOB_MESSAGE:
-      tell_message (packet.level, packet.u.text);
+      log_line (packet.level, packet.u.text);
       break;
     case JOB_PROGRESS:
-      requests_tell_progress (d, &packet);
+      tell_progress (d, &packet);
       break;
     case JOB_ATTACHMENT:
       take_attachment (d, &packet.u.attachment);
@@ -132,7 +107,7 @@ job_has_ended (struct daemon *d, int status)
       return;
     }
     d->replacing = false;
-    daemon_finish (d, d->job_status);
+    tell_end (d, d->job_status);
     return;
   }
   daemon_handle (d, d->job_status == EXIT_OK        ? EVENT_JOB_DONE
@@ -187,7 +162,7 @@ server_is_ready (struct daemon *d)
                                                     : EVENT_CONNECTED);
   }
   else if (d->outage)
-    outage_connect (d);
+    daemon_handle (d, outage_connect (d));
 }
 
 static void
@@ -205,6 +180,20 @@ server_has_ended (struct daemon *d)
 }
 
 static void
+take_uevents (struct daemon *d)
+{
+  bool power, device;
+
+  watch_uevents (d, &power, &device);
+  if (device)
+    daemon_handle (d, watch_device (d));
+  if (power) {
+    d->not_before = 0;
+    daemon_handle (d, watch_policies (d));
+  }
+}
+
+static void
 take_event (struct daemon *d, int fd)
 {
   if (fd == d->signals)
@@ -215,7 +204,7 @@ take_event (struct daemon *d, int fd)
     if (d->server.lost_client) {
       /* No other message comes when another program detaches the device. */
       d->server.lost_client = false;
-      watch_device (d);
+      daemon_handle (d, watch_device (d));
     }
   }
   else if (fd == d->server.pidfd)
@@ -225,14 +214,14 @@ take_event (struct daemon *d, int fd)
   else if (fd == d->nl.fd) {
     if (d->st.device >= 0 && nbd_netlink_lost (&d->nl, d->st.device) &&
         !d->outage && state_has_swap (d->st.state) && d->server.ready)
-      outage_connect (d);
+      daemon_handle (d, outage_connect (d));
   }
   else if (fd == d->swaps)
-    watch_swaps (d);
+    daemon_handle (d, watch_swaps (d));
   else if (fd == d->uevents)
-    watch_uevents (d);
+    take_uevents (d);
   else if (fd == d->pressure)
-    watch_policies (d);
+    daemon_handle (d, watch_policies (d));
   else if (fd == d->control.fd) {
     const struct client *client = control_accept (&d->control);
 
@@ -243,57 +232,6 @@ take_event (struct daemon *d, int fd)
     for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
       if (d->control.client[i].fd == fd)
         requests_serve (d, &d->control.client[i]);
-}
-
-/* Executes the program that is installed now, if it is a different one.  It
- * stays the same process, and the server its child.  Only at rest.
- */
-static void
-renew (struct daemon *d)
-{
-  static char fds[16], names[DESCRIPTORS_MAX * 40], pid[16];
-  char path[512];
-  struct stat now, mine;
-  size_t used = 0;
-  ssize_t n = readlink ("/proc/self/exe", path, sizeof path - 1);
-
-  if (n <= 0)
-    return;
-  path[n] = '\0';
-  if (strstr (path, " (deleted)"))
-    *strstr (path, " (deleted)") = '\0';
-  if (stat (path, &now) == -1 || stat ("/proc/self/exe", &mine) == -1 ||
-      (now.st_ino == mine.st_ino && now.st_dev == mine.st_dev) ||
-      access (path, X_OK) == -1)
-    return;
-  log_info ("becoming the vram-swap that is installed now");
-  daemon_remember (d);
-  /* As systemd passes them, from 3 on: first move all out of the way. */
-  for (size_t i = 0; i < d->server.kept.n; i++) {
-    struct descriptor *one = &d->server.kept.one[i];
-    const int fd = fcntl (one->fd, F_DUPFD_CLOEXEC, 3 + DESCRIPTORS_MAX);
-
-    if (fd == -1)
-      return;
-    close (one->fd);
-    one->fd = fd;
-    used += snprintf (names + used, sizeof names - used, "%s%s", i ? ":" : "",
-                      one->name);
-  }
-  snprintf (fds, sizeof fds, "%zu", d->server.kept.n);
-  snprintf (pid, sizeof pid, "%ld", (long) getpid ());
-  setenv ("LISTEN_FDS", fds, 1);
-  setenv ("LISTEN_FDNAMES", names, 1);
-  setenv ("LISTEN_PID", pid, 1);
-  sigprocmask (SIG_SETMASK, &d->server.mask, NULL);
-  for (size_t i = 0; i < d->server.kept.n; i++)
-    dup2 (d->server.kept.one[i].fd, 3 + i);
-  closefrom (3 + d->server.kept.n);
-  execv (path, the_argv);
-  /* The descriptors are closed: only a new daemon can continue. */
-  log_to = msg_to_user;
-  log_error ("%s: %m", path);
-  _exit (EXIT_FAILED + 1);
 }
 
 /* --- Timers --- */
@@ -337,7 +275,7 @@ take_timer (struct daemon *d, enum timer timer)
       outage_start_server (d);
     break;
   case TIMER_CONNECT:
-    outage_connect (d);
+    daemon_handle (d, outage_connect (d));
     break;
   case TIMER_COMPLAIN:
     outage_complain (d);
@@ -358,28 +296,11 @@ take_timer (struct daemon *d, enum timer timer)
     daemon_handle (d, EVENT_RETRY);
     break;
   case TIMER_POLICY:
-    watch_policies (d);
+    daemon_handle (d, watch_policies (d));
     break;
   case TIMERS:
     break;
   }
-}
-
-/* How long until the next timer, ms, or -1. */
-static int
-next_timer (const struct daemon *d)
-{
-  const long long now = now_ms ();
-  long long in = -1;
-
-  for (unsigned i = 0; i < TIMERS; i++)
-    if (d->timer[i] != 0) {
-      const long long left = d->timer[i] > now ? d->timer[i] - now : 0;
-
-      if (in == -1 || left < in)
-        in = left;
-    }
-  return in > 3600000 ? 3600000 : (int) in;
 }
 
 static void
@@ -409,7 +330,7 @@ loop (struct daemon *d)
       if (!d->server_only)
         supervisor_notify (&d->server, "READY=1");
     }
-    n = epoll_wait (d->epoll, events, 16, next_timer (d));
+    n = epoll_wait (d->epoll, events, 16, daemon_next_timer (d));
     if (n == -1 && errno != EINTR) {
       log_error ("epoll: %m");
       return EXIT_FAILED;
@@ -421,56 +342,13 @@ loop (struct daemon *d)
     if (d->renews && d->job.pid == 0 && !d->outage && !d->replacing &&
         d->timer[TIMER_CONNECT] == 0) {
       d->renews = false;
-      renew (d);
+      daemon_renew (d, the_argv);
     }
   }
   return d->exit_status;
 }
 
 /* --- Start --- */
-
-/* The socket's folder, which only the server's user and root may enter. */
-static int
-make_socket_folder (const struct daemon *d)
-{
-  const struct unprivileged *u = &d->server.user;
-  char folder[512];
-  char *slash;
-
-  snprintf (folder, sizeof folder, "%s", d->server.socket);
-  slash = strrchr (folder, '/');
-  if (!slash || slash == folder)
-    return 0;
-  *slash = '\0';
-  if (mkdir (folder, 0700) == -1) {
-    if (errno == EEXIST)
-      return 0;
-    log_error ("%s: %m", folder);
-    return -1;
-  }
-  if (!u->same && chown (folder, u->uid, u->gid) == -1) {
-    log_error ("%s: %m", folder);
-    return -1;
-  }
-  return 0;
-}
-
-/* Makes the default folder of the spill file.  The server makes the file, and
- * goes on without one if it cannot.
- */
-void
-daemon_make_spill_folder (const struct daemon *d)
-{
-  const struct unprivileged *u = &d->server.user;
-  const char *folder = root_path (CONF_SPILL_FOLDER);
-
-  if (conf_is (d->conf, CONF_ELASTIC, "no") ||
-      !conf_is (d->conf, CONF_SPILL, CONF_SPILL_FOLDER))
-    return;
-  if ((mkdir (folder, 0700) == -1 && errno != EEXIST) ||
-      (!u->same && chown (folder, u->uid, u->gid) == -1))
-    log_warning ("%s: %m", folder);
-}
 
 /* Only one daemon at a time. */
 static int
@@ -532,9 +410,9 @@ prepare (struct daemon *d, struct options *o)
   }
   if (unprivileged_find (&d->server.user, o->user ? o->user : SERVER_USER) ==
           -1 ||
-      lock () == -1 || make_socket_folder (d) == -1)
+      lock () == -1 || folders_make_socket (d) == -1)
     return -1;
-  daemon_make_spill_folder (d);
+  folders_make_spill (d);
   d->epoll = epoll_create1 (EPOLL_CLOEXEC);
   if (d->epoll == -1) {
     log_error ("epoll: %m");
@@ -548,7 +426,7 @@ prepare (struct daemon *d, struct options *o)
     return -1;
   daemon_watch (d, d->server.listening, EPOLLIN);
   daemon_watch (d, d->control.fd, EPOLLIN);
-  log_to = tell_own_message;
+  log_to = log_own;
   if (!d->server_only)
     watch_open (d);
   return 0;
@@ -578,10 +456,10 @@ cmd_daemon (struct options *o)
     return EXIT_FAILED;
   the_argv = o->own_argv;
   daemon_take_over (d);
-  daemon_remember (d);
+  runstate_write (&d->st);
   status = loop (d);
   if (d->st.state == STATE_ENDED)
-    daemon_remember (d);
+    runstate_write (&d->st);
   clean_up (d);
   return status;
 }

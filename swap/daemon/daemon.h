@@ -69,25 +69,46 @@ struct daemon {
   int exit_status;
 };
 
-/* daemon.c */
+/* waits.c */
 void daemon_set_timer (struct daemon *d, enum timer timer, long long in_ms);
+int daemon_next_timer (const struct daemon *d); /* ms from now, -1: none */
 void daemon_watch (struct daemon *d, int fd, unsigned events);
-int daemon_remember (const struct daemon *d);
-void daemon_make_spill_folder (const struct daemon *d);
+void daemon_unwatch (struct daemon *d, int fd);
 
-/* transitions.c: what an event does.  Returns the action that it led to. */
-enum action daemon_handle (struct daemon *d, enum event event);
-void daemon_run_job (struct daemon *d, int (*work) (const void *order));
-void daemon_finish (struct daemon *d,
-                    int status); /* answer the clients that wait */
+/* folders.c */
+/* The socket's folder, which only the server's user and root may enter.
+ * Returns 0, or -1 with a message.
+ */
+int folders_make_socket (const struct daemon *d);
+/* The default folder of the spill file.  The server makes the file, and goes
+ * on without one if it cannot.
+ */
+void folders_make_spill (const struct daemon *d);
 
-/* takeover.c: what an earlier daemon has left.  Returns an exit status. */
-int daemon_take_over (struct daemon *d);
+/* tell.c: what clients and systemd are told. */
+void tell_state (struct daemon *d);
+void tell_message (struct daemon *d, enum log_level level, const char *line);
+void tell_progress (struct daemon *d, const struct job_packet *p);
+/* The end of what clients wait for, with an exit status. */
+void tell_end (struct daemon *d, int status);
+void tell_add_state (struct json *j, const struct daemon *d);
+
+/* watch.c: what others do to swap, device, power and memory.  Each returns
+ * what has happened, for daemon_handle.
+ */
+void watch_open (struct daemon *d);
+enum event watch_swaps (struct daemon *d);
+enum event watch_device (struct daemon *d);
+enum event watch_policies (struct daemon *d);
+/* Reads all uevents: whether POWER or our DEVICE has changed. */
+void watch_uevents (const struct daemon *d, bool *power, bool *device);
+void watch_pressure (struct daemon *d, bool on);
 
 /* outage.c */
 void outage_begin (struct daemon *d);
 void outage_start_server (struct daemon *d);
-void outage_connect (struct daemon *d);
+/* Hands the server to the kernel.  Returns what has happened. */
+enum event outage_connect (struct daemon *d);
 void outage_complain (struct daemon *d);
 void outage_is_over (struct daemon *d); /* outage-timeout has passed */
 void outage_fail (struct daemon *d);    /* what waits for a server */
@@ -95,22 +116,20 @@ void outage_end (struct daemon *d);
 void outage_spare (const struct daemon *d); /* memory for the next server */
 void outage_link (struct daemon *d); /* d->link after what is remembered */
 
-/* watch.c: what others do to swap, device, power and memory. */
-void watch_open (struct daemon *d);
-void watch_swaps (struct daemon *d);
-void watch_device (struct daemon *d);
-void watch_uevents (struct daemon *d);
-void watch_policies (struct daemon *d);
-void watch_pressure (struct daemon *d, bool on);
+/* transitions.c: what an event does.  Returns the action that it led to. */
+enum action daemon_handle (struct daemon *d, enum event event);
+void daemon_run_job (struct daemon *d, int (*work) (const void *order));
+
+/* takeover.c: what an earlier daemon has left.  Returns an exit status. */
+int daemon_take_over (struct daemon *d);
 
 /* requests.c */
-/* The end of CLIENT's request: an exit status, and WHY, unless NULL. */
-void requests_answer (struct client *client, int status, const char *why);
 void requests_serve (struct daemon *d, struct client *client);
-void requests_tell_state (struct daemon *d);
-void requests_tell_message (struct daemon *d, enum log_level level,
-                            const char *line);
-void requests_tell_progress (struct daemon *d, const struct job_packet *p);
 void requests_reload (struct daemon *d, struct client *client);
+
+/* renew.c: executes the program that is installed now, if it is a different
+ * one.  It stays the same process, and the server its child.  Only at rest.
+ */
+void daemon_renew (struct daemon *d, char **argv);
 
 #endif

@@ -77,11 +77,11 @@ limit_request (struct daemon *d, struct client *client,
   int64_t size;
 
   if (!json_get_number (request, "size", &size) || size < LIMIT_CONFIGURED) {
-    requests_answer (client, EXIT_USAGE, "'size' is missing");
+    control_answer (client, EXIT_USAGE, "'size' is missing");
     return;
   }
   if (!hold && !client->root) {
-    requests_answer (client, EXIT_FAILED, "only root may ask for that");
+    control_answer (client, EXIT_FAILED, "only root may ask for that");
     return;
   }
   why = find_obstacle (d, size);
@@ -91,13 +91,13 @@ limit_request (struct daemon *d, struct client *client,
     client->limit = size;
   }
   else if (why) {
-    requests_answer (client, EXIT_REFUSED, why);
+    control_answer (client, EXIT_REFUSED, why);
     return;
   }
   else {
     d->st.limit = size;
-    daemon_remember (d);
+    runstate_write (&d->st);
   }
   limit_apply (d);
-  requests_answer (client, EXIT_OK, NULL);
+  control_answer (client, EXIT_OK, NULL);
 }

@@ -95,13 +95,13 @@ outage_begin (struct daemon *d)
     outage_start_server (d);
 }
 
-void
+enum event
 outage_connect (struct daemon *d)
 {
   /* Without a server there is nothing to connect before the next one starts.
    */
   if (d->server_only || d->st.device < 0 || d->server.pid == 0)
-    return;
+    return EVENT_NONE;
   d->outage_why = link_connect (&d->link, &d->nl);
   d->outage_errno = errno;
   if (d->outage_why == LINK_DONE) {
@@ -109,14 +109,10 @@ outage_connect (struct daemon *d)
      * that.
      */
     daemon_set_timer (d, TIMER_CONNECT, d->outage ? SETTLE_MS : -1);
-    if (d->outage)
-      daemon_handle (d, EVENT_CONNECTED);
-    return;
+    return d->outage ? EVENT_CONNECTED : EVENT_NONE;
   }
-  if (!nbd_attached (d->st.device)) {
-    watch_device (d);
-    return;
-  }
+  if (!nbd_attached (d->st.device))
+    return watch_device (d);
   begin (d);
   if (d->outage_why == LINK_WRONG_SERVER && !d->wrong) {
     d->wrong = true;
@@ -130,6 +126,7 @@ outage_connect (struct daemon *d)
                     d->outage_why == LINK_WRONG_SERVER ? WRONG_MS
                     : d->server.ready                  ? TRY_MS
                                                        : SILENT_MS);
+  return EVENT_NONE;
 }
 
 void
@@ -198,9 +195,9 @@ outage_end (struct daemon *d)
   outage_spare (d);
   log_warning ("/dev/nbd%d had lost its server; new connections after %lld ms",
                d->st.device, took);
-  daemon_remember (d);
+  runstate_write (&d->st);
   if (d->replacing) {
     d->replacing = false;
-    daemon_finish (d, EXIT_OK);
+    tell_end (d, EXIT_OK);
   }
 }

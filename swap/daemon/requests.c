@@ -1,4 +1,4 @@
-/* nbdkit-vram: what commands ask of the daemon, and what it tells them
+/* nbdkit-vram: what commands ask of the daemon
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -104,16 +103,6 @@ add_server (struct json *j, const struct daemon *d)
 }
 
 static void
-add_state (struct json *j, const struct daemon *d)
-{
-  const struct runstate *st = &d->st;
-
-  json_add_string (j, "state", state_name (st->state));
-  json_add_string (j, "cause", cause_name (st->cause));
-  json_add_text (j, "reason", st->reason);
-}
-
-static void
 answer_status (const struct daemon *d, struct client *client)
 {
   const struct runstate *st = &d->st;
@@ -121,7 +110,7 @@ answer_status (const struct daemon *d, struct client *client)
 
   json_begin (&j);
   json_add_bool (&j, "ok", true);
-  add_state (&j, d);
+  tell_add_state (&j, d);
   json_add_number (&j, "daemon", getpid ());
   if (d->job.pid != 0) {
     json_add_number (&j, "job", d->job.pid);
@@ -145,76 +134,6 @@ answer_status (const struct daemon *d, struct client *client)
   control_send (client, &j);
 }
 
-void
-requests_answer (struct client *client, int status, const char *why)
-{
-  struct json j;
-
-  json_begin (&j);
-  if (why)
-    json_add_string (&j, "error", why);
-  else
-    json_add_bool (&j, "ok", status == EXIT_OK);
-  json_add_number (&j, "status", status);
-  control_send (client, &j);
-}
-
-void
-daemon_finish (struct daemon *d, int status)
-{
-  for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-    if (d->control.client[i].waits) {
-      d->control.client[i].waits = false;
-      requests_answer (&d->control.client[i], status, NULL);
-      if (d->control.client[i].leaves)
-        control_drop (&d->control.client[i]);
-    }
-  d->asked = NULL;
-}
-
-void
-requests_tell_state (struct daemon *d)
-{
-  char line[300];
-  struct json j;
-
-  json_begin (&j);
-  json_add_string (&j, "event", "state");
-  add_state (&j, d);
-  control_tell_all (&d->control, &j);
-  snprintf (line, sizeof line, "%sSTATUS=%s%s%s",
-            d->st.state == STATE_ENDED ? "STOPPING=1\n" : "",
-            state_name (d->st.state), d->st.reason[0] ? ": " : "",
-            d->st.reason);
-  supervisor_notify (&d->server, line);
-}
-
-void
-requests_tell_message (struct daemon *d, enum log_level level,
-                       const char *line)
-{
-  struct json j;
-
-  json_begin (&j);
-  json_add_string (&j, "event", "message");
-  json_add_string (&j, "severity", log_level_name (level));
-  json_add_string (&j, "text", line);
-  control_tell_all (&d->control, &j);
-}
-
-void
-requests_tell_progress (struct daemon *d, const struct job_packet *p)
-{
-  struct json j;
-
-  json_begin (&j);
-  json_add_string (&j, "event", "progress");
-  json_add_string (&j, "what", p->u.progress.what);
-  json_add_number (&j, "total", p->u.progress.total);
-  json_add_number (&j, "left", p->u.progress.left);
-  control_tell_all (&d->control, &j);
-}
-
 /* The client has asked for EVENT, and waits until that is through. */
 static void
 ask (struct daemon *d, struct client *client, enum event event)
@@ -230,14 +149,14 @@ ask (struct daemon *d, struct client *client, enum event event)
     return; /* it was answered already */
   if (action == ACTION_GRANT) {
     client->waits = false;
-    requests_answer (client, EXIT_OK, NULL);
+    control_answer (client, EXIT_OK, NULL);
   }
   else if (action == ACTION_REFUSE) {
     client->waits = false;
     snprintf (why, sizeof why, "not now: swap is %s%s%s",
               state_name (d->st.state), d->st.reason[0] ? ": " : "",
               d->st.reason);
-    requests_answer (client, EXIT_FAILED, why);
+    control_answer (client, EXIT_FAILED, why);
   }
   if (!client->waits && d->asked == client)
     d->asked = NULL;
@@ -266,7 +185,7 @@ request_sleep (struct daemon *d, struct client *client,
   if (state_has_swap (d->st.state) && d->st.state != STATE_DRAINING &&
       !policy_sleep_drains (d->conf, action, &why)) {
     log_info ("sleep: swap stays on: %s", why);
-    requests_answer (client, EXIT_OK, NULL);
+    control_answer (client, EXIT_OK, NULL);
     return;
   }
   log_info ("sleep (%s): swap goes off%s%s", action, why[0] ? ": " : "", why);
@@ -292,7 +211,7 @@ request_events (struct daemon *d, struct client *client,
   client->listens = true;
   json_begin (&j);
   json_add_string (&j, "event", "state");
-  add_state (&j, d);
+  tell_add_state (&j, d);
   control_send (client, &j);
 }
 
@@ -302,7 +221,7 @@ request_status (struct daemon *d, struct client *client,
 {
   (void) request;
   /* A server that is not ours does not tell when it loses its client. */
-  watch_device (d);
+  daemon_handle (d, watch_device (d));
   answer_status (d, client);
 }
 
@@ -321,7 +240,7 @@ request_wake (struct daemon *d, struct client *client,
   (void) request;
   /* Coming on again is not waited for: the machine has woken up. */
   daemon_handle (d, EVENT_WAKE);
-  requests_answer (client, EXIT_OK, NULL);
+  control_answer (client, EXIT_OK, NULL);
 }
 
 static void
@@ -330,8 +249,8 @@ request_look (struct daemon *d, struct client *client,
 {
   (void) request;
   d->not_before = 0;
-  watch_policies (d);
-  requests_answer (client, EXIT_OK, NULL);
+  daemon_handle (d, watch_policies (d));
+  control_answer (client, EXIT_OK, NULL);
 }
 
 static void
@@ -364,8 +283,8 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
 
   if (client->waits) {
     json_free (request);
-    requests_answer (client, EXIT_FAILED,
-                     "the last request is not answered yet");
+    control_answer (client, EXIT_FAILED,
+                    "the last request is not answered yet");
     return;
   }
   for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
@@ -374,10 +293,10 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
       if (client->root || requests[i].anybody)
         requests[i].serve (d, client, request);
       else
-        requests_answer (client, EXIT_FAILED, "only root may ask for that");
+        control_answer (client, EXIT_FAILED, "only root may ask for that");
     }
   if (!known)
-    requests_answer (client, EXIT_USAGE, "not a request");
+    control_answer (client, EXIT_USAGE, "not a request");
   json_free (request);
 }
 
@@ -400,7 +319,7 @@ requests_serve (struct daemon *d, struct client *client)
      */
     if (asked && client->waits && d->job.cancelled) {
       client->leaves = true;
-      epoll_ctl (d->epoll, EPOLL_CTL_DEL, client->fd, NULL);
+      daemon_unwatch (d, client->fd);
     }
     else
       control_drop (client);
@@ -436,7 +355,7 @@ finish_reload (struct client *client, int status)
 {
   if (client) {
     client->waits = false;
-    requests_answer (client, status, NULL);
+    control_answer (client, status, NULL);
   }
 }
 
@@ -466,8 +385,8 @@ requests_reload (struct daemon *d, struct client *client)
   d->server.command = server_command (d->conf);
   d->server.socket = conf_text (d->conf, CONF_SOCKET);
   d->link.socket = d->server.socket;
-  daemon_make_spill_folder (d);
-  watch_policies (d);
+  folders_make_spill (d);
+  daemon_handle (d, watch_policies (d));
   if (state_has_swap (d->st.state))
     outage_spare (d);
   if (d->st.state != STATE_ON || d->server_only) {

@@ -35,6 +35,7 @@ enum cause {
 };
 
 enum event {
+  EVENT_NONE,
   /* Requests and signals */
   EVENT_UP,
   EVENT_TEST,

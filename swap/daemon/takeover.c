@@ -104,7 +104,7 @@ take_swap (struct daemon *d)
   }
   outage_spare (d);
   /* A connection may have been lost meanwhile. */
-  outage_connect (d);
+  daemon_handle (d, outage_connect (d));
 }
 
 /* Swap is on, on the device of a version that had no daemon.  Its server and

@@ -124,7 +124,7 @@ enter_on (struct daemon *d)
     outage_spare (d);
   }
   keep_settings (d->conf);
-  daemon_finish (d, EXIT_OK);
+  tell_end (d, EXIT_OK);
 }
 
 static void
@@ -170,7 +170,7 @@ stay_on (struct daemon *d)
   }
   else
     outage_spare (d);
-  daemon_finish (d, d->job_status);
+  tell_end (d, d->job_status);
   if (d->start_again) {
     log_error (
         "not started: an earlier version's swap is on; make room, and start "
@@ -243,7 +243,7 @@ settle (struct daemon *d)
   }
   if (d->st.cause == CAUSE_OTHERS)
     log_error ("%s; the daemon ends", d->st.reason);
-  daemon_finish (d, status);
+  tell_end (d, status);
 }
 
 static void
@@ -341,7 +341,7 @@ act (struct daemon *d, enum action action)
   case ACTION_WAKE:
     /* The cable may have been pulled meanwhile. */
     d->st.cause = CAUSE_POWER;
-    watch_policies (d);
+    daemon_handle (d, watch_policies (d));
     break;
   case ACTION_EXIT:
     d->exits = true;
@@ -367,11 +367,11 @@ daemon_handle (struct daemon *d, enum event event)
     d->st.cause = cause;
   act (d, t->action);
   if (d->st.state != before || d->st.cause != cause_before) {
-    daemon_remember (d);
-    requests_tell_state (d);
+    runstate_write (&d->st);
+    tell_state (d);
   }
   /* They rest in every other state, and their timer with them. */
   if (d->st.state == STATE_ON && before != STATE_ON)
-    watch_policies (d);
+    daemon_handle (d, watch_policies (d));
   return t->action;
 }

@@ -49,16 +49,16 @@ watch_open (struct daemon *d)
     daemon_watch (d, d->uevents, EPOLLIN);
 }
 
-void
+enum event
 watch_swaps (struct daemon *d)
 {
   if (d->job.pid != 0 || !state_has_swap (d->st.state) ||
       d->st.state == STATE_DRAINING || d->server_only ||
       swaps_read (&swaps) == -1 || nbd_find_swap (&swaps, d->st.device))
-    return;
+    return EVENT_NONE;
   snprintf (d->st.reason, sizeof d->st.reason,
             "switched off by another program (swapoff)");
-  daemon_handle (d, EVENT_SWAP_GONE);
+  return EVENT_SWAP_GONE;
 }
 
 /* Whether the device is still attached.  The kernel shows its client for as
@@ -71,34 +71,34 @@ is_attached (struct daemon *d)
          (d->outage || nbd_netlink_attached (&d->nl, d->st.device));
 }
 
-void
+enum event
 watch_device (struct daemon *d)
 {
   if (d->job.pid != 0 || !state_has_swap (d->st.state) ||
       d->st.state == STATE_DRAINING || d->server_only || is_attached (d))
-    return;
+    return EVENT_NONE;
   snprintf (d->st.reason, sizeof d->st.reason,
             "/dev/nbd%d was detached by another program, with swap on it",
             d->st.device);
   log_error ("%s: what was swapped out is lost", d->st.reason);
-  daemon_handle (d, EVENT_DEVICE_GONE);
+  return EVENT_DEVICE_GONE;
 }
 
 void
-watch_uevents (struct daemon *d)
+watch_uevents (const struct daemon *d, bool *power, bool *device)
 {
   char text[4096], name[32];
   struct sockaddr_nl from = { .nl_pid = 1 };
   socklen_t size = sizeof from;
-  bool power = false, device = false;
   ssize_t n;
 
+  *power = *device = false;
   snprintf (name, sizeof name, "DEVNAME=nbd%d", d->st.device);
   while ((n = recvfrom (d->uevents, text, sizeof text - 1, MSG_DONTWAIT,
                         (struct sockaddr *) &from, &size)) > 0 ||
          (n == -1 && errno == ENOBUFS)) {
     if (n == -1) {
-      power = device = true; /* there was no room for all of it */
+      *power = *device = true; /* there was no room for all of it */
       continue;
     }
     /* Any program could send some. */
@@ -106,15 +106,9 @@ watch_uevents (struct daemon *d)
       continue;
     text[n] = '\0';
     for (const char *p = text; p < text + n; p += strlen (p) + 1) {
-      power |= strcmp (p, "SUBSYSTEM=power_supply") == 0;
-      device |= strcmp (p, name) == 0;
+      *power |= strcmp (p, "SUBSYSTEM=power_supply") == 0;
+      *device |= strcmp (p, name) == 0;
     }
-  }
-  if (device)
-    watch_device (d);
-  if (power) {
-    d->not_before = 0;
-    watch_policies (d);
   }
 }
 
@@ -138,66 +132,69 @@ watch_pressure (struct daemon *d, bool on)
 }
 
 /* How long nothing has been swapped out, and what follows. */
-static void
+static enum event
 look_at_idleness (struct daemon *d)
 {
   const int64_t limit = conf_number (d->conf, CONF_IDLE_DOWN) * 1000;
   const struct swap *swap;
 
   if (limit == 0 || swaps_read (&swaps) == -1)
-    return;
+    return EVENT_NONE;
   swap = nbd_find_swap (&swaps, d->st.device);
   if (!swap || swap->used > 0)
     d->empty_since = 0;
   else if (d->empty_since == 0)
     d->empty_since = now_ms ();
-  else if (now_ms () - d->empty_since >= limit) {
-    daemon_handle (d, EVENT_IDLE);
-    return;
-  }
+  else if (now_ms () - d->empty_since >= limit)
+    return EVENT_IDLE;
   daemon_set_timer (d, TIMER_POLICY, limit < IDLE_MS ? limit : IDLE_MS);
+  return EVENT_NONE;
 }
 
-void
+/* Swap is off because of a policy. */
+static enum event
+look_whether_over (struct daemon *d)
+{
+  struct power p = { .charge = -1 };
+
+  if (d->st.cause == CAUSE_POWER) {
+    power_read (&p);
+    return policy_power_low (d->conf, &p, true) ? EVENT_NONE : EVENT_POWER_OK;
+  }
+  if (d->st.cause != CAUSE_IDLE)
+    return EVENT_NONE;
+  if (conf_number (d->conf, CONF_IDLE_DOWN) == 0 || policy_memory_short ())
+    return EVENT_MEMORY_SHORT;
+  if (d->pressure == -1)
+    daemon_set_timer (d, TIMER_POLICY, MEMORY_MS);
+  return EVENT_NONE;
+}
+
+enum event
 watch_policies (struct daemon *d)
 {
-  const bool paused = d->st.state == STATE_PAUSED;
-  const bool keeps = conf_is (d->conf, CONF_POWER_POLICY, "keep");
   struct power p = { .charge = -1 };
-  bool low;
 
   if (d->server_only)
-    return;
-  if (!keeps || paused)
-    power_read (&p);
-  low = policy_power_low (d->conf, &p, paused && d->st.cause == CAUSE_POWER);
-  if (paused) {
-    if (!low)
-      daemon_handle (d, EVENT_POWER_OK);
-    if (d->st.state == STATE_PAUSED && d->st.cause == CAUSE_IDLE &&
-        (conf_number (d->conf, CONF_IDLE_DOWN) == 0 || policy_memory_short ()))
-      daemon_handle (d, EVENT_MEMORY_SHORT);
-    if (d->st.state == STATE_PAUSED && d->st.cause == CAUSE_IDLE &&
-        d->pressure == -1)
-      daemon_set_timer (d, TIMER_POLICY, MEMORY_MS);
-    return;
-  }
+    return EVENT_NONE;
+  if (d->st.state == STATE_PAUSED)
+    return look_whether_over (d);
   if (d->st.state != STATE_ON)
-    return;
+    return EVENT_NONE;
   /* A reload comes first. */
   if (d->job.pid != 0 || d->replacing) {
     daemon_set_timer (d, TIMER_POLICY, BUSY_MS);
-    return;
+    return EVENT_NONE;
   }
   if (now_ms () < d->not_before) {
     daemon_set_timer (d, TIMER_POLICY, d->not_before - now_ms ());
-    return;
+    return EVENT_NONE;
   }
-  if (low) {
-    daemon_handle (d, EVENT_POWER_LOW);
-    return;
-  }
+  if (!conf_is (d->conf, CONF_POWER_POLICY, "keep"))
+    power_read (&p);
+  if (policy_power_low (d->conf, &p, false))
+    return EVENT_POWER_LOW;
   if (p.on_battery && conf_battery_threshold (d->conf) >= 0)
     daemon_set_timer (d, TIMER_POLICY, CHARGE_MS);
-  look_at_idleness (d);
+  return look_at_idleness (d);
 }
