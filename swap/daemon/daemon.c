@@ -103,7 +103,7 @@ job_has_ended (struct daemon *d, int status)
   if (d->work == job_check) {
     if (d->job_status == EXIT_OK) {
       log_info ("the next server takes the disk over");
-      supervisor_replace (&d->server);
+      outage_replace (d);
       return;
     }
     d->replacing = false;
@@ -171,6 +171,7 @@ server_has_ended (struct daemon *d)
   const bool ending = d->server.ending;
   const bool kept = supervisor_ended (&d->server);
 
+  daemon_set_timer (d, TIMER_REPLACE, -1);
   if (!ending && d->st.state == STATE_STARTING)
     log_error ("the server ended before swap was on; its log says why");
   if (ending)
@@ -273,6 +274,9 @@ take_timer (struct daemon *d, enum timer timer)
   case TIMER_SERVER:
     if (d->server.pid == 0)
       outage_start_server (d);
+    break;
+  case TIMER_REPLACE:
+    outage_replace_now (d);
     break;
   case TIMER_CONNECT:
     daemon_handle (d, outage_connect (d));

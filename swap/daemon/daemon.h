@@ -18,6 +18,7 @@
 /* Moments of now_ms (), 0 for never; each is over when it has come. */
 enum timer {
   TIMER_SERVER,   /* the next server */
+  TIMER_REPLACE,  /* the server is killed, for a reload */
   TIMER_CONNECT,  /* the next try to hand it to the kernel */
   TIMER_COMPLAIN, /* the next message that there is no server */
   TIMER_PATIENCE, /* outage-timeout is over */
@@ -57,6 +58,7 @@ struct daemon {
   bool initial;         /* no start has succeeded yet: a failure is fatal */
   bool start_again;     /* once what was found has been cleared away */
   bool replacing;       /* the server, for a reload */
+  bool short_limit;     /* requests have REPLACE_S, not st.timeout */
   bool renews;          /* becomes what is installed, when it is at rest */
   enum cause resumes;   /* why it was off before this start */
   long long not_before; /* no policy switches off earlier */
@@ -107,6 +109,13 @@ void watch_pressure (struct daemon *d, bool on);
 /* outage.c */
 void outage_begin (struct daemon *d);
 void outage_start_server (struct daemon *d);
+/* Kills a server that works, so that the next one takes over, once requests
+ * that are under way then are sent again soon.
+ */
+void outage_replace (struct daemon *d);
+void outage_replace_now (struct daemon *d); /* TIMER_REPLACE has passed */
+/* Gives requests the time limits that are configured. */
+void outage_limits (struct daemon *d);
 /* Hands the server to the kernel.  Returns what has happened. */
 enum event outage_connect (struct daemon *d);
 void outage_complain (struct daemon *d);

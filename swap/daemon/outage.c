@@ -25,7 +25,9 @@
 #define COMPLAIN_MS 10000 /* between messages that there is none */
 #define FAIL_MS     1000  /* until all that waited has been sent */
 #define OF_KERNEL   (48 << 20) /* bytes, see outage_spare */
-#define SETTLE_MS   500 /* until what the kernel noticed late is mended */
+#define SETTLE_MS   500  /* until what the kernel noticed late is mended */
+#define REPLACE_MS  1000 /* until older requests have been answered */
+#define REPLACE_S   2    /* the time limit of a request meanwhile, seconds */
 
 void
 outage_link (struct daemon *d)
@@ -70,12 +72,57 @@ outage_start_server (struct daemon *d)
                       server_is_ours (d->conf) ? SILENT_MS : TRY_MS);
 }
 
+void
+outage_limits (struct daemon *d)
+{
+  d->short_limit = false;
+  if (d->st.device >= 0)
+    nbd_hold (d->st.device, d->st.connections, d->st.timeout,
+              conf_number (d->conf, CONF_OUTAGE_TIMEOUT));
+}
+
+/* A request that was sent and not answered when its server died is sent again
+ * after its time limit, which it keeps from its start.  With several
+ * connections that is long, so that a slow server does not lose them.  Here
+ * new requests get a short one first.  The server is killed before that has
+ * passed, so that it never works on a request that was sent again.
+ */
+void
+outage_replace (struct daemon *d)
+{
+  const bool keeps_limit = d->st.connections > 1 || d->st.timeout > 0;
+
+  if (d->server_only || !keeps_limit ||
+      nbd_netlink_set_limits (&d->nl, d->st.device,
+                              conf_number (d->conf, CONF_OUTAGE_TIMEOUT),
+                              REPLACE_S) == -1) {
+    supervisor_replace (&d->server);
+    return;
+  }
+  d->short_limit = true;
+  daemon_set_timer (d, TIMER_REPLACE, REPLACE_MS);
+}
+
+void
+outage_replace_now (struct daemon *d)
+{
+  if (d->replacing && d->server.pid != 0)
+    supervisor_replace (&d->server);
+  else
+    outage_limits (d);
+}
+
 /* The kernel has no server from now on. */
 static void
 begin (struct daemon *d)
 {
   if (d->outage)
     return;
+  if (d->short_limit)
+    nbd_netlink_set_limits (&d->nl, d->st.device,
+                            conf_number (d->conf, CONF_OUTAGE_TIMEOUT),
+                            d->st.timeout);
+  d->short_limit = false;
   spare_give ();
   d->outage = true;
   d->over = d->wrong = false;
@@ -183,8 +230,7 @@ outage_end (struct daemon *d)
   }
   d->outage = false;
   if (d->over)
-    nbd_hold (d->st.device, d->st.connections, d->st.timeout,
-              conf_number (d->conf, CONF_OUTAGE_TIMEOUT));
+    outage_limits (d);
   d->over = false;
   memcpy (d->st.disk, d->link.disk, sizeof d->st.disk);
   d->st.outages++;

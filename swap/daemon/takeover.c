@@ -76,9 +76,9 @@ say_kept (const struct daemon *d)
               d->server.kept.n);
 }
 
-/* Swap is on: continue with it. */
+/* Swap is on: continue with it.  KNOWN: there was a state file. */
 static void
-take_swap (struct daemon *d)
+take_swap (struct daemon *d, bool known)
 {
   const bool alive = take_server (d);
   const bool kept = descriptors_complete (&d->server.kept);
@@ -89,6 +89,9 @@ take_swap (struct daemon *d)
   if (strcmp (d->st.init_swap_max, "0") == 0)
     strcpy (d->st.init_swap_max, "max");
   outage_link (d);
+  /* The earlier daemon may have died while they were others. */
+  if (known)
+    outage_limits (d);
   d->link.swap_on = true;
   d->st.cause = CAUSE_NONE;
   d->st.reason[0] = '\0';
@@ -186,7 +189,7 @@ daemon_take_over (struct daemon *d)
   else if (on && has_old_server (d))
     take_old_version (d);
   else if (on)
-    take_swap (d);
+    take_swap (d, known);
   else if (attached || supervisor_find (&d->server) > 0)
     clear_away (d);
   else if (before == STATE_PAUSED)

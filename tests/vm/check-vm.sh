@@ -35,8 +35,8 @@ build=$(realpath "$1")
 shift
 # Tests that keep several CPUs busy come first, then the longest, so that no
 # long test runs alone at the end.
-(($#)) || set -- deaths mix pressure service life upgrade packages reboot \
-  faults shutdown-full stops outages shutdown trouble
+(($#)) || set -- deaths mix pressure service life upgrade packages reload \
+  reboot faults shutdown-full stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: making the virtual machine's disk needs root on a Debian system"
@@ -166,7 +166,7 @@ cpus ()
 load ()
 {
   case $1 in
-    deaths | mix | pressure | elastic | deadlock) echo 160 ;;
+    deaths | mix | pressure | reload | elastic | deadlock) echo 160 ;;
     outages | shutdown-full) echo 60 ;;
     *) echo 100 ;;
   esac
@@ -195,6 +195,7 @@ run_one ()
     stops) options+=(-m 768M -t 2400 -i systemd) ;;
     faults) options+=(-m 768M -t 400 -i systemd) ;;
     upgrade) options+=(-m 768M -t 600 -i systemd) ;;
+    reload) options+=(-m 768M -t 1500 -i systemd) ;;
     packages | reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
     shutdown | shutdown-full) options+=(-m 768M -t 400 -i systemd) ;;
     examples)
@@ -237,6 +238,8 @@ run_one ()
     return 1
   fi
   cat "$build/vm-$test.log"
+  # A test that does not come to its end has not passed.
+  grep -q '^all passed$' "$build/vm-$test.log" || return 1
   return $status
 }
 
