@@ -53,37 +53,58 @@ struct snapshot {
   struct power mains;
 };
 
-/* Without a daemon: what the last one has left. */
+/* Without a daemon: why there is no swap, or none that works. */
+static const char *
+find_reason (const struct runstate *st, int device, bool old)
+{
+  if (st->reason[0])
+    return st->reason;
+  if (device >= 0 && old)
+    return "kept by an earlier version of vram-swap; 'systemctl restart "
+           "vram-swap' empties it and starts this version";
+  if (device < 0 && st->cause == CAUSE_END)
+    return "the service was stopped";
+  if (device < 0 && st->cause == CAUSE_REQUEST)
+    return "could not be switched on";
+  return "the daemon is not running";
+}
+
+static enum state
+find_state (int device, bool old)
+{
+  return device < 0 ? STATE_OFF : old ? STATE_ON : STATE_FAILED;
+}
+
+/* What the daemon has written for the next one.  RUNS: there is a daemon,
+ * which may not be asked.  Otherwise it has ended.
+ */
 static struct json_t *
-answer_of_file (void)
+answer_of_file (bool runs)
 {
   struct runstate st;
   const bool old = !runstate_read (&st) && runstate_read_old (&st);
   const int device = runstate_device (&st);
-  const char *reason = st.reason;
   char text[2048];
   struct json j;
   long n;
 
-  if (!reason[0] && device >= 0 && old)
-    reason = "kept by an earlier version of vram-swap; 'systemctl restart "
-             "vram-swap' empties it and starts this version";
-  else if (!reason[0] && device < 0 && st.cause == CAUSE_END)
-    reason = "the service was stopped";
-  else if (!reason[0] && device < 0 && st.cause == CAUSE_REQUEST)
-    reason = "could not be switched on";
-  else if (!reason[0])
-    reason = "the daemon does not run";
   json_begin (&j);
   json_add_string (&j, "state",
-                   state_name (device < 0 ? STATE_OFF
-                               : old      ? STATE_ON
-                                          : STATE_FAILED));
+                   state_name (runs ? st.state : find_state (device, old)));
   json_add_string (&j, "cause", cause_name (st.cause));
-  json_add_string (&j, "reason", reason);
+  json_add_string (&j, "reason",
+                   runs ? st.reason : find_reason (&st, device, old));
   json_add_number (&j, "device", device);
   json_add_number (&j, "connections", st.connections);
   json_add_number (&j, "timeout", st.timeout);
+  if (runs) {
+    json_add_number (&j, "since_ms", st.since ? now_ms () - st.since : 0);
+    json_add_number (&j, "outages", st.outages);
+    json_add_number (&j, "outage_last_ms", st.outage_last_ms);
+    json_add_number (&j, "outage_longest_ms", st.outage_longest_ms);
+    json_add_number (&j, "outage_ago_ms",
+                     st.outage_at ? now_ms () - st.outage_at : 0);
+  }
   n = json_line (&j, text, sizeof text);
   return n > 0 ? json_read (text, n) : NULL;
 }
@@ -128,7 +149,7 @@ look (struct snapshot *p)
   p->daemon = p->answer != NULL;
   p->forbidden = !p->daemon && errno == EACCES;
   if (!p->daemon)
-    p->answer = answer_of_file ();
+    p->answer = answer_of_file (p->forbidden);
   p->device = json_number (p->answer, "device");
   p->server = json_get (p->answer, "server");
   p->pid = json_number (p->server, "pid");
@@ -245,9 +266,9 @@ print_server (const struct snapshot *p)
   int64_t generation;
 
   if (p->pid <= 0) {
-    printf ("server:    %s\n",
-            p->forbidden ? "not known (root and group vram-swap may ask)"
-                         : "none");
+    printf ("server:    %s\n", p->forbidden
+                                   ? "only root and group vram-swap may see it"
+                                   : "none");
     return;
   }
   printf ("server:    process %" PRId64 "%s", p->pid,
@@ -377,14 +398,21 @@ print_text (const struct snapshot *p, const struct options *o)
   print_policy (p, o);
 }
 
+/* N if it is KNOWN, else null. */
+static void
+json_if (struct json *j, bool known, const char *name, int64_t n)
+{
+  if (known)
+    json_add_number (j, name, n);
+  else
+    json_add_null (j, name);
+}
+
 /* Negative is not known. */
 static void
 json_known (struct json *j, const char *name, int64_t n)
 {
-  if (n < 0)
-    json_add_null (j, name);
-  else
-    json_add_number (j, name, n);
+  json_if (j, n >= 0, name, n);
 }
 
 static void
@@ -400,14 +428,12 @@ json_server (struct json *j, const struct snapshot *p)
   json_add_bool (j, "driver_replaced", p->driver_replaced);
   for (size_t i = 0; i < sizeof copied / sizeof copied[0]; i++)
     json_add_copy (j, copied[i], json_get (p->server, copied[i]));
-  if (p->has_procmem) {
-    json_add_number (j, "resident", p->procmem.resident);
-    json_add_number (j, "locked", p->procmem.locked);
-    json_add_number (j, "swapped", p->procmem.swapped);
-    json_add_number (j, "oom_score_adj", p->procmem.oom_score_adj);
-    json_add_number (j, "threads", p->procmem.threads);
-    json_add_number (j, "io_flushers", p->procmem.io_flushers);
-  }
+  json_if (j, p->has_procmem, "resident", p->procmem.resident);
+  json_if (j, p->has_procmem, "locked", p->procmem.locked);
+  json_if (j, p->has_procmem, "swapped", p->procmem.swapped);
+  json_if (j, p->has_procmem, "oom_score_adj", p->procmem.oom_score_adj);
+  json_if (j, p->has_procmem, "threads", p->procmem.threads);
+  json_if (j, p->has_procmem, "io_flushers", p->procmem.io_flushers);
   json_close (j);
 }
 
@@ -473,7 +499,10 @@ print_json (const struct snapshot *p, const struct options *o)
   json_add_text (&j, "state", json_text (p->answer, "state"));
   json_add_text (&j, "cause", json_text (p->answer, "cause"));
   json_add_text (&j, "reason", json_text (p->answer, "reason"));
-  json_add_bool (&j, "daemon", p->daemon);
+  if (p->forbidden)
+    json_add_null (&j, "daemon");
+  else
+    json_add_bool (&j, "daemon", p->daemon);
   json_device (&j, p);
 
   json_add_object (&j, "outages");

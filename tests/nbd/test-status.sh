@@ -44,12 +44,12 @@ begin ()
 }
 
 shows 'S["schema"] == 2' 'S["state"] == "off" and S["daemon"] is False' \
-  'S["reason"] == "the daemon does not run"' \
+  'S["reason"] == "the daemon is not running"' \
   'S["server"]["ready"] is False and S["server"]["pid"] is None' \
   'S["server"]["generation"] is None' \
   'S["device"] is None and S["swap"] is None'
 swap_status
-grep -Fx "VRAM swap: off: the daemon does not run" "$tmp/status"
+grep -Fx "VRAM swap: off: the daemon is not running" "$tmp/status"
 grep -Fx "server:    none" "$tmp/status"
 
 begin "window = yes"

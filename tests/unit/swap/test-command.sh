@@ -133,6 +133,33 @@ printf '%s\n' state=ended cause=others \
 status 4 "VRAM swap: off: switched off by another program (swapoff)" \
   "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
+
+# A user who may not ask the daemon sees what is known to all.
+if [[ $(id -u) == 0 ]]; then
+  cp "$tool" "$root"
+  mkdir -p "$root/sys/block/nbd0"
+  echo 77 >"$root/sys/block/nbd0/pid"
+  cp "$root/proc/swaps" "$root/swaps"
+  echo "/dev/nbd0 partition 1048576 512 1500" >>"$root/proc/swaps"
+  printf '%s\n' state=on cause=none reason= device=0 attach_pid=77 \
+    connections=4 timeout=60 since=1 outages=3 >"$root/run/vram-swap/state"
+  python3 - "$root/run/vram-swap/control" <<'END'
+import os, socket, sys
+control = socket.socket (socket.AF_UNIX)
+control.bind (sys.argv[1])
+os.chmod (sys.argv[1], 0o600)
+END
+  stranger=("${user[@]}" "$root/vram-swap" --root "$root" status)
+  status 0 "VRAM swap: on, 512 KiB of 1.0 GiB used, since" "${stranger[@]}"
+  status 0 "server:    only root and group vram-swap may see it" \
+    "${stranger[@]}"
+  status 0 "outages:   3 times" "${stranger[@]}"
+  status 0 '"state": "on"' "${stranger[@]}" --json
+  status 0 '"daemon": null' "${stranger[@]}" --json
+  status 0 '"io_flushers": null' "${stranger[@]}" --json
+  mv "$root/swaps" "$root/proc/swaps"
+  rm -r "$root/vram-swap" "$root/sys/block"
+fi
 rm -r "$root/run/vram-swap"
 
 # A program runs whether or not VRAM is given back for it, with all of its
