@@ -48,21 +48,21 @@ static const struct key {
   int64_t min, max;   /* of what is a number; no MAX is 0 */
 } keys[CONF_KEYS] = {
   /* clang-format off */
-  [CONF_SIZE] = { "size", "80%", CONF_AT_NEW_SERVER, SHARE,
-    .wanted = "a size such as 7G, a share such as 80%, or max",
+  [CONF_SIZE] = { "size", "80%", CONF_AT_UP, SHARE,
+    .wanted = "a size of at least 4K such as 7G, a share such as 80%, or max",
     .words = " max ", .min = 4096 },
-  [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_NEW_SERVER, BYTES,
-    .wanted = "a size such as 512M, 7G or 0" },
+  [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_UP, BYTES,
+    .wanted = "a size of at least 4K such as 512M or 7G", .min = 4096 },
   [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, BYTES,
     .wanted = "auto or a size such as 512M, 2G or 0", .words = " auto " },
-  [CONF_ELASTIC] = { "elastic", "yes", CONF_AT_NEW_SERVER, WORDS,
+  [CONF_ELASTIC] = { "elastic", "yes", CONF_AT_UP, WORDS,
     .wanted = "yes or no", .words = " yes no " },
   [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, BYTES,
     .wanted = "a size of at least 2M such as 4G, or max", .words = " max ",
     .min = 2 << 20 },
-  [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_NEW_SERVER, FOLDER,
+  [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_UP, FOLDER,
     .wanted = "the absolute path of a folder, or none", .words = " none " },
-  [CONF_DEVICE] = { "device", "auto", CONF_AT_NEW_SERVER, TEXT,
+  [CONF_DEVICE] = { "device", "auto", CONF_AT_UP, TEXT,
     .wanted = "a value" },
   [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, WORDS,
     .wanted = "auto, yes or no", .words = " auto yes no " },
@@ -96,7 +96,7 @@ static const struct key {
   [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, SECONDS,
     .wanted = "auto or a time such as 1h", .words = " auto " },
   [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_AT_UP, SECONDS,
-    .wanted = "a time such as 60, 90s, 10min or 1h" },
+    .wanted = "a time of at least 1s such as 90s, 10min or 1h", .min = 1 },
   [CONF_PRIORITY] = { "priority", "1500", CONF_AT_UP, NUMBER,
     .wanted = "a number from 0 to 32767", .max = 32767 },
   [CONF_DISCARD] = { "discard", "pages", CONF_AT_UP, WORDS,
@@ -385,6 +385,26 @@ check_timeouts (struct conf *c)
         c->file, c->item[CONF_TIMEOUT].line, gpu, conf_text (c, CONF_TIMEOUT));
 }
 
+/* A smaller size is also the default of min-size, as in the plugin. */
+static void
+lower_min_size (struct conf *c)
+{
+  int64_t size;
+  char *copy;
+
+  if (c->item[CONF_MIN_SIZE].line != 0 ||
+      !conf_parse_bytes (conf_text (c, CONF_SIZE), &size) ||
+      size >= conf_number (c, CONF_MIN_SIZE))
+    return;
+  copy = strdup (conf_text (c, CONF_SIZE));
+  if (!copy) {
+    blame (c, "strdup: %s", strerror (errno));
+    return;
+  }
+  free (c->item[CONF_MIN_SIZE].value);
+  c->item[CONF_MIN_SIZE].value = copy;
+}
+
 /* Values that contradict each other. */
 static void
 check_together (struct conf *c)
@@ -393,6 +413,9 @@ check_together (struct conf *c)
   int64_t size;
 
   check_timeouts (c);
+  if (conf_is (c, CONF_ELASTIC, "no") && !conf_is (c, CONF_LIMIT, "max"))
+    blame (c, "%s:%u: limit: needs elastic = yes", c->file,
+           c->item[CONF_LIMIT].line);
   if (conf_parse_bytes (conf_text (c, CONF_SIZE), &size) &&
       size < conf_number (c, CONF_MIN_SIZE))
     blame (c, "%s:%u: size: %s is less than min-size (%s)", c->file,
@@ -481,6 +504,8 @@ conf_read (struct conf *c, const char *file, bool missing_ok)
     free (line);
     fclose (fp);
   }
+  if (!c->errors)
+    lower_min_size (c);
   if (!c->errors)
     check_together (c);
   return c->errors ? -1 : 0;
@@ -597,12 +622,14 @@ print_origin (const struct conf *c, enum conf_key key, char *buf, size_t size)
 void
 conf_print (const struct conf *c, FILE *out)
 {
-  char origin[600], line[700];
+  char origin[600], last[600] = "";
 
   for (unsigned k = 0; k < CONF_KEYS; k++) {
     print_origin (c, k, origin, sizeof origin);
-    snprintf (line, sizeof line, "%s = %s", keys[k].name, c->item[k].value);
-    fprintf (out, "%-40s # %s\n", line, origin);
+    if (strcmp (origin, last) != 0)
+      fprintf (out, "# %s\n", origin);
+    fprintf (out, "%s = %s\n", keys[k].name, c->item[k].value);
+    snprintf (last, sizeof last, "%s", origin);
   }
 }
 

@@ -59,6 +59,7 @@ check_libcuda (struct report *r, const struct run *d)
 {
   const char *error = gpu_dumped (d->output, "vram_error"), *version;
   char text[512], *fix;
+  bool setting;
 
   if (error) {
     /* The last part of it is what to do. */
@@ -69,9 +70,12 @@ check_libcuda (struct report *r, const struct run *d)
       fix += strspn (fix, " ");
     }
     /* Either the driver does not start, or a setting, "KEY=...", is wrong. */
-    finding (r, PROBLEM, text[strcspn (text, " =")] == '=' ? "GPU" : "libcuda",
-             fix ? fix : "nvidia-smi and the kernel's log may say more", "%s",
-             text);
+    setting = text[strcspn (text, " =")] == '=';
+    finding (r, PROBLEM, setting ? "GPU" : "libcuda",
+             fix       ? fix
+             : setting ? "correct the setting, see nbdkit-vram.conf(5)"
+                       : "nvidia-smi and the kernel's log may say more",
+             "%s", text);
     return false;
   }
   version = gpu_dumped (d->output, "vram_cuda_version");

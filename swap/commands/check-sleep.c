@@ -11,6 +11,7 @@
 
 #include "findings.h"
 #include "gpu.h"
+#include "policy.h"
 #include "root.h"
 #include "runstate.h"
 #include "swaps.h"
@@ -18,13 +19,22 @@
 static void
 check_suspend (struct report *r, const struct conf *c)
 {
-  int preserves = gpu_preserves ();
-  bool keep = conf_is (c, CONF_SLEEP_POLICY, "keep") ||
-              conf_is (c, CONF_SLEEP_WHEN_FULL, "keep");
+  const int preserves = gpu_preserves ();
+  const bool keep = conf_is (c, CONF_SLEEP_POLICY, "keep") ||
+                    conf_is (c, CONF_SLEEP_WHEN_FULL, "keep");
+  const char *why = "";
 
-  if (preserves > 0)
+  if (preserves < 0)
+    return;
+  if (policy_preserves_safely (&why))
     finding (r, FINE, "suspend", NULL, "the driver preserves VRAM");
-  else if (preserves == 0 && keep)
+  else if (!keep)
+    finding (r, FINE, "suspend", NULL, "swap is emptied before: %s", why);
+  else if (preserves > 0)
+    finding (r, WARNING, "suspend",
+             "set sleep-policy = auto and sleep-when-full = inhibit",
+             "what is swapped may be kept in VRAM, but %s", why);
+  else
     finding (
         r, PROBLEM, "suspend",
         "load nvidia with NVreg_PreserveVideoMemoryAllocations=1 and enable "
@@ -32,9 +42,6 @@ check_suspend (struct report *r, const struct conf *c)
         "sleep-when-full=inhibit",
         "what is swapped may be kept in VRAM, which the driver does not "
         "preserve");
-  else if (preserves == 0)
-    finding (r, FINE, "suspend", NULL,
-             "the driver does not preserve VRAM: swap is emptied before");
 }
 
 /* The device number of a swap area as "8:3": of the device, or of the disk

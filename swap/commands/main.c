@@ -58,7 +58,7 @@ static const struct command {
   { "config", cmd_config, JSON, 0, REFUSES, ANYONE },
   { "limit", cmd_limit, 0, 1, GOES_ON, ANYONE },
   { "run", cmd_run, FREE, -1, GOES_ON, ANYONE },
-  { "reload", cmd_reload, 0, 0, GOES_ON, ROOT },
+  { "reload", cmd_reload, 0, 0, REPORTS, ROOT },
   /* What units and scripts call. */
   { "daemon", cmd_daemon, SERVER_ONLY | USER, 0, REFUSES, ANYONE },
   { "sleep", cmd_sleep, 0, 2, GOES_ON, ROOT },

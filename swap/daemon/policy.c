@@ -54,13 +54,12 @@ driver_has (const char *text, const char *parameter)
   return at && strstr (at, ": 1") == at + strlen (parameter);
 }
 
-/* Whether the driver saves VRAM where neither RAM nor swap is needed for it,
- * and by itself.  NVIDIA's services save it while programs still run, by
- * default to /tmp, and need memory for that when /tmp is a tmpfs: memory that
- * our swap may have to provide.
+/* NVIDIA's services save VRAM while programs still run, by default to /tmp, and
+ * need memory for that when /tmp is a tmpfs: memory that our swap may have to
+ * provide.
  */
-static bool
-preserves_safely (const char **why)
+bool
+policy_preserves_safely (const char **why)
 {
   char text[4096], folder[256];
   const char *at;
@@ -102,7 +101,7 @@ policy_sleep_drains (const struct conf *c, const char *action,
   *why = "as configured";
   if (conf_is (c, CONF_SLEEP_POLICY, "drain"))
     return true;
-  if (!preserves_safely (why))
+  if (!policy_preserves_safely (why))
     return true;
   *why = "the driver preserves VRAM";
   return false;

@@ -24,6 +24,11 @@ bool policy_memory_short (void);
 bool policy_sleep_drains (const struct conf *c, const char *action,
                           const char **why);
 
+/* Whether the driver saves VRAM by itself, where neither RAM nor swap is needed
+ * for it.  WHY becomes the reason if it does not.
+ */
+bool policy_preserves_safely (const char **why);
+
 /* Whether ACTION writes memory to a disk, for which it is always off. */
 bool policy_hibernates (const char *action);
 

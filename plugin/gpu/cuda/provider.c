@@ -69,12 +69,12 @@ chunk_of (const struct chunk *chunk)
 static int
 cuda_provider_load (const struct provider_options *options)
 {
+  if (!options->boost)
+    boost_disable ();
   if (libcuda_load () == -1)
     return -1;
   if (options->mapping != MAPPING_NO)
     libvulkan_prepare ();
-  if (!options->boost)
-    boost_disable ();
   log_debug ("quiet while idle: %s", boost_text (boost_state ()));
   return 0;
 }

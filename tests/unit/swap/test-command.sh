@@ -90,11 +90,20 @@ echo Discharging >"$root/sys/class/power_supply/BAT0/status"
 echo 47 >"$root/sys/class/power_supply/BAT0/capacity"
 status 4 "power keep (on battery, charge 47 %), sleep auto" "${swap[@]}" status
 status 4 '"charge": 47' "${swap[@]}" status --json
-status 0 "priority = 1500 " "${swap[@]}" config
+status 0 "
+priority = 1500
+" "${swap[@]}" config
 
 echo "priority = 1" >"$root/conf"
-status 0 "priority = 1 " "${swap[@]}" --config "$root/conf" config
-status 0 "$root/conf:1" "${swap[@]}" --config "$root/conf" config
+status 0 "
+# $root/conf:1
+priority = 1
+# default
+discard = pages
+" "${swap[@]}" --config "$root/conf" config
+# What it prints can be read again.
+"${swap[@]}" --config "$root/conf" config >"$root/printed"
+status 0 "# $root/printed:" "${swap[@]}" --config "$root/printed" config
 # Names come from other programs, in any encoding.
 printf 'device = GPU \xff\n' >"$root/conf"
 status 0 $'"value": "GPU \xef\xbf\xbd"' "${swap[@]}" --config "$root/conf" \
@@ -253,7 +262,7 @@ well ()
   printf 'Name:\tinit\nCapBnd:\t000001ffffffffff\n' >"$root/proc/1/status"
   printf '%s\n' "Filename Type Size Used Priority" \
   "/dev/zram0 partition 4194304 1024 100" >"$root/proc/swaps"
-  echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
+  echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
   echo 0 >"$root/proc/sys/vm/page-cluster"
   echo 100 >"$root/proc/sys/vm/swappiness"
   echo N >"$root/sys/module/zswap/parameters/enabled"
@@ -506,11 +515,23 @@ echo 3 >"$root/proc/sys/vm/page-cluster"
 finds warning "vm.page-cluster: 3: each fault reads 8 pages"
 echo 10 >"$root/proc/sys/vm/swappiness"
 finds warning "vm.swappiness: 10"
-echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
-finds ok "suspend: the driver does not preserve VRAM"
+# Where the driver saves VRAM, the machine can keep swap on.
+echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
+services="the driver's own services save VRAM, while programs run"
+finds ok "suspend: swap is emptied before: $services"
+printf '%s\n' "PreserveVideoMemoryAllocations: 1" \
+  "UseKernelSuspendNotifiers: 1" 'TemporaryFilePath: "/var"' \
+  >"$root/proc/driver/nvidia/params"
+mkdir "$root/var"
+case $(stat -f -c %T "$root/var") in
+  tmpfs | ramfs)
+    finds ok "suspend: swap is emptied before: the driver saves VRAM in a" ;;
+  *) finds ok "suspend: the driver preserves VRAM" ;;
+esac
 well "sleep-policy = keep"
-echo "PreserveVideoMemoryAllocations: 0" >"$root/proc/driver/nvidia/params"
 finds problem "suspend: what is swapped may be kept in VRAM"
+echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
+finds warning "suspend: what is swapped may be kept in VRAM, but $services"
 rm "$root/usr/lib/systemd/system/vram-swap.service"
 finds warning "init: systemd runs, but does not know vram-swap.service"
 rmdir "$root/run/systemd/system"

@@ -97,6 +97,20 @@ test_values (void)
 }
 
 /* Several connections must never be left to the kernel's 30 s. */
+/* A small size needs no min-size. */
+static void
+test_min_size (void)
+{
+  struct conf c;
+
+  CHECK (load (&c, "size = 256M\n") == 0);
+  CHECK (conf_number (&c, CONF_MIN_SIZE) == 256 << 20);
+  conf_free (&c);
+  CHECK (load (&c, "size = 1G\n") == 0);
+  CHECK (conf_number (&c, CONF_MIN_SIZE) == 512 << 20);
+  conf_free (&c);
+}
+
 static void
 test_timeouts (void)
 {
@@ -182,7 +196,12 @@ test_refusals (void)
   refused ("start-timeout = 0\n", "start-timeout: wanted a time of at least");
   refused ("min-size = 2G\nsize = 1G\n",
            ":2: size: 1G is less than min-size (2G)");
-  refused ("size = 256M\n", ":1: size: 256M is less than min-size (512M)");
+  refused ("min-size = 512M\nsize = 256M\n",
+           ":2: size: 256M is less than min-size (512M)");
+  refused ("min-size = 0\n", ":1: min-size: wanted a size of at least 4K");
+  refused ("outage-timeout = 0\n",
+           ":1: outage-timeout: wanted a time of at least 1s");
+  refused ("elastic = no\nlimit = 4G\n", ":2: limit: needs elastic = yes");
   refused ("plugin = /no/such/file.so\n",
            ":1: plugin: /no/such/file.so: No such file");
   refused ("plugin = ./file.so\n", "a file with its absolute path");
@@ -308,6 +327,7 @@ main (void)
   test_defaults ();
   test_defaults_are_valid ();
   test_values ();
+  test_min_size ();
   test_timeouts ();
   test_refusals ();
   test_what_is_no_text ();
