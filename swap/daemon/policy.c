@@ -54,9 +54,9 @@ driver_has (const char *text, const char *parameter)
   return at && strstr (at, ": 1") == at + strlen (parameter);
 }
 
-/* NVIDIA's services save VRAM while programs still run, by default to /tmp, and
- * need memory for that when /tmp is a tmpfs: memory that our swap may have to
- * provide.
+/* NVIDIA's services save VRAM while programs still run, by default to /tmp,
+ * and need memory for that when /tmp is a tmpfs: memory that our swap may have
+ * to provide.
  */
 bool
 policy_preserves_safely (const char **why)

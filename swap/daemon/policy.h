@@ -24,8 +24,8 @@ bool policy_memory_short (void);
 bool policy_sleep_drains (const struct conf *c, const char *action,
                           const char **why);
 
-/* Whether the driver saves VRAM by itself, where neither RAM nor swap is needed
- * for it.  WHY becomes the reason if it does not.
+/* Whether the driver saves VRAM by itself, where neither RAM nor swap is
+ * needed for it.  WHY becomes the reason if it does not.
  */
 bool policy_preserves_safely (const char **why);
 
