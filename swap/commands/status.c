@@ -375,7 +375,8 @@ print_text (const struct snapshot *p, const struct options *o)
     printf (", %s of %s used, since %" PRId64 " min", human (p->swap->used),
             human (p->swap->size),
             json_number (p->answer, "since_ms") / 60000);
-  if (strcmp (state, state_name (STATE_PAUSED)) == 0)
+  /* A start that is tried again has a reason instead. */
+  if (strcmp (state, state_name (STATE_PAUSED)) == 0 && !reason[0])
     printf (" by the %s policy", json_text (p->answer, "cause"));
   printf ("%s%s\n", reason[0] ? ": " : "", reason);
   if (outage > 0)
