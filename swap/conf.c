@@ -43,7 +43,7 @@ static const struct key {
     PLUGIN,
     THRESHOLD, /* down-below=N% */
   } kind;
-  const char *wanted; /* for messages: "wanted ..." */
+  const char *wanted; /* for messages: "expected ..." */
   const char *words;  /* allowed besides, each between blanks */
   int64_t min, max;   /* of what is a number; no MAX is 0 */
 } keys[CONF_KEYS] = {
@@ -322,13 +322,13 @@ take_line (struct conf *c, char *line, size_t n, unsigned number)
   if (*name == '\0' || *name == '#')
     return;
   if (*name == '[') {
-    blame (c, "%s:%u: sections are not used here, write KEY = VALUE", c->file,
+    blame (c, "%s:%u: sections are not supported; write KEY = VALUE", c->file,
            number);
     return;
   }
   value = strchr (name, '=');
   if (!value) {
-    blame (c, "%s:%u: wanted KEY = VALUE", c->file, number);
+    blame (c, "%s:%u: expected KEY = VALUE", c->file, number);
     return;
   }
   *value++ = '\0';
@@ -345,8 +345,8 @@ take_line (struct conf *c, char *line, size_t n, unsigned number)
     return;
   }
   if (!is_valid (&keys[key], value)) {
-    blame (c, "%s:%u: %s: wanted %s, not '%s'", c->file, number, name,
-           keys[key].wanted, value);
+    blame (c, "%s:%u: invalid %s '%s'; expected %s", c->file, number, name,
+           value, keys[key].wanted);
     return;
   }
   copy = strdup (value);
@@ -373,16 +373,17 @@ check_timeouts (struct conf *c)
   if (timeout > gpu)
     return;
   if (timeout == 0)
-    blame (c,
-           "%s:%u: timeout: with several connections, 0 means the kernel's "
-           "%d s: wanted auto or more than gpu-timeout (%lld s)",
-           c->file, c->item[CONF_TIMEOUT].line, KERNELS_TIMEOUT, gpu);
-  else
     blame (
         c,
-        "%s:%u: timeout: wanted auto or more than gpu-timeout (%lld s), not "
-        "'%s'",
-        c->file, c->item[CONF_TIMEOUT].line, gpu, conf_text (c, CONF_TIMEOUT));
+        "%s:%u: invalid timeout '0', which means the kernel's %d s with "
+        "several connections; expected auto or more than gpu-timeout (%lld s)",
+        c->file, c->item[CONF_TIMEOUT].line, KERNELS_TIMEOUT, gpu);
+  else
+    blame (c,
+           "%s:%u: invalid timeout '%s'; expected auto or more than "
+           "gpu-timeout (%lld s)",
+           c->file, c->item[CONF_TIMEOUT].line, conf_text (c, CONF_TIMEOUT),
+           gpu);
 }
 
 /* A smaller size is also the default of min-size, as in the plugin. */
@@ -431,12 +432,13 @@ static bool
 trusts (struct conf *c, const char *path, const struct stat *st)
 {
   if (st->st_uid != 0)
-    blame (c, "%s: not root's own, and so not read; chown root it", path);
+    blame (c, "%s: not trusted: not owned by root; run 'chown root %s'", path,
+           path);
   else if (st->st_mode & (S_IWGRP | S_IWOTH) && !(st->st_mode & S_ISVTX))
     blame (c,
-           "%s: others than root may write it, so it is not read; chmod "
-           "go-w it",
-           path);
+           "%s: not trusted: writable by users other than root; run 'chmod "
+           "go-w %s'",
+           path, path);
   else
     return true;
   return false;

@@ -190,9 +190,17 @@ load_settings (struct options *o, const struct command *command,
         }
     conf_free (&old);
   }
-  log_warning ("%s goes on with what is right in the configuration",
-               command->name);
+  log_warning ("ignoring the errors in the configuration above");
   return true;
+}
+
+/* The name of one of the options that are GIVEN. */
+static const char *
+option_name (const struct option *longs, unsigned given)
+{
+  while (longs->val != (int) (given & -given))
+    longs++;
+  return longs->name;
 }
 
 int
@@ -255,7 +263,8 @@ main (int argc, char **argv)
       o.wait = true;
       if (optarg) {
         if (!conf_parse_seconds (optarg, &seconds)) {
-          log_error ("--wait=%s: wanted a time such as 60, 90s, 10min or 1h",
+          log_error ("invalid --wait=%s; expected a time such as 60, 90s, "
+                     "10min or 1h",
                      optarg);
           return wrong_usage ();
         }
@@ -274,7 +283,7 @@ main (int argc, char **argv)
     case FREE:
       o.has_free = conf_parse_bytes (optarg, &o.free_bytes);
       if (!o.has_free) {
-        log_error ("--free=%s: wanted a size such as 2G", optarg);
+        log_error ("invalid --free=%s; expected a size such as 2G", optarg);
         return wrong_usage ();
       }
       break;
@@ -308,11 +317,14 @@ main (int argc, char **argv)
   }
   o.argc = n - 1;
   o.argv = words + 1;
-  if (given & ~command->takes ||
-      (command->args >= 0 && o.argc > command->args)) {
-    log_error (given & ~command->takes ? "%s does not take that option"
-                                       : "%s takes no further words",
-               command->name);
+  if (given & ~command->takes) {
+    log_error ("%s: option '--%s' is not supported", command->name,
+               option_name (longs, given & ~command->takes));
+    return wrong_usage ();
+  }
+  if (command->args >= 0 && o.argc > command->args) {
+    log_error ("%s: unexpected argument '%s'", command->name,
+               o.argv[command->args]);
     return wrong_usage ();
   }
 

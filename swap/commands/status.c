@@ -256,7 +256,7 @@ print_copies (const struct json_t *server)
     printf ("copies:    by DMA alone: %s\n",
             json_text (server, "copy_reason"));
   else if (json_get (server, "generation"))
-    printf ("copies:    not known: the server does not say\n");
+    printf ("copies:    not known: the server does not report it\n");
 }
 
 static void
@@ -283,8 +283,8 @@ print_server (const struct snapshot *p)
   print_elastic (json_get (p->server, "elastic"));
   print_copies (p->server);
   if (p->driver_replaced)
-    printf ("driver:    was updated since this server started, which goes on "
-            "with the old one; a new server may need a reboot\n");
+    printf ("driver:    was updated since this server started, which "
+            "continues with the old one; a new server may need a reboot\n");
   if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "
@@ -380,8 +380,8 @@ print_text (const struct snapshot *p, const struct options *o)
     printf (" by the %s policy", json_text (p->answer, "cause"));
   printf ("%s%s\n", reason[0] ? ": " : "", reason);
   if (outage > 0)
-    printf ("           no server for %" PRId64 " ms: what is swapped out "
-            "waits\n",
+    printf ("           no server for %" PRId64
+            " ms: programs that need swapped pages wait\n",
             outage);
   print_gpu (p);
   print_server (p);

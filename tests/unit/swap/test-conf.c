@@ -157,50 +157,55 @@ test_refusals (void)
   refused ("size = 1G\nsizes = 1G\n", where);
   snprintf (where, sizeof where, "%s:2: size is already set in line 1", file);
   refused ("size = 1G\nsize = 2G\n", where);
-  refused ("size\n", ":1: wanted KEY = VALUE");
-  refused ("[swap]\n", ":1: sections are not used here");
+  refused ("size\n", ":1: expected KEY = VALUE");
+  refused ("[swap]\n", ":1: sections are not supported; write KEY = VALUE");
 
-  refused ("size =\n", "not ''");
-  refused ("size = 0%\n", "wanted a size");
-  refused ("size = 101%\n", "wanted a size");
-  refused ("size = -1G\n", "wanted a size");
-  refused ("size = 7GB\n", "wanted a size");
-  refused ("size = 0\n", "wanted a size");
-  refused ("size = 9999999999T\n", "wanted a size");
-  refused ("priority = 32768\n", "wanted a number from 0 to 32767");
-  refused ("priority = 10x\n", "wanted a number");
-  refused ("threads = 0\n", "wanted a number from 1");
-  refused ("socket = run/x\n", "wanted an absolute path");
+  refused ("size =\n", ":1: invalid size ''; expected a size of at least 4K");
+  refused ("size = 0%\n", "expected a size");
+  refused ("size = 101%\n", "expected a size");
+  refused ("size = -1G\n", "expected a size");
+  refused ("size = 7GB\n", "expected a size");
+  refused ("size = 0\n", "expected a size");
+  refused ("size = 9999999999T\n", "expected a size");
+  refused ("priority = 32768\n", "expected a number from 0 to 32767");
+  refused ("priority = 10x\n", "expected a number");
+  refused ("threads = 0\n", "expected a number from 1");
+  refused ("socket = run/x\n", "expected an absolute path");
   refused ("nbd-device = /dev/nbd0p1\n", "whole device");
   refused ("nbd-device = /dev/sda\n", "whole device");
-  refused ("timeout = 1d\n", "wanted auto or a time");
+  refused ("timeout = 1d\n", "expected auto or a time");
   refused ("gpu-timeout = 0\n", "from 1s to 1h");
   refused ("gpu-timeout = 2h\n", "from 1s to 1h");
   snprintf (where, sizeof where,
-            "%s:2: timeout: wanted auto or more than gpu-timeout (20 s), not "
-            "'5s'",
+            "%s:2: invalid timeout '5s'; expected auto or more than "
+            "gpu-timeout (20 s)",
             file);
   refused ("connections = 4\ntimeout = 5s\n", where);
   refused ("connections = 1\ntimeout = 20\n", "more than gpu-timeout (20 s)");
-  refused ("timeout = 1min\ngpu-timeout = 2min\n", ":1: timeout: wanted auto");
-  refused ("timeout = 0\nconnections = 2\ngpu-timeout = 30s\n",
-           ":1: timeout: with several connections, 0 means the kernel's 30 s");
-  refused ("spill = yes\n", "wanted the absolute path of a folder, or none");
-  refused ("spill = var/lib\n", "wanted the absolute path of a folder");
-  refused ("discard = yes\n", "wanted no, once, pages or both");
+  refused ("timeout = 1min\ngpu-timeout = 2min\n",
+           ":1: invalid timeout '1min'; expected auto");
+  refused (
+      "timeout = 0\nconnections = 2\ngpu-timeout = 30s\n",
+      ":1: invalid timeout '0', which means the kernel's 30 s with several");
+  refused ("spill = yes\n", "expected the absolute path of a folder, or none");
+  refused ("spill = var/lib\n", "expected the absolute path of a folder");
+  refused ("discard = yes\n", "expected no, once, pages or both");
   refused ("power-policy = down-below=20\n", "down-below=N%");
   refused ("power-policy = down-below=0%\n", "down-below=N%");
-  refused ("sleep-policy = never\n", "wanted auto, drain or keep");
+  refused ("sleep-policy = never\n", "expected auto, drain or keep");
 
-  refused ("spare = 2G\n", "spare: wanted auto or a size of at most 1G");
-  refused ("start-timeout = 0\n", "start-timeout: wanted a time of at least");
+  refused ("spare = 2G\n",
+           "invalid spare '2G'; expected auto or a size of at most 1G");
+  refused ("start-timeout = 0\n",
+           "invalid start-timeout '0'; expected a time of at least");
   refused ("min-size = 2G\nsize = 1G\n",
            ":2: size: 1G is less than min-size (2G)");
   refused ("min-size = 512M\nsize = 256M\n",
            ":2: size: 256M is less than min-size (512M)");
-  refused ("min-size = 0\n", ":1: min-size: wanted a size of at least 4K");
+  refused ("min-size = 0\n",
+           ":1: invalid min-size '0'; expected a size of at least 4K");
   refused ("outage-timeout = 0\n",
-           ":1: outage-timeout: wanted a time of at least 1s");
+           ":1: invalid outage-timeout '0'; expected a time of at least 1s");
   refused ("elastic = no\nlimit = 4G\n", ":2: limit: needs elastic = yes");
   refused ("plugin = /no/such/file.so\n",
            ":1: plugin: /no/such/file.so: No such file");
@@ -243,7 +248,8 @@ test_trust (const char *folder)
 
   chmod (file, 0664);
   CHECK (load_file (&c, file) == -1);
-  CHECK (strstr (said, "conf: others than root may write it"));
+  CHECK (
+      strstr (said, "conf: not trusted: writable by users other than root"));
   CHECK (conf_number (&c, CONF_PRIORITY) == 1500);
   conf_free (&c);
   chmod (file, 0646);
@@ -253,13 +259,13 @@ test_trust (const char *folder)
 
   CHECK (chown (file, 65534, 0) == 0);
   CHECK (load_file (&c, file) == -1);
-  CHECK (strstr (said, "conf: not root's own"));
+  CHECK (strstr (said, "conf: not trusted: not owned by root"));
   conf_free (&c);
   CHECK (chown (file, 0, 0) == 0);
 
   chmod (folder, 0775);
   CHECK (load_file (&c, file) == -1);
-  CHECK (strstr (said, "others than root may write it"));
+  CHECK (strstr (said, "writable by users other than root"));
   conf_free (&c);
   /* As in /tmp, where users cannot replace files of others. */
   chmod (folder, 01777);
@@ -268,7 +274,7 @@ test_trust (const char *folder)
   chmod (folder, 0700);
   CHECK (chown (folder, 65534, 0) == 0);
   CHECK (load_file (&c, file) == -1);
-  CHECK (strstr (said, "not root's own"));
+  CHECK (strstr (said, "not owned by root"));
   conf_free (&c);
   CHECK (chown (folder, 0, 0) == 0);
 }
