@@ -656,7 +656,7 @@ while read -r key value; do
   case $key in
     plugin | plugin-args) ;; # a name that configure knows; nothing
     *)
-      [[ $line == *"(default $value)" ]] ||
+      [[ $line == *"(default $value"[,\)]* ]] ||
         fail "$key: $line, but the default is $value" ;;
   esac
 done < <("${swap[@]}" config | sed -n 's/^\([a-z-]*\) = \([^ ]*\).*/\1 \2/p')
