@@ -8,6 +8,8 @@
 #   install-guard.sh remove FILE...   removes each FILE that is ours, leaves
 #                                     the others alone
 #   install-guard.sh comment          prints the mark as a man page's comment
+#   install-guard.sh earlier OLD NEW  removes OLD if it is a vram-swap, but not
+#   the same file as NEW, as where sbin is a link to bin
 #   install-guard.sh prune TOP DIR... removes each empty DIR below TOP, and the
 #   folders above it that are empty then
 #
@@ -30,6 +32,13 @@ action=$1
 shift
 if [ "$action" = comment ]; then
   printf '.\\" %s\n' "$mark"
+elif [ "$action" = earlier ]; then
+  # shellcheck disable=SC3013 # every shell has -ef
+  if [ -f "$1" ] && ! [ "$1" -ef "$2" ] &&
+    grep -aqF -e nbdkit-vram.conf -- "$1"; then
+    rm -f -- "$1"
+  fi
+  exit
 elif [ "$action" = prune ]; then
   top=$1
   shift

@@ -135,6 +135,8 @@ step "an older version can be installed"
 succeeds apt install ./older/*.deb
 logged "systemctl enable --now vram-swap"
 [ -z "$(units_enabled)" ] || fail "enabled on installation"
+succeeds setpriv --reuid=65534 env PATH=/usr/local/bin:/usr/bin:/bin \
+  vram-swap --version
 [ "$(id -gn vram-swap)" = vram-swap ] || fail "no user vram-swap"
 echo "size = 1G" >>/etc/nbdkit-vram.conf
 
@@ -194,7 +196,7 @@ done
 
 if [ -n "$suite" ]; then
   step "the tests pass with the installed files"
-  VRAM_PLUGIN=$plugins/nbdkit-gpuram-plugin.so VRAM_SWAP=/usr/sbin/vram-swap \
+  VRAM_PLUGIN=$plugins/nbdkit-gpuram-plugin.so VRAM_SWAP=/usr/bin/vram-swap \
     make -C "$suite/tests/nbd" -k -j"$(($(nproc) * 2))" check \
     >suite.log 2>&1 || :
 fi
@@ -208,7 +210,7 @@ pretend_daemon 3
 logged "not removed, because swap in VRAM cannot be switched off"
 [ "$(sort -u requests)" = stop ] ||
   fail "the removal made these requests: $(cat requests)"
-for file in /usr/sbin/vram-swap "$plugins/nbdkit-gpuram-plugin.so"; do
+for file in /usr/bin/vram-swap "$plugins/nbdkit-gpuram-plugin.so"; do
   [ -e "$file" ] || fail "$file has gone"
 done
 end_daemon

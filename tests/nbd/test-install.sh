@@ -67,18 +67,50 @@ for other in "$so" ${page:+"$page" "$page.gz"}; do
   rm "$other"
 done
 
+make_swap ()
+{
+  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make \
+    -s -C "$VRAM_BUILD/swap" "$@" \
+    "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" \
+    "bindir=$tmp/prefix/bin" "sbindir=$tmp/prefix/sbin" \
+    "systemdsystemunitdir=$tmp/units" \
+    "sysusersdir=$tmp/sysusers" "modulesloaddir=$tmp/modules" \
+    "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
+}
+
+# A user finds vram-swap in bin. An earlier one in sbin, which precedes it in
+# root's PATH, is removed, another project's is not.
+new=$tmp/prefix/bin/vram-swap
+old=$tmp/prefix/sbin/vram-swap
+mkdir -p "$tmp/prefix/sbin"
+for action in install uninstall; do
+  cp "$VRAM_BUILD/swap/vram-swap" "$old"
+  printf 'older' >>"$old"
+  make_swap $action
+  [ ! -e "$old" ] || fail "$action: the earlier vram-swap is still there"
+  echo "another project" >"$old"
+  make_swap $action
+  grep -x "another project" "$old"
+done
+[ ! -e "$new" ]
+# Where sbin is bin, an upgrade leaves the new program there.
+rm -r "$tmp/prefix/sbin"
+ln -s bin "$tmp/prefix/sbin"
+make_swap install
+printf 'older' >>"$new"
+make_swap install
+"$new" --version
+make_swap install "sbindir=$tmp/prefix/bin"
+"$new" --version
+make_swap uninstall
+[ "$(find "$tmp/prefix" -type f)" = "" ]
+
 # make uninstall removes the links that enable our units, but no others.
 if grep -q "^systemdsystemunitdir = ." "$VRAM_BUILD/swap/Makefile"; then
-  make_swap ()
-  {
-    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL timeout "$patience" make \
-      -s -C "$VRAM_BUILD/swap" "$@" \
-      "prefix=$tmp/prefix" "sysconfdir=$tmp/etc" \
-      "systemdsystemunitdir=$tmp/units" \
-      "sysusersdir=$tmp/sysusers" "modulesloaddir=$tmp/modules" \
-      "completiondir=$tmp/completion" "systemd_enabled=$tmp/enabled"
-  }
   make_swap install
+  for unit in vram-swap.service vram-swap-sleep@.service; do
+    grep -x "ExecStart=.*/bin/vram-swap .*" "$tmp/units/$unit"
+  done
   mkdir -p "$tmp/enabled/multi-user.target.wants" \
     "$tmp/enabled/systemd-suspend.service.requires" \
     "$tmp/enabled/systemd-hibernate.service.requires"

@@ -20,7 +20,7 @@ echo "$*" >>"$0.calls"
 END
 chmod +x "$tmp/bin/vram-swap"
 for script in openrc elogind; do
-  sed "s,@sbindir@,$tmp/bin,g" "$units/$script.in" >"$tmp/$script"
+  sed "s,@bindir@,$tmp/bin,g" "$units/$script.in" >"$tmp/$script"
   # The script uses nothing beyond POSIX.
   chmod +x "$tmp/$script"
   sh -n "$tmp/$script"

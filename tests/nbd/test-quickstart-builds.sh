@@ -118,7 +118,9 @@ quickstart 1 "nbdkit-vram is not installed: no packages" uninstall
 
 # Root installs from the user's tree, and leaves no files of root's there. That
 # would reload the configuration of a systemd or udev that runs.
-[ ! -e /usr/local/sbin/vram-swap ] || skip "'make install' was run here"
+for program in /usr/local/{bin,sbin}/vram-swap; do
+  [ ! -e "$program" ] || skip "'make install' was run here"
+done
 if [ -d /run/systemd/system ] || [ -S /run/udev/control ]; then
   skip "systemd or udev runs here"
 fi

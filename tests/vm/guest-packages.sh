@@ -54,7 +54,7 @@ expect 0 timeout 400 dpkg -i --force-confold debs/*.deb
 echo "$out"
 within 60 outages_are 1 || fail "the server was not replaced: $(journal)"
 within 20 runs "$(pgrep -x nbdkit)" "$plugin" || fail "the old server serves"
-within 20 runs "$daemon" /usr/sbin/vram-swap || fail "the old daemon runs"
+within 20 runs "$daemon" /usr/bin/vram-swap || fail "the old daemon runs"
 [ "$(property MainPID)" = "$daemon" ] || fail "the daemon is another process"
 [ "$(property NRestarts)" = 0 ] || fail "systemd has restarted the daemon"
 swap_is_on

@@ -133,8 +133,9 @@ if [ -d before ]; then
   fill $part random
   kill -STOP $filler
   echo "$part MiB filled, swapped: $(swapped) MiB"
-  # Replace the files as a package manager does.
+  # Replace the files as make install does. That version was in sbin.
   cp -a --remove-destination dest/. /
+  rm -f /usr/local/sbin/vram-swap
   units=/usr/local/lib/systemd/system
   rm -f $units/vram-swap-{server,policy,reconnect,sleep}.{service,timer}
   systemctl daemon-reload
