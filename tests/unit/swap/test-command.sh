@@ -632,16 +632,43 @@ expects check-ill.expected
 lines=$("$tool" --help | wc -l)
 ((lines <= 24)) || fail "--help is $lines lines, more than a screen"
 
+# completes COMP_WORD... sets COMPREPLY to what bash offers for the last word.
+# shellcheck source=swap/completion
+source "$top/swap/completion"
+completes ()
+{
+  # shellcheck disable=SC2034 # for the completion
+  COMP_WORDS=(vram-swap "$@") COMP_CWORD=$#
+  _vram_swap
+}
+completes limit ""
+[ "${COMPREPLY[*]}" = "max config" ] || fail "limit: ${COMPREPLY[*]}"
+completes limit config ""
+[ "${COMPREPLY[*]}" = "" ] || fail "limit config: ${COMPREPLY[*]}"
+completes --config /etc/up d
+[ "${COMPREPLY[*]}" = "down daemon" ] || fail "d: ${COMPREPLY[*]}"
+completes daemon --user ro
+[[ " ${COMPREPLY[*]} " == *" root "* ]] || fail "--user: ${COMPREPLY[*]}"
+
 # Each command of --help is in the man page, in its synopsis, and completed; so
-# is each option.
+# is each option, also those that are only in the man page.
+completes ""
+offered=" ${COMPREPLY[*]} "
 commands=$("$tool" --help | sed -n 's/^  vram-swap \([a-z]*\).*/\1/p')
 [[ $(wc -w <<<"$commands") -ge 8 ]] || fail "too few commands: $commands"
 for command in $commands; do
   grep -q "^=item B<$command>" "$pod" || fail "$command is not in $pod"
   grep -q "^ vram-swap $command" "$pod" ||
     fail "$command is not in the synopsis of $pod"
-  grep -q "^  local commands=.*\b$command\b" "$top/swap/completion" ||
-    fail "$command is not completed"
+  [[ $offered == *" $command "* ]] || fail "$command is not completed"
+  completes "$command" -
+  while read -r option; do
+    [[ " ${COMPREPLY[*]} " == *" $option"[\ =]* ]] ||
+      fail "$command $option is not completed"
+  done < <(sed -n "/^=item B<$command>/p" "$pod" | grep -o -e '--[a-z][a-z-]*')
+  completes "$command" ""
+  [[ " ${COMPREPLY[*]} " != *" reload "* ]] ||
+    [ "$command" = run ] || fail "$command: commands are offered again"
 done
 for option in $("$tool" --help | grep -o -e '--[a-z]*' | sort -u); do
   grep -q -e "$option" "$pod" || fail "$option is not in $pod"
