@@ -94,6 +94,9 @@ quickstart 2 "unknown stage 'nosuch'" check gcc nosuch
 quickstart 2 "'--bogus' after '10G'" 10G --bogus
 quickstart 2 "'now' after 'install'" install now
 quickstart 2 "'--bogus'" --bogus
+for size in 7GB 1.5G 10x 0x10 101% 5%%; do
+  quickstart 2 "'$size' is not a size; write it like" $size
+done
 [ ! -e "$tmp/packages" ]
 [ ! -e "$tmp/tree/out" ]
 

@@ -37,7 +37,7 @@ if [ -z "$VRAM_REAL_GPU" ]; then
     STANDIN_CUDA_DEVICES=2
 fi
 
-for size in 4M 32m 65536K 96M; do
+for size in 4M 32m 65536K 96M 33554432; do
   "$tmp/tree/quickstart" --no-install "$size" >"$log" 2>&1 ||
     fail "quickstart $size"
   mib=$(($(numfmt --from=iec "${size^^}") >> 20))
