@@ -33,7 +33,7 @@ check_plugin (struct report *r, const struct conf *c)
   case PLUGIN_MISSING:
     finding (r, PROBLEM, "plugin",
              "install it where nbdkit looks, or set plugin= to its file",
-             "nbdkit does not load '%s': %s", plugin, run_reason (&d));
+             "nbdkit cannot load '%s': %s", plugin, run_reason (&d));
     break;
   case PLUGIN_OTHER:
     finding (r, PROBLEM, "plugin",
@@ -44,7 +44,7 @@ check_plugin (struct report *r, const struct conf *c)
     break;
   case PLUGIN_REFUSES:
     finding (r, PROBLEM, "plugin",
-             "mend that setting, see nbdkit-vram.conf(5) and nbdkit(1)",
+             "correct that setting, see nbdkit-vram.conf(5) and nbdkit(1)",
              "'%s' refuses the settings: %s", plugin, run_reason (&d));
     break;
   }
@@ -83,9 +83,8 @@ check_libcuda (struct report *r, const struct run *d)
     finding (
         r, WARNING, "libcuda",
         "set plugin= to the file of nbdkit-vram's plugin, unless another one "
-        "is meant",
-        "the plugin is not nbdkit-vram's, so that nothing is known of it and "
-        "of the GPU");
+        "is intended",
+        "the plugin is not nbdkit-vram's: it and the GPU cannot be checked");
     return false;
   }
   finding (r, FINE, "libcuda", NULL, "starts, for CUDA %s", version);
@@ -116,7 +115,8 @@ check_nodes (struct report *r)
                "(--gpus all, or --device for each)",
                "missing in this container");
     else if (run_find ("nvidia-modprobe", path, sizeof path))
-      finding (r, FINE, nodes[i], NULL, "made by nvidia-modprobe when needed");
+      finding (r, FINE, nodes[i], NULL,
+               "created by nvidia-modprobe when needed");
     else
       finding (r, PROBLEM, nodes[i], "install nvidia-modprobe",
                "missing, and nvidia-modprobe is not installed");
@@ -158,8 +158,7 @@ check_vram (struct report *r, const struct conf *c, const struct gpu *g,
              human (g->total), g->name);
   else
     finding (r, PROBLEM, "VRAM",
-             "close what uses it, or lower min-size= or "
-             "headroom=",
+             "stop programs that use VRAM, or lower min-size= or headroom=",
              "%s are free on %s: less than min-size (%s) and headroom (%s)",
              human (g->free), g->name, human (least), human (keep));
 }
@@ -223,7 +222,7 @@ check_clocks (struct report *r)
     finding (r, WARNING, "clocks",
              "end other programs that use CUDA (nvidia-smi lists them), or "
              "nvidia-smi --reset-gpu-clocks",
-             "%s, although the GPU is idle: something else than the server "
+             "%s, although the GPU is idle: another program than the server "
              "keeps them up",
              load);
   else
@@ -392,8 +391,8 @@ check_gpu (struct report *r, const struct conf *c, const struct server *s)
   if (gpu_find_asleep (pci, sizeof pci)) {
     works = true;
     finding (r, FINE, "GPU", NULL,
-             "%s is asleep and is left so: libcuda, device and VRAM are not "
-             "looked at",
+             "%s is asleep and is not woken up: libcuda, device and VRAM are "
+             "not checked",
              pci);
   }
   else if (plugin)

@@ -53,7 +53,7 @@ check_limits (struct report *r, const struct conf *c, bool unit)
   /* systemd gives the unit what it has itself. */
   if (!bounding_set (unit ? "1" : "self", &set))
     finding (r, WARNING, "capabilities", "mount /proc",
-             "it is not known which the server can have");
+             "cannot read which ones the server can have");
   else if ((set & lock) && (set & flusher))
     finding (r, FINE, "capabilities", NULL,
              "the server can lock memory and be an I/O flusher");
@@ -149,7 +149,7 @@ check_swaps (struct report *r, const struct conf *c)
     if (swap_is_zram (swap) && swap->priority > priority)
       finding (
           r, WARNING, "priorities",
-          "raise priority= above it, unless that is meant",
+          "raise priority= above it, unless that is intended",
           "%s has priority %d: VRAM (%d) gets only what does not fit into "
           "RAM compressed",
           swap->path, swap->priority, priority);
@@ -178,8 +178,8 @@ check_zswap (struct report *r, bool zram)
     finding (r, WARNING, "zswap",
              "echo N >/sys/module/zswap/parameters/enabled, or boot with "
              "zswap.enabled=0",
-             "on: it compresses pages into RAM first, and VRAM sees only what "
-             "is left%s",
+             "on: it compresses pages into RAM first, and VRAM gets only the "
+             "rest%s",
              zram ? "; before zram it compresses twice" : "");
   else
     finding (r, FINE, "zswap", NULL, "off");
@@ -193,8 +193,8 @@ check_sysctls (struct report *r, const struct conf *c)
   if (read_number (root_path ("/proc/sys/vm/page-cluster"), &n)) {
     if (n > 1)
       finding (r, WARNING, "vm.page-cluster", "sysctl vm.page-cluster=0",
-               "%" PRId64 ": each fault reads %d pages, which pays on disks "
-               "only",
+               "%" PRId64
+               ": each fault reads %d pages, which pays off on disks only",
                n, 1 << n);
     else
       finding (r, FINE, "vm.page-cluster", NULL, "%" PRId64, n);
@@ -202,7 +202,7 @@ check_sysctls (struct report *r, const struct conf *c)
   if (read_number (root_path ("/proc/sys/vm/swappiness"), &n)) {
     if (n < 60)
       finding (r, WARNING, "vm.swappiness", "sysctl vm.swappiness=100",
-               "%" PRId64 ": the kernel rather drops file pages than swap to "
+               "%" PRId64 ": the kernel drops file pages rather than swap to "
                "memory that is faster than their disk",
                n);
     else
@@ -283,7 +283,7 @@ check_killers (struct report *r)
              "it started");
   else
     finding (r, FINE, "earlyoom", NULL,
-             "runs, and looks at how much swap there is each time");
+             "runs, and reads the amount of swap each time");
 }
 
 /* While process 1 waits for a page of its own, it cannot start the next

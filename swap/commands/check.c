@@ -24,13 +24,14 @@ check_conf (struct report *r, const struct options *o)
   if (!o->conf_wrong)
     finding (r, FINE, "configuration", NULL, "%s",
              file_exists (o->conf.file) ? o->conf.file
-                                        : "the defaults: there is no file");
+                                        : "the defaults: no file");
   while (line) {
     size_t n = strcspn (line, "\n");
 
     finding (r, PROBLEM, "configuration",
-             "mend it, see nbdkit-vram.conf(5); nothing starts before", "%.*s",
-             (int) n, line);
+             "correct it, see nbdkit-vram.conf(5); the service does not start "
+             "before",
+             "%.*s", (int) n, line);
     line = line[n] ? line + n + 1 : NULL;
   }
 }
@@ -45,7 +46,7 @@ check_kernel (struct report *r)
   if (nbd_loaded ())
     finding (r, FINE, "nbd driver", NULL, "loaded");
   else if (run (&m, argv, NULL, NULL) == 0)
-    finding (r, FINE, "nbd driver", NULL, "there, and loaded when needed");
+    finding (r, FINE, "nbd driver", NULL, "available, loaded when needed");
   else {
     uname (&u);
     finding (r, PROBLEM, "nbd driver",
@@ -80,7 +81,7 @@ check_unit (struct report *r, bool unit)
 {
   if (!file_exists (root_path ("/run/systemd/system")))
     finding (r, FINE, "init", NULL,
-             "not systemd: yours has to run 'vram-swap daemon'");
+             "not systemd: it has to run 'vram-swap daemon'");
   else if (unit)
     finding (r, FINE, "init", NULL, "systemd, and the units are installed");
   else
@@ -124,7 +125,7 @@ cmd_check (struct options *o)
   check_programs (&r);
   if (probe == PROBE_FORBIDDEN)
     finding (&r, WARNING, "server", "run this as root",
-             "only root may ask whether there is one");
+             "only root can check whether it is running");
   check_gpu (&r, &o->conf, probe == PROBE_OK ? &s : NULL);
   check_memory (&r, &o->conf, probe == PROBE_OK ? s.pid : 0, unit);
   check_sleep (&r, &o->conf);

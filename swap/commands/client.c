@@ -149,7 +149,8 @@ client_ask (struct json *j)
     return EXIT_INTERRUPTED;
   if (status != -1)
     return status;
-  log_error ("the daemon has ended; its log says why");
+  log_error ("the daemon exited before it answered; see its log (journalctl "
+             "-u vram-swap)");
   return EXIT_FAILED;
 }
 

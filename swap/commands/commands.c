@@ -31,9 +31,8 @@ no_daemon (void)
   if (errno == EACCES || errno == EPERM)
     log_error ("only root may do that");
   else
-    log_error (
-        "the daemon does not run: 'systemctl start vram-swap', or 'vram-swap "
-        "daemon' where there is no systemd, switches swap on");
+    log_error ("the daemon is not running; run 'systemctl start vram-swap' "
+               "(without systemd: 'vram-swap daemon') to switch swap on");
   return EXIT_FAILED;
 }
 
@@ -74,8 +73,8 @@ nothing_on (void)
     return EXIT_OK;
   }
   log_error (
-      "/dev/nbd%d is attached, and the daemon does not run: 'systemctl start "
-      "vram-swap' takes it over, 'swapoff /dev/nbd%d' empties it",
+      "/dev/nbd%d is attached, but the daemon is not running; run 'systemctl "
+      "start vram-swap' to take it over, or 'swapoff /dev/nbd%d' to empty it",
       st.device, st.device);
   return EXIT_FAILED;
 }
@@ -140,7 +139,7 @@ cmd_sleep (struct options *o)
   int status;
 
   if (!pre && (o->argc == 0 || strcmp (o->argv[0], "post") != 0)) {
-    log_error ("wanted: vram-swap sleep pre|post [ACTION]");
+    log_error ("usage: vram-swap sleep pre|post [ACTION]");
     return EXIT_USAGE;
   }
   begin (&j, pre ? "sleep" : "wake");
@@ -157,7 +156,7 @@ cmd_sleep (struct options *o)
     return status;
   }
   if (conf_is (&o->conf, CONF_SLEEP_WHEN_FULL, "keep")) {
-    log_warning ("sleeping with swap on, as sleep-when-full=keep says");
+    log_warning ("sleeping with swap on (sleep-when-full=keep)");
     return EXIT_OK;
   }
   log_error (

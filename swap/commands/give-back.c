@@ -99,8 +99,7 @@ static void
 print_limit (const struct held *h)
 {
   if (!h->elastic)
-    printf ("limit: none, the server holds all of its VRAM from its start to "
-            "its end%s%s\n",
+    printf ("limit: none, the disk is not elastic%s%s\n",
             h->reason[0] ? ": " : "", h->reason);
   else if (h->limit == LIMIT_CONFIGURED)
     printf ("limit: as configured, %s held\n", human (h->held));
@@ -147,7 +146,8 @@ cmd_limit (struct options *o)
     if (errno == EACCES || errno == EPERM)
       log_error ("only root and group vram-swap may ask for that");
     else
-      log_error ("swap is off, or the daemon does not run: vram-swap status");
+      log_error (
+          "swap is off, or the daemon is not running; see 'vram-swap status'");
     return EXIT_FAILED;
   }
   if (o->argc == 0) {
@@ -155,10 +155,9 @@ cmd_limit (struct options *o)
     return EXIT_OK;
   }
   if (!parse_limit (o->argv[0], h.size, &limit)) {
-    log_error (
-        "limit %s: wanted a size such as 2G, a share of the disk such as "
-        "50%%, max, or config",
-        o->argv[0]);
+    log_error ("invalid limit '%s'; expected a size such as 2G, a share of "
+               "the disk such as 50%%, max, or config",
+               o->argv[0]);
     return EXIT_USAGE;
   }
   begin (&j, limit, false);
@@ -172,9 +171,10 @@ cmd_limit (struct options *o)
   if (!wait_obeyed (&h, -1)) {
     if (was_interrupted ())
       return EXIT_INTERRUPTED;
-    log_error (
-        "%s are still held: %s hold swapped data that cannot be moved%s%s",
-        human (h.held), human (h.least), h.reason[0] ? ": " : "", h.reason);
+    log_error ("the server still holds %s: %s contains swapped data that "
+               "cannot be moved%s%s",
+               human (h.held), human (h.least), h.reason[0] ? ": " : "",
+               h.reason);
     return EXIT_FAILED;
   }
   log_info ("%s of VRAM held", human (h.held));
@@ -231,10 +231,8 @@ make_free (const struct options *o, int64_t *limit)
     return -1;
   }
   if (!h.elastic) {
-    log_warning (
-        "no VRAM is given back: the server holds all of its VRAM from "
-        "its start to its end%s%s",
-        h.reason[0] ? ": " : "", h.reason);
+    log_warning ("no VRAM is given back: the disk is not elastic%s%s",
+                 h.reason[0] ? ": " : "", h.reason);
     return -1;
   }
   if (o->has_free)
@@ -243,9 +241,9 @@ make_free (const struct options *o, int64_t *limit)
   if (fd == -1)
     log_warning ("no VRAM is given back: the daemon does not answer");
   else if (!wait_obeyed (&h, RUN_LIMIT_MS) && !was_interrupted ())
-    log_warning ("%s of VRAM are still held: %s hold swapped data%s%s",
-                 human (h.held), human (h.least), h.reason[0] ? ": " : "",
-                 h.reason);
+    log_warning (
+        "the server still holds %s of VRAM: %s contains swapped data%s%s",
+        human (h.held), human (h.least), h.reason[0] ? ": " : "", h.reason);
   return fd;
 }
 
@@ -305,7 +303,8 @@ cmd_run (struct options *o)
   pid_t pid;
 
   if (o->argc == 0) {
-    log_error ("wanted: vram-swap run [--free=SIZE] PROGRAM [ARGUMENT...]");
+    log_error ("no program given; usage: vram-swap run [--free=SIZE] PROGRAM "
+               "[ARGUMENT...]");
     return EXIT_USAGE;
   }
   fd = make_free (o, &limit);

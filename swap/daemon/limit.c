@@ -48,10 +48,9 @@ find_obstacle (const struct daemon *d, int64_t size)
   int64_t least;
 
   if (!shared)
-    return "there is no disk to limit: swap is off";
+    return "no disk to limit: swap is off";
   if (atomic_load (&shared->elastic) != ELASTIC_YES) {
-    snprintf (text, sizeof text,
-              "the server holds all of its VRAM from its start to its end%s%s",
+    snprintf (text, sizeof text, "the disk is not elastic%s%s",
               shared->elastic_reason[0] ? ": " : "; set elastic = yes",
               shared->elastic_reason);
     return text;
@@ -60,11 +59,10 @@ find_obstacle (const struct daemon *d, int64_t size)
   if (size == LIMIT_CONFIGURED || size >= least)
     return NULL;
   snprintf (text, sizeof text,
-            "%s of VRAM hold swapped data, which is more than %s, and cannot "
-            "be moved: %s",
-            human (least), human (size),
-            shared->spill_reason[0] ? shared->spill_reason
-                                    : "there is no spill file");
+            "cannot limit VRAM to %s: %s contains swapped data that cannot be "
+            "moved: %s",
+            human (size), human (least),
+            shared->spill_reason[0] ? shared->spill_reason : "no spill file");
   return text;
 }
 

@@ -161,8 +161,8 @@ settle moves at_most held "$reserve"
 hold
 expect 0 vram-swap limit max
 expect 3 vram-swap limit 16M
-said "hold swapped data, which is more than 16.0 MiB, and cannot be moved: \
-there is no spill file"
+said "cannot limit VRAM to 16.0 MiB: "
+said "contains swapped data that cannot be moved: no spill file"
 release
 stop_daemon
 

@@ -46,7 +46,7 @@ fi
 
 step "each command works, and may be given twice"
 expect 1 vram-swap up
-said "the daemon does not run"
+said "the daemon is not running"
 expect 0 vram-swap down
 said "not on"
 daemon

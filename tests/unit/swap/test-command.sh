@@ -124,8 +124,8 @@ status 0 "ignoring the errors in the configuration above" "${typo[@]}" \
   sleep pre
 status 0 "unknown key" "${typo[@]}" sleep post
 status 0 "unknown key" "${typo[@]}" look
-status 1 "the daemon does not run" "${typo[@]}" up
-status 1 "the daemon does not run" "${typo[@]}" reload
+status 1 "the daemon is not running" "${typo[@]}" up
+status 1 "the daemon is not running" "${typo[@]}" reload
 # What the file does not say is as it was when swap went on; what it says
 # correctly counts.
 mkdir "$root/run/vram-swap"
@@ -181,8 +181,8 @@ status 0 "--json" "${swap[@]}" run -- echo --json
 status 137 "" "${swap[@]}" run sh -c 'kill -KILL $$'
 status 127 "no-such-program: No such file" "${swap[@]}" run no-such-program
 status 126 "Permission denied" "${swap[@]}" run "$root/conf"
-status 2 "wanted: vram-swap run" "${swap[@]}" run
-status 1 "swap is off, or the daemon does not run" "${swap[@]}" limit 2G
+status 2 "usage: vram-swap run" "${swap[@]}" run
+status 1 "swap is off, or the daemon is not running" "${swap[@]}" limit 2G
 
 # A command fails when its output cannot be written, and ends when its reader
 # has gone.
@@ -333,7 +333,7 @@ finds problem "nbd driver: the running kernel"
 well
 touch "$root/nbdkit-fails"
 echo "nbdkit: error: no such plugin" >"$root/refusal"
-finds problem "plugin: nbdkit does not load '$name': error: no such plugin"
+finds problem "plugin: nbdkit cannot load '$name': error: no such plugin"
 rm "$root/nbdkit-fails"
 : >"$root/refusal"
 # Settings that the plugin does not take, and a plugin that takes others;
@@ -436,7 +436,7 @@ mkdir "$root/sys/module/nvidia"
 well
 rm "$root/asked"
 echo suspended >"$root/sys/bus/pci/devices/0000:02:00.0/power/runtime_status"
-finds ok "GPU: 0000:02:00.0 is asleep and is left so"
+finds ok "GPU: 0000:02:00.0 is asleep and is not woken up"
 finds ok "plugin: nbdkit loads '$name', with these settings"
 [[ ! -e $root/asked ]] || fail "the driver was started: $(<"$root/asked")"
 echo "plugin-args = foo=bar" >>"$root/conf"
@@ -453,7 +453,7 @@ well
 rm "$root/dev/nvidia-uvm" "$root/bin/nvidia-modprobe"
 printf '#!/bin/sh\necho "$*" >"%s/made"\n' "$root" >"$root/bin/nvidia-modprobe"
 chmod +x "$root/bin/nvidia-modprobe"
-finds ok "/dev/nvidia-uvm: made by nvidia-modprobe when needed"
+finds ok "/dev/nvidia-uvm: created by nvidia-modprobe when needed"
 # The plugin runs without the right to make it.
 [[ $(id -u) != 0 || $(<"$root/made") == "-c 0 -u" ]] ||
   fail "the device nodes were not made for libcuda"
@@ -606,7 +606,7 @@ echo systemd-oomd >"$root/proc/70/comm"
 echo earlyoom >"$root/proc/71/comm"
 printf 'earlyoom\0-r\0003600\0' >"$root/proc/71/cmdline"
 finds ok "systemd-oomd: runs: VRAM counts as swap"
-finds ok "earlyoom: runs, and looks at how much swap there is each time"
+finds ok "earlyoom: runs, and reads the amount of swap each time"
 printf 'earlyoom\0-S\0400000\0' >"$root/proc/71/cmdline"
 finds warning \
   "earlyoom: runs with -S, which it compares with the swap that was on when \
