@@ -37,7 +37,7 @@ remember (pid_t pid, void *opaque)
   a->attach_pid = pid;
   if (job_tell_attachment (a))
     return 0;
-  log_error ("not attached: the device cannot be remembered");
+  log_error ("cannot record the device in the state file; not attaching it");
   return -1;
 }
 
@@ -71,13 +71,13 @@ wait_for_server (const struct conf *c, pid_t pid, struct server *s)
     if (interrupted ())
       return -1;
     if (kill (pid, 0) == -1) {
-      log_error ("the server ended before it was ready; its log says why");
+      log_error ("the server ended before it was ready; see its log "
+                 "(journalctl -u vram-swap)");
       return -1;
     }
     /* A server that is ending hangs up, too: give it time to end. */
     if (p == PROBE_BAD && ++bad > BAD_TRIES) {
-      log_error ("%s: what answers there is not an NBD server with a disk",
-                 socket);
+      log_error ("%s: not an NBD server with a disk", socket);
       return -1;
     }
     if (now_ms () >= deadline) {
@@ -121,19 +121,17 @@ attach_some (const struct conf *c, struct attachment *a, int first)
     if (any)
       n = nbd_find_free (n);
     if (n == -1 && !nbd_exists (0)) {
-      log_error (
-          "the nbd driver has no devices (nbds_max=0): modprobe -r nbd, and "
-          "modprobe nbd nbds_max=16");
+      log_error ("the nbd driver has no devices (nbds_max=0); run 'modprobe "
+                 "-r nbd' and 'modprobe nbd nbds_max=16'");
       return -1;
     }
     if (n == -1) {
-      log_error (
-          "every nbd device is taken; more of them: modprobe -r nbd, and "
-          "modprobe nbd nbds_max=N");
+      log_error ("all nbd devices are in use; for more, run 'modprobe -r nbd' "
+                 "and 'modprobe nbd nbds_max=N'");
       return -1;
     }
     if (!nbd_exists (n)) {
-      log_error ("there is no /dev/nbd%d", n);
+      log_error ("/dev/nbd%d does not exist", n);
       return -1;
     }
     if (!any && nbd_attached (n)) {
@@ -180,7 +178,7 @@ attach_sound (const struct conf *c, struct attachment *a)
       goto err;
     }
     log_warning (
-        "/dev/nbd%d has a connection that does not answer; attaching anew",
+        "/dev/nbd%d has a connection that does not answer; attaching again",
         a->device);
     /* A hanging request may keep it busy forever: then take another one. */
     first = a->device;
@@ -221,7 +219,7 @@ attach_device (const struct job_order *order, struct attachment *a)
   a->connections = conf_connections (c);
   a->timeout = conf_timeout (c);
   if (a->connections > 1 && !s.multi_conn) {
-    log_warning ("the server takes one connection at a time: not %u",
+    log_warning ("the server accepts one connection at a time, not %u",
                  a->connections);
     a->connections = 1;
     a->timeout = conf_is (c, CONF_TIMEOUT, "auto") ? 0 : a->timeout;
@@ -230,7 +228,7 @@ attach_device (const struct job_order *order, struct attachment *a)
     return -1;
   a->size = s.size;
   if (!job_tell_attachment (a)) {
-    log_error ("detached again: the device cannot be remembered");
+    log_error ("cannot record the device in the state file; detaching it");
     detach (a);
     return -1;
   }

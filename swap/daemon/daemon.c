@@ -102,7 +102,7 @@ job_has_ended (struct daemon *d, int status)
   d->job_status = WIFEXITED (status) ? WEXITSTATUS (status) : EXIT_FAILED;
   if (d->work == job_check) {
     if (d->job_status == EXIT_OK) {
-      log_info ("the next server takes the disk over");
+      log_info ("the next server takes over the disk");
       outage_replace (d);
       return;
     }
@@ -173,7 +173,8 @@ server_has_ended (struct daemon *d)
 
   daemon_set_timer (d, TIMER_REPLACE, -1);
   if (!ending && d->st.state == STATE_STARTING)
-    log_error ("the server ended before swap was on; its log says why");
+    log_error ("the server ended before swap was on; see its log (journalctl "
+               "-u vram-swap)");
   if (ending)
     daemon_handle (d, EVENT_SERVER_ENDED);
   else
@@ -243,10 +244,9 @@ job_hangs (struct daemon *d)
 {
   if (d->job.pid == 0)
     return;
-  log_warning (
-      "process %ld hangs in the kernel (modprobe, nbd-client, mkswap or "
-      "swapoff)",
-      (long) d->job.pid);
+  log_warning ("process %ld is stuck in the kernel (modprobe, nbd-client, "
+               "mkswap or swapoff)",
+               (long) d->job.pid);
   if (d->st.state != STATE_STARTING)
     return;
   /* Swap is not on: the device is left alone, and so is the process. */
@@ -260,10 +260,9 @@ server_does_not_end (struct daemon *d)
 {
   if (d->server.pid == 0 || !d->server.ending)
     return;
-  log_error (
-      "the server, process %ld, does not end: killed, and its memory is not "
-      "overwritten",
-      (long) d->server.pid);
+  log_error ("the server, process %ld, does not end; killing it without "
+             "overwriting its memory",
+             (long) d->server.pid);
   supervisor_replace (&d->server);
 }
 
@@ -364,7 +363,7 @@ lock (void)
   if (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == 0)
     return 0;
   if (fd != -1 && errno == EWOULDBLOCK)
-    log_error ("vram-swap daemon runs already");
+    log_error ("vram-swap daemon is already running");
   else
     log_error ("%s: %m", path);
   return -1;

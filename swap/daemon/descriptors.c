@@ -88,8 +88,8 @@ lock_state (struct descriptor *one)
   one->locked = p;
   one->size = st.st_size;
   if (mlock (p, one->size) == -1)
-    log_warning (
-        "what is known of the disk may be swapped out to it: mlock: %m");
+    log_warning ("cannot lock the superblock in memory: mlock: %m; it may be "
+                 "swapped out to the disk that it describes");
 }
 
 static void
@@ -170,10 +170,9 @@ descriptors_take (struct descriptors *d)
     /* systemd may pass one file twice. */
     if (name && find (d, name)) {
       if (!same_file (find (d, name)->fd, FIRST_PASSED + i)) {
-        log_error (
-            "there are two descriptors called %s: which one is the disk's "
-            "cannot be told, and none is given up",
-            name);
+        log_error ("received two different descriptors named %s: keeping "
+                   "both; the disk cannot be taken over",
+                   name);
         d->ambiguous = true;
         continue;
       }

@@ -78,22 +78,21 @@ make_room (const struct job_order *o, const char *path, long long started)
     if (!told)
       say_capacity (&r, n);
     if (!o->wait && o->force && r.overcommit == 0) {
-      log_error (
-          "refused, although forced: the kernel would bring back %s of %s "
-          "in one go, and programs would be killed",
-          human (in_one_go), name);
+      log_error ("refused even with --force: the kernel would read back %s of "
+                 "%s at once, run out of memory and kill programs",
+                 human (in_one_go), name);
       return EXIT_REFUSED;
     }
     if (!o->wait) {
-      log_error (
-          r.overcommit > 0
-              ? "refused; end programs, or set vm.overcommit_memory to 0"
-              : "refused; close something, add swap, or say --wait or "
-                "--force");
+      log_error (r.overcommit > 0
+                     ? "refused: not enough memory; close programs, or set "
+                       "vm.overcommit_memory to 0"
+                     : "refused: not enough memory; close programs, add swap, "
+                       "or use --wait or --force");
       return EXIT_REFUSED;
     }
     if (!told && r.need > capacity_total (&r))
-      log_info ("waiting until %s more are free",
+      log_info ("waiting until %s more is free",
                 human (r.need - capacity_total (&r)));
     told = true;
     if (!may_wait (o, started)) {
@@ -189,13 +188,13 @@ empty (unsigned n, const char *node, const char *path, int64_t used)
   if (WIFEXITED (status) && WEXITSTATUS (status) == 0)
     return EXIT_OK;
   if (stop == INTERRUPTED) {
-    log_error (
-        "interrupted: swap stays on with %s in it; run it again to go on",
-        human (used));
+    log_error ("interrupted: swap stays on with %s in it; run 'vram-swap "
+               "down' to continue",
+               human (used));
     return EXIT_INTERRUPTED;
   }
   if (stop == FULL || WIFSIGNALED (status)) {
-    log_error ("stopped before memory runs out: swap stays on with %s in it",
+    log_error ("stopped before memory ran out: swap stays on with %s in it",
                human (used));
     return EXIT_REFUSED;
   }

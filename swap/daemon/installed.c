@@ -22,10 +22,7 @@
 static int
 refuse (const char *why)
 {
-  log_error (
-      "the server is not replaced, because the next one would not start: %s; "
-      "the old one goes on",
-      why);
+  log_error ("not replacing the server: the new one would not start: %s", why);
   return EXIT_FAILED;
 }
 
@@ -65,9 +62,9 @@ job_check (const void *arg)
     return refuse (value);
   value = gpu_dumped (r.output, "vram_num_devices");
   if (!value || atoi (value) == 0)
-    return refuse ("it finds no GPU");
+    return refuse ("no GPU found");
   if (!knows_version (r.output, o->disk_version))
-    return refuse ("it is of a version that cannot take this disk over; "
-                   "'vram-swap down' first");
+    return refuse (
+        "its version cannot take over this disk; run 'vram-swap down' first");
   return EXIT_OK;
 }

@@ -94,9 +94,7 @@ job_await_orphans (unsigned ms)
   while (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == -1 &&
          errno == EWOULDBLOCK) {
     if (now_ms () >= deadline) {
-      log_warning (
-          "a process of an earlier daemon is still at work: it hangs in "
-          "the kernel");
+      log_warning ("a child of the previous daemon is stuck in the kernel");
       break;
     }
     pause_ms (20);

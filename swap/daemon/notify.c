@@ -31,7 +31,7 @@ notify_listen (const char *path)
   int fd, r;
 
   if (length >= sizeof a.sun_path) {
-    log_error ("%s: the name is longer than a socket's may be", path);
+    log_error ("%s: socket path too long", path);
     return -1;
   }
   memcpy (a.sun_path, path, length + 1);

@@ -164,9 +164,8 @@ outage_connect (struct daemon *d)
   if (d->outage_why == LINK_WRONG_SERVER && !d->wrong) {
     d->wrong = true;
     log_error (
-        "the server on %s has another disk than /dev/nbd%d, without what is "
-        "swapped out: it is not connected, and everything waits for the "
-        "right one",
+        "the server on %s serves a different disk than /dev/nbd%d, without "
+        "the swapped data: not connecting it, waiting for the right one",
         d->link.socket, d->st.device);
   }
   daemon_set_timer (d, TIMER_CONNECT,
@@ -186,11 +185,10 @@ outage_complain (struct daemon *d)
   daemon_set_timer (d, TIMER_COMPLAIN, COMPLAIN_MS);
   errno = d->outage_errno;
   if (d->outage_why == LINK_REFUSED)
-    log_error ("/dev/nbd%d does not take the new connections: %m",
-               d->st.device);
+    log_error ("cannot reconnect /dev/nbd%d: %m", d->st.device);
   else if (d->outage_why == LINK_NO_SERVER)
     log_error (
-        "no server on %s for %lld s: everything that is swapped out waits",
+        "no server on %s for %lld s: programs that need swapped pages wait",
         d->link.socket, s);
 }
 
@@ -200,12 +198,10 @@ outage_is_over (struct daemon *d)
   if (!d->outage || d->server_only)
     return;
   d->over = true;
-  log_error (
-      "no server for %lld s: the wait (outage-timeout) is over. The kernel "
-      "fails all that needs what is swapped out: such programs are killed. "
-      "A later server is still connected, and has what was not needed "
-      "meanwhile",
-      (now_ms () - d->outage_began) / 1000);
+  log_error ("no server for %lld s (outage-timeout); failing all requests: "
+             "programs that need swapped pages are killed; a later server is "
+             "still connected, with the pages not needed meanwhile",
+             (now_ms () - d->outage_began) / 1000);
   outage_fail (d);
 }
 
@@ -213,7 +209,8 @@ void
 outage_fail (struct daemon *d)
 {
   if (link_fail (&d->link, &d->nl) == -1)
-    log_error ("/dev/nbd%d: requests go on waiting: %m", d->st.device);
+    log_error ("/dev/nbd%d: cannot fail the waiting requests: %m",
+               d->st.device);
   daemon_set_timer (d, TIMER_FAIL, FAIL_MS);
 }
 
@@ -239,7 +236,7 @@ outage_end (struct daemon *d)
   if (took > d->st.outage_longest_ms)
     d->st.outage_longest_ms = took;
   outage_spare (d);
-  log_warning ("/dev/nbd%d had lost its server; new connections after %lld ms",
+  log_warning ("/dev/nbd%d lost its server; reconnected after %lld ms",
                d->st.device, took);
   runstate_write (&d->st);
   if (d->replacing) {

@@ -91,7 +91,7 @@ policy_sleep_drains (const struct conf *c, const char *action,
                      const char **why)
 {
   if (policy_hibernates (action)) {
-    *why = "the kernel could write its image nowhere else";
+    *why = "the hibernation image could be written to it";
     return true;
   }
   if (conf_is (c, CONF_SLEEP_POLICY, "keep")) {

@@ -35,7 +35,7 @@ daemon_renew (struct daemon *d, char **argv)
       (now.st_ino == mine.st_ino && now.st_dev == mine.st_dev) ||
       access (path, X_OK) == -1)
     return;
-  log_info ("becoming the vram-swap that is installed now");
+  log_info ("executing the newly installed vram-swap");
   runstate_write (&d->st);
   /* As systemd passes them, from 3 on: first move all out of the way. */
   for (size_t i = 0; i < d->server.kept.n; i++) {

@@ -296,7 +296,7 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
         control_answer (client, EXIT_FAILED, "only root may ask for that");
     }
   if (!known)
-    control_answer (client, EXIT_USAGE, "not a request");
+    control_answer (client, EXIT_USAGE, "unknown request");
   json_free (request);
 }
 
@@ -395,7 +395,7 @@ requests_reload (struct daemon *d, struct client *client)
   }
   disk = descriptors_header (&d->server.kept);
   if (!disk) {
-    log_info ("the server is not replaced: its disk would end with it");
+    log_info ("not replacing the server: its disk would be lost");
     finish_reload (client, EXIT_OK);
     return;
   }

@@ -227,7 +227,7 @@ start (void)
       return true;
     shared = NULL;
   }
-  log_warning ("no RAM is held for the next server: %m");
+  log_warning ("cannot hold RAM for the next server: %m");
   return false;
 }
 

@@ -118,7 +118,7 @@ be_server (const struct supervisor *s, const char *const *argv)
   /* Or nbdkit 1.32 would ask for a signal when this process ends. */
   setenv ("VRAM_SWAP_SUPERVISED", "1", 1);
   if (fcntl (s->lock, F_SETLK, &lock) == -1) {
-    log_error ("the last server has not ended yet");
+    log_error ("the previous server is still running");
     _exit (EXIT_FAILED);
   }
   fcntl (s->lock, F_SETFD, 0);
@@ -134,7 +134,7 @@ be_server (const struct supervisor *s, const char *const *argv)
   signal (END_SIGNAL, SIG_DFL);
   signal (SIGPIPE, SIG_DFL);
   if (unprivileged_become (&s->user) == -1) {
-    log_error ("the server cannot give up the rights of root: %m");
+    log_error ("cannot drop the server's root privileges: %m");
     _exit (EXIT_FAILED);
   }
   execv (s->program, (char *const *) argv);
@@ -198,7 +198,7 @@ supervisor_take (struct supervisor *s, pid_t pid)
 {
   s->pidfd = syscall (SYS_pidfd_open, pid, 0);
   if (s->pidfd == -1) {
-    log_error ("the server, process %ld: %m", (long) pid);
+    log_error ("cannot watch the server, process %ld: %m", (long) pid);
     return -1;
   }
   s->pid = pid;
@@ -229,7 +229,7 @@ remove_upstream (const struct supervisor *s, const char *name)
   snprintf (text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
   if (s->upstream[0] &&
       sd_notify_send (s->upstream, text, NULL, 0, true) == -1)
-    log_warning ("systemd still keeps %s, and its memory: %m", name);
+    log_warning ("cannot have systemd release %s and its memory: %m", name);
 }
 
 /* Passes the server's message on to systemd. */
@@ -240,7 +240,7 @@ pass_on (struct supervisor *s)
     return;
   if (sd_notify_send (s->upstream, notice.text, notice.fds, notice.n, true) ==
       -1) {
-    log_warning ("cannot tell systemd what the server says: %m");
+    log_warning ("cannot pass the server's message on to systemd: %m");
     s->unknown |= notice.n > 0;
   }
 }
@@ -387,16 +387,15 @@ supervisor_ended (struct supervisor *s)
   if (s->ending || !descriptors_complete (&s->kept)) {
     if (s->ending && descriptors_complete (&s->kept))
       say_end (s, status,
-               "it was told to end, and its memory is not "
-               "overwritten");
+               "it was told to end, and its memory was not overwritten");
     /* A server that did not start has logged the reason itself. */
     else if (!s->ending && WIFSIGNALED (status))
-      say_end (s, status, "its disk is gone with it");
+      say_end (s, status, "its disk is lost");
     /* A part of a disk is useless, and holds VRAM. */
     supervisor_discard (s);
     return false;
   }
-  snprintf (what, sizeof what, "the next one takes its disk over in %u ms",
+  snprintf (what, sizeof what, "the next one takes over its disk in %u ms",
             s->pause);
   say_end (s, status, what);
   return true;

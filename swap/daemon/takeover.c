@@ -51,7 +51,7 @@ take_server (struct daemon *d)
 
   if (pid == 0 || supervisor_take (&d->server, pid) == -1)
     return false;
-  log_info ("the server of an earlier daemon, process %ld, goes on",
+  log_info ("continuing with the server of the previous daemon, process %ld",
             (long) pid);
   daemon_watch (d, d->server.pidfd, EPOLLIN);
   return true;
@@ -72,7 +72,7 @@ static void
 say_kept (const struct daemon *d)
 {
   if (descriptors_complete (&d->server.kept))
-    log_info ("the disk of an earlier server is there: %zu descriptors",
+    log_info ("received the disk of an earlier server: %zu descriptors",
               d->server.kept.n);
 }
 
@@ -97,9 +97,9 @@ take_swap (struct daemon *d, bool known)
   d->st.reason[0] = '\0';
   d->st.state = STATE_ON;
   if (alive && !kept)
-    log_warning (
-        "the disk's descriptors were not passed on: when the server dies, "
-        "what is swapped out is lost; 'vram-swap down' and 'up' mend that");
+    log_warning ("the disk's descriptors were not passed on: if the server "
+                 "dies, the swapped data is lost; run 'vram-swap down' and "
+                 "'vram-swap up' to fix this");
   say_kept (d);
   if (!alive) {
     daemon_handle (d, kept ? EVENT_SERVER_DIED : EVENT_DISK_LOST);
@@ -116,10 +116,9 @@ take_swap (struct daemon *d, bool known)
 static void
 take_old_version (struct daemon *d)
 {
-  log_warning (
-      "swap is on, on /dev/nbd%d, kept by an earlier version of vram-swap: "
-      "it is emptied and switched off first",
-      d->st.device);
+  log_warning ("an earlier version of vram-swap has swap on /dev/nbd%d: "
+               "emptying it and switching it off first",
+               d->st.device);
   d->start_again = true;
   d->st.cause = CAUSE_NONE;
   d->st.state = STATE_DRAINING;
@@ -156,8 +155,8 @@ take_server_only (struct daemon *d)
     return;
   }
   if (!kept && d->server.kept.n > 0) {
-    log_warning ("an earlier server's disk is incomplete, or was given up: "
-                 "released");
+    log_warning ("the disk of an earlier server is incomplete or was given "
+                 "up: releasing it");
     supervisor_discard (&d->server);
   }
   d->st.state = STATE_OFF;
@@ -203,14 +202,13 @@ daemon_take_over (struct daemon *d)
     d->st.state = STATE_OFF;
     d->st.cause = CAUSE_REQUEST;
     snprintf (d->st.reason, sizeof d->st.reason,
-              "the kernel's command line says novramswap");
+              "novramswap is on the kernel command line");
     log_warning ("%s", d->st.reason);
   }
   else {
     if (d->server.kept.n > 0) {
-      log_warning (
-          "a disk of an earlier server is there, and nothing is swapped "
-          "out to it: given up");
+      log_warning ("nothing is swapped out to the disk of an earlier server: "
+                   "releasing it");
       supervisor_discard (&d->server);
     }
     runstate_reset (&d->st);

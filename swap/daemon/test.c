@@ -121,7 +121,7 @@ discard (int fd, uint64_t length)
   uint64_t range[2] = { 0, length };
 
   if (ioctl (fd, BLKDISCARD, range) == -1)
-    log_warning ("discarding the pattern: %m");
+    log_warning ("cannot discard the test pattern: %m");
 }
 
 static int

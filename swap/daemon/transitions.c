@@ -117,10 +117,9 @@ enter_on (struct daemon *d)
     if (link_identify (&d->link))
       memcpy (d->st.disk, d->link.disk, sizeof d->st.disk);
     else
-      log_warning (
-          "the swap on /dev/nbd%d could not be read back: a next server's "
-          "disk is told by its size alone",
-          d->st.device);
+      log_warning ("cannot read back the swap header of /dev/nbd%d: the disk "
+                   "of the next server is recognised by its size only",
+                   d->st.device);
     outage_spare (d);
   }
   keep_settings (d->conf);
@@ -172,10 +171,9 @@ stay_on (struct daemon *d)
     outage_spare (d);
   tell_end (d, d->job_status);
   if (d->start_again) {
-    log_error (
-        "not started: an earlier version's swap is on; make room, and start "
-        "again, or 'swapoff /dev/nbd%d'",
-        d->st.device);
+    log_error ("not started: the swap of an earlier version is still on; free "
+               "memory and start again, or run 'swapoff /dev/nbd%d'",
+               d->st.device);
     d->exits = true;
     d->exit_status = EXIT_FAILED;
   }
@@ -242,7 +240,7 @@ settle (struct daemon *d)
     d->exit_status = status;
   }
   if (d->st.cause == CAUSE_OTHERS)
-    log_error ("%s; the daemon ends", d->st.reason);
+    log_error ("%s; the daemon exits", d->st.reason);
   tell_end (d, status);
 }
 
@@ -250,8 +248,7 @@ static void
 give_up (struct daemon *d)
 {
   static const char lost[] =
-      "the server's disk is lost, with what was swapped "
-      "out to it";
+      "the server's disk is lost, with the data swapped out to it";
 
   if (d->server_only) {
     d->st.state = STATE_ENDED;
@@ -261,8 +258,8 @@ give_up (struct daemon *d)
   }
   spare_hold (0);
   snprintf (d->st.reason, sizeof d->st.reason, "%s", lost);
-  log_error ("%s: the kernel ends the programs that need it; 'vram-swap down' "
-             "switches off what is left",
+  log_error ("%s: the kernel kills the programs that need it; run 'vram-swap "
+             "down' to switch swap off",
              lost);
   /* Whichever disk it is, it is there. */
   if (d->server.kept.ambiguous)
@@ -277,14 +274,13 @@ hurry (struct daemon *d)
 {
   if (d->server_only || d->st.device < 0)
     return;
-  log_info (
-      "told to end while swap is still on: what is in it is given up when "
-      "the server is killed");
+  log_info ("told to end while swap is still on: its data is lost when the "
+            "server is killed");
   outage_link (d);
   if (d->outage)
     outage_fail (d);
   else if (link_expect_end (&d->link, &d->nl) == -1)
-    log_warning ("/dev/nbd%d: requests would wait for a server: %m",
+    log_warning ("/dev/nbd%d: cannot have requests fail without a server: %m",
                  d->st.device);
 }
 

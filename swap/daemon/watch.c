@@ -44,7 +44,8 @@ watch_open (struct daemon *d)
                        NETLINK_KOBJECT_UEVENT);
   if (d->uevents == -1 || bind (d->uevents, (const struct sockaddr *) &kernel,
                                 sizeof kernel) == -1)
-    log_warning ("the kernel does not tell of power and devices: %m");
+    log_warning (
+        "cannot receive uevents: %m; power and device changes will be missed");
   else
     daemon_watch (d, d->uevents, EPOLLIN);
 }
@@ -80,7 +81,7 @@ watch_device (struct daemon *d)
   snprintf (d->st.reason, sizeof d->st.reason,
             "/dev/nbd%d was detached by another program, with swap on it",
             d->st.device);
-  log_error ("%s: what was swapped out is lost", d->st.reason);
+  log_error ("%s: the swapped data is lost", d->st.reason);
   return EVENT_DEVICE_GONE;
 }
 

@@ -155,7 +155,7 @@ end_both ()
 for name in "vram-chunk-1", "vram-state":
     store.start_as_systemd (log, twice = name)
     ends (1)
-    assert logged ("there are two descriptors called " + name) == 1
+    assert logged ("received two different descriptors named " + name) == 1
     assert store.names () == kept, store.names ()
 start ()
 check ()
@@ -182,7 +182,7 @@ end_both ()
 with store.lock:
     store.fds["vram-chunk-9"] = store.fds.pop ("vram-state")
 start ()
-assert logged ("an earlier server's disk is incomplete") == 1
+assert logged ("the disk of an earlier server is incomplete") == 1
 end_both ()
 with store.lock:
     for fd in store.fds.values ():
@@ -198,7 +198,7 @@ store.command = [word.replace ("PATH=", "PATH=" + folder + "/dies:", 1)
                  for word in command]
 store.start_as_systemd (log)
 ends (1)
-assert logged ("its disk is gone with it") == 1
+assert logged ("its disk is lost") == 1
 store.command = command
 wait_until ("the store is empty",
             lambda: store.stored == 1 and store.names () == [])

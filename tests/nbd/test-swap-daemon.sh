@@ -16,8 +16,8 @@ kills=12
 python3 "$tests/nbd/swap-daemon.py" "$kills" 72 "$tmp" "$log" "${launch[@]}"
 expect_log "the server was killed by"
 expect_log "took over a disk of 72 MiB"
-expect_log "the disk of an earlier server is there: [34] descriptors"
-expect_log "the server of an earlier daemon, process"
+expect_log "received the disk of an earlier server: [34] descriptors"
+expect_log "continuing with the server of the previous daemon, process"
 
 # A disk that cannot be taken over is kept and tried again, and a daemon that
 # is told to end meanwhile ends.
@@ -53,14 +53,14 @@ tr '\000-\377' '\001-\377\000' <"$tmp/byte" | checksum_byte of="$state" seek=72
 kill -KILL "$nbdkit"
 tries ()
 {
-  [ "$(grep -c "the next one takes its disk over in" "$log")" -ge "$1" ]
+  [ "$(grep -c "the next one takes over its disk in" "$log")" -ge "$1" ]
 }
 wait_for "$patience" tries 4
 expect_log "adopt: the disk cannot be taken over: its header is damaged"
 # The daemon waits longer each time, unless this machine is so slow that each
 # server lives for long.
-[ "$(grep -c "takes its disk over in 0 ms" "$log")" -gt 1 ] ||
-  expect_log "takes its disk over in 400 ms"
+[ "$(grep -c "takes over its disk in 0 ms" "$log")" -gt 1 ] ||
+  expect_log "takes over its disk in 400 ms"
 expect_no_log "took over a disk"
 checksum_byte if="$tmp/byte" of="$state" seek=72
 wait_for "$patience" grep -q "took over a disk of 72 MiB" "$log"

@@ -92,7 +92,7 @@ swap_launcher "$tmp/run/conf" "size = 72M" "min-size = 64M" "threads = 16" \
 python3 "$tests/nbd/swap-daemon.py" 8 72 "$tmp/run" "$log" "${launch[@]}" \
   daemon --server-only
 expect_log "took over a disk of 72 MiB"
-expect_log "the disk of an earlier server is there: [34] descriptors"
+expect_log "received the disk of an earlier server: [34] descriptors"
 clean_confined_report
 
 # The VRAM of an elastic disk is given back, and its data is in a spill file.

@@ -127,8 +127,8 @@ printf '%s\n' "${waited[@]}" | sort -n >/run/waited
 echo "new connections and swapping again after, ms:" \
   "p50 $(median /run/waited), max $(tail -n 1 /run/waited)"
 journalctl -q --no-pager -o cat -u vram-swap.service |
-  sed -n 's/.*new connections after \([0-9]*\) ms/\1/p' | sort -n >/run/outages
-echo "new connections after, ms: p50 $(median /run/outages)," \
+  sed -n 's/.*reconnected after \([0-9]*\) ms/\1/p' | sort -n >/run/outages
+echo "reconnected after, ms: p50 $(median /run/outages)," \
   "max $(tail -n 1 /run/outages), $(wc -l </run/outages) times"
 
 daemon_now ()

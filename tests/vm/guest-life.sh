@@ -56,7 +56,7 @@ swap_is_on
 [ "$(cat /sys/block/nbd0/queue/logical_block_size)" = 4096 ] ||
   fail "block size"
 expect 1 vram-swap daemon
-said "runs already"
+said "is already running"
 expect 0 vram-swap up
 swap_is_on
 expect 0 vram-swap down
@@ -155,7 +155,7 @@ said 'PermissionError'
 for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' \
   '{"request":"status","request":"stop"}'; do
   expect 0 ask root "$bad"
-  said 'not a request'
+  said 'unknown request'
 done
 expect 0 ask root '{"request":"limit","size":1}'
 said 'set elastic = yes'

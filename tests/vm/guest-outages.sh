@@ -64,10 +64,10 @@ PATH=/run/fake:$PATH daemon
 lock_vram "$daemon"
 touch /run/other-disk
 kill -KILL "$(pgrep -x nbdkit)"
-wait_for 30 logged "has another disk than /dev/nbd0"
+wait_for 30 logged "serves a different disk than /dev/nbd0"
 sleep 3
-logged "has another disk than /dev/nbd0" 1 ||
-  fail "said $(grep -c "has another disk" "$log") times"
+logged "serves a different disk than /dev/nbd0" 1 ||
+  fail "said $(grep -c "serves a different disk" "$log") times"
 outages_are_just 0 || fail "$(remembered outages) outages"
 expect 0 vram-swap status
 said "VRAM swap: outage"
@@ -124,15 +124,16 @@ for connections in 1 2; do
   printf '#!/bin/sh\nexit 1\n' >/run/fake/nbdkit
   chmod +x /run/fake/nbdkit
   kill -KILL "$server"
-  wait_for 60 logged "the wait (outage-timeout) is over" 1
+  wait_for 60 logged "(outage-timeout); failing all requests" 1
   status=0
   within 60 eval "! kill -0 $reader 2>/dev/null" ||
     fail "the request waits for ever"
   wait $reader && fail "it was read without a server"
   ! reads || fail "the device can be read without a server"
   sleep 12
-  logged "the wait (outage-timeout) is over" 1 || fail "said more than once"
-  logged "everything that is swapped out waits" &&
+  logged "(outage-timeout); failing all requests" 1 ||
+    fail "said more than once"
+  logged "programs that need swapped pages wait" &&
     fail "nothing waits any more"
   mv /run/fake/away /run/fake/nbdkit
   wait_for 60 outages_are 1
@@ -150,11 +151,11 @@ PATH=/run/fake:$PATH daemon
 server=$(pgrep -x nbdkit)
 mv "$plugin" /run/plugin.away
 expect 1 vram-swap reload
-said "the server is not replaced"
+said "not replacing the server"
 [ "$(pgrep -x nbdkit)" = "$server" ] || fail "the server is another one"
 echo "no plugin" >"$plugin"
 expect 1 vram-swap reload
-said "the server is not replaced"
+said "not replacing the server"
 mv /run/plugin.away "$plugin"
 settings "${usual[@]}" 'plugin-args = foo=bar'
 expect 1 vram-swap reload
@@ -233,7 +234,7 @@ kill -TERM $daemon
 wait_for 30 eval '[ "$(pgrep -x vram-swap | wc -l)" = 3 ]'
 sleep 2
 kill -TERM $daemon
-wait_for 30 logged "what is in it is given up"
+wait_for 30 logged "its data is lost when the server is killed"
 kill -KILL $daemon "$server" $victim
 wait $daemon $victim 2>/dev/null
 wait_for 60 ended vram-swap

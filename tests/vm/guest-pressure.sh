@@ -62,7 +62,7 @@ said "would be refused"
 
 step "down --force refuses where programs would be killed"
 expect 3 vram-swap down --force
-said "in one go"
+said "refused even with --force: the kernel would read back"
 swap_is_on
 
 step "down --force takes back what fits, and no program is killed"
@@ -123,7 +123,7 @@ swap_is_off
 release
 swapoff /swapfile
 
-step "down --force says that files in memory come back in one go"
+step "down --force says that files in memory come back at once"
 expect 0 vram-swap up
 lock_vram $daemon
 dd if=/dev/urandom of=/dev/shm/file bs=1M count=$((part * 2)) status=none
@@ -132,7 +132,7 @@ hold $part $part $part $part
 echo "$((part * 2)) MiB in /dev/shm, 4 x $part MiB filled," \
   "$(swapped) MiB swapped"
 expect 3 vram-swap down --force
-said "of files in memory (tmpfs) in one go"
+said "of files in memory (tmpfs) at once"
 swap_is_on
 release
 [ "$(sha256sum </dev/shm/file)" = "$sum" ] ||

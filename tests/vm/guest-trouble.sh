@@ -42,7 +42,7 @@ daemon=$!
 within 20 grep -q novramswap /run/daemon.log || fail "$(cat /run/daemon.log)"
 all_is_off
 expect 4 vram-swap status
-said "off: the kernel's command line says novramswap"
+said "off: novramswap is on the kernel command line"
 expect 0 vram-swap up
 swap_is_on
 stop_daemon

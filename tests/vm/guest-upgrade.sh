@@ -147,7 +147,7 @@ if [ -d before ]; then
   expect 1 timeout 300 systemctl restart vram-swap.service
   journal | tail -n 12
   out=$(journal)
-  said "kept by an earlier version"
+  said "an earlier version of vram-swap has swap on"
   said "would fit elsewhere"
   swap_is_on
   kill -CONT $filler

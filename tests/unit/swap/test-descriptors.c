@@ -320,7 +320,7 @@ test_take (void)
     { NULL, "3", "vram-chunk-0:vram-state", "vram-chunk-0 vram-state -" },
     /* With more names than descriptors: those do not exist. */
     { NULL, "1", "vram-chunk-0:vram-state", "vram-chunk-0 +" },
-    /* Two of one name: which is it cannot be told, and none is given up. */
+    /* Two of one name: both are kept, and the disk cannot be taken over. */
     { NULL, "2", "vram-state:vram-state", "vram-state +" },
     { NULL, "4", "vram-chunk-0:vram-chunk-1:vram-chunk-0:vram-state",
       "vram-chunk-0 vram-chunk-1 + vram-state" },
