@@ -55,7 +55,7 @@ meminfo_read (struct meminfo *m)
     }
   for (size_t i = 0; i < n; i++)
     if (fields[i].required && !(found & 1u << i)) {
-      log_error ("%s: no %s in it", path, fields[i].name);
+      log_error ("%s: no %s found", path, fields[i].name);
       return -1;
     }
   m->strict =
@@ -109,7 +109,7 @@ meminfo_floor (int64_t *bytes)
     boost = 0;
   }
   if (!found)
-    log_error ("%s: no zones in it", path);
+    log_error ("%s: no zones found", path);
   *bytes = pages * sysconf (_SC_PAGESIZE);
   return found;
 }

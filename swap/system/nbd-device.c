@@ -44,9 +44,7 @@ nbd_load (void)
   if (nbd_loaded ())
     return 0;
   if (run (&r, argv, NULL, NULL) == -1) {
-    log_error ("the kernel's nbd driver is not there and could not be loaded: "
-               "modprobe: %s",
-               run_reason (&r));
+    log_error ("cannot load the nbd module: modprobe: %s", run_reason (&r));
     return -1;
   }
   return 0;
@@ -146,7 +144,7 @@ nbd_attach (unsigned n, const struct nbd_attach *a, char *why, size_t size)
     if (!pause_ms (20))
       break;
   }
-  snprintf (why, size, "nbd-client said nothing, but /dev/nbd%u has no client",
+  snprintf (why, size, "nbd-client succeeded, but /dev/nbd%u is not connected",
             n);
   return -1;
 }
@@ -222,11 +220,10 @@ nbd_hold (unsigned n, unsigned connections, unsigned timeout, int64_t seconds)
   if (nbd_netlink_open (&nl, false) == -1)
     return -1;
   if (nbd_netlink_set_limits (&nl, n, seconds, timeout) == -1) {
-    log_error (
-        "/dev/nbd%u is not attached by netlink (%m), so that it could not be "
-        "given the next server when this one dies; nbd-client of nbd 3.17 "
-        "or newer does that when it is built with libnl",
-        n);
+    log_error ("/dev/nbd%u is not attached by netlink (%m), so it could not "
+               "be reconnected when the server dies; use nbd-client 3.17 or "
+               "newer, built with libnl",
+               n);
     goto out;
   }
   ret = 0;
@@ -346,12 +343,11 @@ nbd_detach (unsigned n)
   busy = nbd_in_use (n);
   if (busy != 0) {
     if (busy == 1)
-      log_error (
-          "/dev/nbd%u is in use and stays attached; close what uses it, and "
-          "say 'vram-swap down' again",
-          n);
+      log_error ("/dev/nbd%u is in use and stays attached; stop the programs "
+                 "that use it and run 'vram-swap down' again",
+                 n);
     else
-      log_error ("/dev/nbd%u cannot be opened and stays attached: %m", n);
+      log_error ("cannot open /dev/nbd%u, which stays attached: %m", n);
     return -1;
   }
   return nbd_disconnect (n, DETACH_MS);
@@ -373,10 +369,9 @@ nbd_disconnect (unsigned n, unsigned ms)
   nbd_netlink_close (&nl);
   while (nbd_attached (n)) {
     if (now_ms () >= deadline) {
-      log_error (
-          "cannot detach /dev/nbd%u: the kernel keeps it; the next start "
-          "takes another device",
-          n);
+      log_error ("cannot detach /dev/nbd%u: the kernel does not release it; "
+                 "the next start uses another device",
+                 n);
       return -1;
     }
     usleep (20000);

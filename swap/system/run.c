@@ -232,7 +232,7 @@ run_reason (const struct run *r)
   if (r->interrupted)
     return "interrupted";
   if (r->output[0] == '\0')
-    return "failed and said nothing";
+    return "failed without a message";
   /* Some explain their usage after they have complained. */
   complaint = strstr (r->output, "error: ");
   if (complaint) {

@@ -34,10 +34,9 @@ unprivileged_find (struct unprivileged *u, const char *user)
     return 0;
   entry = getpwnam (user);
   if (!entry) {
-    log_error (
-        "there is no user '%s' for the server, which does not run as root; "
-        "systemd-sysusers makes one, or: useradd --system %s",
-        user, user);
+    log_error ("user '%s', which the server runs as, does not exist; run "
+               "systemd-sysusers or 'useradd --system %s'",
+               user, user);
     return -1;
   }
   u->uid = entry->pw_uid;

@@ -258,14 +258,14 @@ mv /root/nbdkit /usr/bin
 
 step "the daemon says that the server's user is missing"
 userdel vram-swap
-fails "there is no user 'vram-swap'"
+fails "user 'vram-swap', which the server runs as, does not exist"
 getent group vram-swap >/dev/null || groupadd --system vram-swap
 useradd --system -g vram-swap vram-swap
 
 step "the daemon says that the kernel's nbd driver is missing"
 modprobe -r nbd
 mv /lib/modules /lib/modules.away
-fails "nbd driver is not there"
+fails "cannot load the nbd module"
 mv /lib/modules.away /lib/modules
 
 step "the daemon says that the nbd driver has no devices"
