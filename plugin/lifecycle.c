@@ -159,9 +159,8 @@ begin_elastic (uint64_t size, uint64_t min)
     return 0;
   }
   /* Such a chunk is of cuMemAlloc, and cuMemFree makes all copies wait. */
-  log_warning (
-      "elastic=yes is not possible: %s; VRAM is allocated at the start",
-      elastic_reason);
+  log_warning ("cannot use elastic=yes: %s; VRAM is allocated at the start",
+               elastic_reason);
   slots_free (&slots);
   return 1;
 }
@@ -312,8 +311,7 @@ can_hand_over (void)
     return 0;
   if (!fdstore_exists ())
     snprintf (reason, sizeof reason,
-              "there is no service manager that keeps descriptors "
-              "(NOTIFY_SOCKET)");
+              "no service manager that keeps descriptors (NOTIFY_SOCKET)");
   else
     fd = provider->f->export(
         provider, slots.chunk[slots.elastic ? 0 : slots.count - 1], reason);
@@ -425,8 +423,7 @@ open_spill (void)
     return -1;
   }
   if (spill == NULL) {
-    log_warning ("there is no spill file: %s; data stays in VRAM",
-                 spill_reason);
+    log_warning ("no spill file: %s; data stays in VRAM", spill_reason);
     return 0;
   }
   slots.elastic->spill = spill;

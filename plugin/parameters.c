@@ -57,7 +57,7 @@ parse_percent (const char *key, const char *value, double *percent)
   if (errno || end == value || strcmp (end, "%") != 0)
     goto err;
   if (!(*percent > 0 && *percent <= 100)) {
-    log_error ("%s=%s: a percentage is more than 0 and at most 100", key,
+    log_error ("%s=%s: a percentage must be more than 0 and at most 100", key,
                value);
     return -1;
   }
@@ -97,7 +97,7 @@ size_parse_bytes (const char *key, const char *value, uint64_t min,
   int64_t r = nbdkit_parse_size (value);
 
   if (r == -1) {
-    log_error ("%s=%s is not a size; write it like 512M or 7G", key, value);
+    log_error ("%s=%s: expected a size such as 512M or 7G", key, value);
     return -1;
   }
   if ((uint64_t) r < min) {

@@ -107,7 +107,7 @@ static void
 list_choices (const struct devices *gpus)
 {
   for (size_t i = 0; i < gpus->count; ++i)
-    log_error ("there is: device=%d: %s, %s, %s, %s", gpus->gpu[i].index,
+    log_error ("available: device=%d: %s, %s, %s, %s", gpus->gpu[i].index,
                gpus->gpu[i].name, gpus->gpu[i].uuid, gpus->gpu[i].pci,
                SIZE_STR (gpus->gpu[i].total));
 }
@@ -130,11 +130,11 @@ devices_find (const struct devices *gpus, const char *spec)
   if (times == 1)
     return found;
   if (times > 1)
-    log_error ("device=%s means %u GPUs; name one by its number, UUID or "
+    log_error ("device=%s matches %u GPUs; name one by its number, UUID or "
                "PCI address",
                spec, times);
   else
-    log_error ("device=%s: there is no such GPU", spec);
+    log_error ("device=%s: no such GPU", spec);
   list_choices (gpus);
   return NULL;
 }

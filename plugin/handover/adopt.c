@@ -46,14 +46,14 @@ parse_one (const char *item, struct adopt *adopt)
   int *place;
 
   if (end == item || *end != ':' || fd < 3 || fd > 65535) {
-    log_error ("adopt=...%s: wanted FD:NAME, with the number of an open "
-               "descriptor",
-               item);
+    log_error (
+        "adopt=...%s: expected FD:NAME, with the number of an open descriptor",
+        item);
     return -1;
   }
   place = place_of (adopt, end + 1);
   if (place == NULL) {
-    log_error ("adopt=...%s: unknown name; wanted " ADOPT_SUPERBLOCK_NAME
+    log_error ("adopt=...%s: unknown name; expected " ADOPT_SUPERBLOCK_NAME
                " or " ADOPT_CHUNK_NAME " and so on",
                item, (size_t) 0);
     return -1;

@@ -42,7 +42,7 @@ def has_spill_file (store):
     """Whether the servers that became ready have a file, if one is
     configured."""
     with open (store.folder + "/log.servers", errors = "replace") as log:
-        return "there is no spill file" not in log.read ()
+        return "no spill file: " not in log.read ()
 
 
 def set_limit (store, limit):

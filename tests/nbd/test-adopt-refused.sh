@@ -14,16 +14,16 @@ python3 "$tests/nbd/adopt-refused.py" "$tmp" "${launch[@]}" --foreground \
   "$VRAM_PLUGIN" size=136M handover=yes
 
 # Messages about the value of adopt=.
-refuses_to_start "adopt=...disk: wanted FD:NAME" size=16M adopt=disk
-refuses_to_start "adopt=...1:vram-state: wanted FD:NAME" size=16M \
+refuses_to_start "adopt=...disk: expected FD:NAME" size=16M adopt=disk
+refuses_to_start "adopt=...1:vram-state: expected FD:NAME" size=16M \
   adopt=1:vram-state
-refuses_to_start "adopt=...3:disk: unknown name; wanted vram-state or" \
+refuses_to_start "adopt=...3:disk: unknown name; expected vram-state or" \
   size=16M adopt=3:disk
 refuses_to_start "adopt=...3:vram-chunk-128: unknown name" size=16M \
   adopt=3:vram-chunk-128
 refuses_to_start "adopt=...999:vram-state: Bad file descriptor" size=16M \
   adopt=999:vram-state
-refuses_to_start "adopt=: wanted|adopt=\.\.\.: wanted" size=16M adopt=
+refuses_to_start "adopt=: expected|adopt=\.\.\.: expected" size=16M adopt=
 exec 7</dev/null
 refuses_to_start "adopt=...7:vram-state: the name is given twice" size=16M \
   adopt=7:vram-state,7:vram-state

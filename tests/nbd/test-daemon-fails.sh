@@ -23,7 +23,7 @@ fails_in_background ()
 }
 
 fails_in_background "size=100 GiB is more than the 8 GiB of VRAM" size=100G
-fails_in_background "device=7: there is no such GPU" size=16M device=7
+fails_in_background "device=7: no such GPU" size=16M device=7
 export STANDIN_CUDA_MEMORY=1G STANDIN_CUDA_USED=1G
 fails_in_background "VRAM is short" size=16M
 STANDIN_CUDA_USED=0 start_daemon size=16M resident=no

@@ -10,14 +10,14 @@ requires_standin
 
 export STANDIN_CUDA_DEVICES=3 STANDIN_CUDA_NAMES="RTX 3070,RTX 3080,T400"
 refuses_to_start \
-  "device=RTX means 2 GPUs; name one by its number, UUID or PCI address" \
+  "device=RTX matches 2 GPUs; name one by its number, UUID or PCI address" \
   size=8M device=RTX
-expect_log_times 3 "there is: device=[0-2]: "
+expect_log_times 3 "available: device=[0-2]: "
 uuid=GPU-57a4d1ed-0000-4000-8000-000000000001
-expect_log "there is: device=1: RTX 3080, $uuid, 0000:02:00.0, 8 GiB"
+expect_log "available: device=1: RTX 3080, $uuid, 0000:02:00.0, 8 GiB"
 clean_report
 
 # Two GPUs have the same name.
 export STANDIN_CUDA_NAMES="RTX 3070,RTX 3070,T400"
-refuses_to_start "device=rtx 3070 means 2 GPUs" size=8M device="rtx 3070"
+refuses_to_start "device=rtx 3070 matches 2 GPUs" size=8M device="rtx 3070"
 clean_report

@@ -69,7 +69,7 @@ errs "size=9 GiB is more than the 8 GiB of VRAM" size=9G
 errs "size=5 GiB is more than the 4 GiB of VRAM" size=5G device=1
 errs "min-size=9 GiB is more than the 8 GiB of VRAM" size=max min-size=9G
 errs "min-size=2 GiB is more than size=1 GiB" size=1G min-size=2G
-errs "device=7: there is no such GPU" size=1G device=7
+errs "device=7: no such GPU" size=1G device=7
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=7G >"$tmp/dump"
 ! grep vram_error "$tmp/dump" || fail "size=7G is an error"
 [ "$(calls cuMemAlloc_v2)" -eq 0 ]

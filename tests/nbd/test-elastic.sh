@@ -45,15 +45,15 @@ refuses_to_start "spill= needs elastic=yes" size=16M spill="$tmp"
 
 # An unsuitable folder is a warning.
 start_vram size=64M elastic=yes spill=/dev/shm
-expect_log "warning: there is no spill file: /dev/shm"
+expect_log "warning: no spill file: /dev/shm"
 stop_vram
 start_vram size=64M elastic=yes spill="$tmp/nowhere"
-expect_log "warning: there is no spill file: $tmp/nowhere: No such file"
+expect_log "warning: no spill file: $tmp/nowhere: No such file"
 stop_vram
 
 # If VRAM cannot be exported, it goes on as with elastic=no.
 export STANDIN_CUDA_NO_EXPORT=1
 start_vram size=16M elastic=yes
-expect_log "elastic=yes is not possible: this driver cannot export VRAM"
+expect_log "cannot use elastic=yes: this driver cannot export VRAM"
 [ "$(nbdinfo --size "$uri")" -eq $((16 << 20)) ]
 stop_vram

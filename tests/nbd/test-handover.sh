@@ -14,15 +14,15 @@ start_vram size=16M
 stop_vram
 start_vram size=16M handover=no
 stop_vram
-refuses_to_start "handover=yes: there is no service manager" size=16M \
+refuses_to_start "handover=yes: no service manager" size=16M \
   handover=yes
 refuses_to_start "handover=some: it must be auto, yes or no" size=16M \
   handover=some
 export NOTIFY_SOCKET=vsock:2:1234
-refuses_to_start "handover=yes: there is no service manager" size=16M \
+refuses_to_start "handover=yes: no service manager" size=16M \
   handover=yes
 # The parameter's old name.
-refuses_to_start "handover=yes: there is no service manager" size=16M store=yes
+refuses_to_start "handover=yes: no service manager" size=16M store=yes
 
 # A manager that does not listen.
 export NOTIFY_SOCKET=$tmp/absent

@@ -9,7 +9,7 @@ requires_standin
 
 export STANDIN_CUDA_DEVICES=0
 refuses_to_start \
-  "cannot initialise .* \(CUDA_ERROR_NO_DEVICE\); look with nvidia-smi" \
+  "cannot initialise .* \(CUDA_ERROR_NO_DEVICE\); check with nvidia-smi" \
   size=16M
 # The server retries for a while, because the driver may be starting.
 [ "$(calls cuInit)" -gt 2 ]

@@ -17,8 +17,10 @@ refuses_to_start "size.*seven" size=seven
 refuses_to_start "size.*7Q" size=7Q
 refuses_to_start "size" size=
 refuses_to_start "size" size=99999999999999999999
-refuses_to_start "size=0%: a percentage is more than 0 and at most 100" size=0%
-refuses_to_start "size=100.5%: a percentage is more than 0 and at most 100" \
+refuses_to_start "size=0%: a percentage must be more than 0 and at most 100" \
+  size=0%
+refuses_to_start \
+  "size=100.5%: a percentage must be more than 0 and at most 100" \
   size=100.5%
 refuses_to_start "size=-5%: cannot parse the percentage" size=-5%
 refuses_to_start "size=nan%: cannot parse the percentage" size=nan%

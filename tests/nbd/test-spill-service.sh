@@ -95,7 +95,7 @@ begin
   fail "the folder: $(stat "$spill")"
 if shows 'E["spill_reason"]'; then
   end
-  skip "no spill file here: $(grep 'there is no spill file' "$log")"
+  skip "no spill file here: $(grep 'no spill file: ' "$log")"
 fi
 moves_there_and_back
 end

@@ -104,7 +104,7 @@ server=$!
 cleanup_fn kill_server "$server"
 wait_until_served
 nbdsh -u "$uri" -c 'for i in range (8): h.pwrite (b"%d" % i * 4096, i << 23)'
-if ! grep "there is no spill file" "$log"; then
+if ! grep "no spill file: " "$log"; then
   wait_for "$patience" "${launch[@]}" limit 0
   swap_says 0 limit
   [[ $said == *"limit: 0 B, 0 B held"* ]] || fail "$said"

@@ -139,7 +139,7 @@ advice (CUresult error)
            "reboot, "
            "or unload and load the nvidia modules, after a driver update";
   case CUDA_ERROR_NO_DEVICE:
-    return "; look with nvidia-smi whether there is a GPU and the nvidia "
+    return "; check with nvidia-smi whether there is a GPU and the nvidia "
            "kernel module is loaded";
   case CUDA_ERROR_UNKNOWN:
     return "; if /dev/nvidia-uvm is missing, run nvidia-modprobe -c0 -u";

@@ -64,7 +64,7 @@ devices_list (struct devices *gpus)
     goto err;
   if (count < 1) {
     log_error ("the NVIDIA driver lists no GPU; if nvidia-smi shows one, "
-               "look whether CUDA_VISIBLE_DEVICES hides it");
+               "check whether CUDA_VISIBLE_DEVICES hides it");
     return -1;
   }
   gpus->gpu = calloc ((size_t) count, sizeof *gpus->gpu);

@@ -197,9 +197,8 @@ test_find (void)
     }
     /* The message says what is wrong, and lists the GPUs. */
     CHECK_EQ (stub_errors_count (), 5);
-    CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL
-                                     ? "means 2 GPUs"
-                                     : ": there is no such GPU");
+    CHECK_HOLDS (stub_errors (), table[i].index == SEVERAL ? "matches 2 GPUs"
+                                                           : ": no such GPU");
     for (unsigned g = 0; g < 4; ++g)
       CHECK_HOLDS (stub_errors (), gpus.gpu[g].uuid);
   }

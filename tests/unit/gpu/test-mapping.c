@@ -486,7 +486,7 @@ test_refusals (void)
   refused ("cannot see the VRAM of this GPU; Resizable BAR");
   begin ();
   config.heap = 64 * MiB + 100 * KiB;
-  refused ("can map only 100 KiB of this GPU's VRAM, and 212 KiB are wanted; "
+  refused ("can map only 100 KiB of this GPU's VRAM, but 212 KiB are needed; "
            "Resizable BAR");
   begin ();
   config.device = VK_ERROR_INITIALIZATION_FAILED;
