@@ -110,10 +110,10 @@ static const char *
 find_fault (const struct superblock_header *header, uint64_t size)
 {
   if (memcmp (header->magic, MAGIC, sizeof header->magic) != 0)
-    return "it is damaged, or not of this plugin: its first bytes differ";
+    return "it is damaged, or not of this plugin: wrong magic number";
   /* Before the checksum, which may lie elsewhere in another version. */
   if (!superblock_version_known (header->version))
-    return "another version of this plugin made it; start that version";
+    return "it was made by another version of this plugin; start that version";
   if (header->checksum != checksum (header))
     return "its header is damaged: the checksum is wrong";
   if (header->block_size != BLOCK_SIZE || header->disk_size == 0 ||
@@ -171,7 +171,7 @@ find_slot_fault (const struct superblock *superblock)
     case SLOT_SPILL:
       break;
     default:
-      return "it is damaged: a slot has no place";
+      return "it is damaged: a slot has an unknown state";
     }
   }
   return NULL;

@@ -48,7 +48,7 @@ fdstore_remove (const char *name)
 
   snprintf (text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
   if (sd_notify_send (sd_notify_address (), text, NULL, 0, true) == -1) {
-    log_error ("cannot have the service manager close %s: %m", name);
+    log_error ("cannot remove %s from the service manager: %m", name);
     return -1;
   }
   return 0;

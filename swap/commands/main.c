@@ -101,7 +101,7 @@ usage (FILE *out)
 static int
 wrong_usage (void)
 {
-  fputs ("Try: vram-swap --help\n", stderr);
+  fputs ("Try 'vram-swap --help' for more information.\n", stderr);
   return EXIT_USAGE;
 }
 

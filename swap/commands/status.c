@@ -225,7 +225,8 @@ print_elastic (const struct json_t *e)
 
   if (!json_flag (e, "on")) {
     if (reason[0])
-      printf ("VRAM:      held from start to end: %s\n", reason);
+      printf ("VRAM:      all of it held, the disk is not elastic: %s\n",
+              reason);
     return;
   }
   printf ("VRAM:      %s held, %s of it hold data",
@@ -248,7 +249,7 @@ print_copies (const struct json_t *server)
   const char *path = json_text (server, "copy_path");
 
   if (json_flag (server, "lost"))
-    printf ("copies:    FAIL: the GPU is lost since %" PRId64 " s\n",
+    printf ("copies:    FAIL: the GPU has been lost for %" PRId64 " s\n",
             json_number (server, "lost_ms") / 1000);
   else if (strcmp (path, "mapping") == 0)
     printf ("copies:    by the window, and by DMA where that is faster\n");

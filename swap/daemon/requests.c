@@ -334,9 +334,9 @@ static void
 compare (const struct conf *old, const struct conf *new)
 {
   static const char *const words[] = {
-    [CONF_LIVE] = "counts from now on",
-    [CONF_AT_UP] = "counts after 'vram-swap down' and 'up'",
-    [CONF_AT_NEW_SERVER] = "counts with the next server",
+    [CONF_LIVE] = "takes effect now",
+    [CONF_AT_UP] = "takes effect after 'vram-swap down' and 'vram-swap up'",
+    [CONF_AT_NEW_SERVER] = "takes effect with the next server",
   };
   unsigned changes = 0;
 

@@ -93,7 +93,7 @@ with without (vram_state = os.open ("/dev/zero", os.O_RDWR)):
 with changed (0):
     store.refuses ("it is damaged, or not of this plugin")
 with changed (8):
-    store.refuses ("another version of this plugin made it")
+    store.refuses ("made by another version of this plugin")
 for offset in (12, 16, 24, 32, 40, 48, 56, 71, 72, 79):
     with changed (offset):
         store.refuses ("its header is damaged")

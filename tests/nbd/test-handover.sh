@@ -31,7 +31,7 @@ expect_log "cannot hand vram-chunk-0 to the service manager"
 expect_log "warning: .*the disk ends with this server"
 stop_vram
 # It asks the manager once to close the descriptors, and does not repeat that.
-expect_log_times 1 "cannot have the service manager close"
+expect_log_times 1 "cannot remove vram-.* from the service manager"
 
 # The disk ends, and is overwritten, when the process that started the server
 # ends.

@@ -45,8 +45,8 @@ step "reload says when each setting counts, and replaces the server"
 settings 'priority = 7' 'power-policy = down-on-battery'
 expect 0 systemctl reload vram-swap.service
 out=$(journal)
-said "priority: 1500 -> 7: counts after"
-said "power-policy: keep -> down-on-battery: counts from now on"
+said "priority: 1500 -> 7: takes effect after"
+said "power-policy: keep -> down-on-battery: takes effect now"
 [ "$(pgrep -x nbdkit)" != "$pid" ] || fail "the server is the old one"
 swap_is_on
 

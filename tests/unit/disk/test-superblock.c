@@ -273,7 +273,7 @@ test_elastic (void)
     { { SLOT_IN_VRAM (1), 0, 0, SLOT_IN_VRAM (1) }, 0, 0, "slots do not fit" },
     { { SLOT_IN_VRAM (4) }, 0, 0, "slots do not fit" },
     { { SLOT_IN_VRAM (255) }, 0, 0, "slots do not fit" },
-    { { 3 }, 0, 0, "a slot has no place" },
+    { { 3 }, 0, 0, "a slot has an unknown state" },
   };
   struct superblock_header header = example;
 
@@ -460,7 +460,7 @@ test_damage (void)
       CHECK_EQ (pwrite (fd, &is, 1, at), 1);
       refuses (fd, at < VERSION_AT ? "it is damaged, or not of this plugin"
                    : at < VERSION_AT + 4
-                       ? "another version of this plugin made it"
+                       ? "it was made by another version of this plugin"
                        : "its header is damaged: the checksum is wrong");
       CHECK_EQ (pwrite (fd, &was, 1, at), 1);
     }
@@ -496,11 +496,11 @@ test_versions (void)
     other.version = others[i];
     other.checksum = checksum (&other);
     write_header (fd, &other);
-    refuses (fd, "the disk cannot be taken over: another version of this "
-                 "plugin made it; start that version");
+    refuses (fd, "the disk cannot be taken over: it was made by another "
+                 "version of this plugin; start that version");
     other.checksum = 0;
     write_header (fd, &other);
-    refuses (fd, "another version of this plugin made it");
+    refuses (fd, "it was made by another version of this plugin");
   }
   write_header (fd, &header);
   accepts (fd);

@@ -221,7 +221,7 @@ test_long_names (void)
   setenv ("NOTIFY_SOCKET", longest, 1);
   CHECK_EQ (fdstore_remove ("a"), -1);
   CHECK_HOLDS (stub_errors (),
-               "cannot have the service manager close a: File name too long");
+               "cannot remove a from the service manager: File name too long");
   CHECK_EQ (descriptors (), had);
 }
 
@@ -372,8 +372,8 @@ test_gone (void)
   CHECK_HOLDS (stub_errors (), "cannot hand vram-chunk-0 to the service "
                                "manager: No such file or directory");
   CHECK_EQ (fdstore_remove ("vram-chunk-0"), -1);
-  CHECK_HOLDS (stub_errors (), "cannot have the service manager close "
-                               "vram-chunk-0: No such file or directory");
+  CHECK_HOLDS (stub_errors (), "cannot remove vram-chunk-0 from the service "
+                               "manager: No such file or directory");
   CHECK_EQ (fdstore_wait (), -1);
   CHECK_HOLDS (stub_errors (),
                "the service manager does not receive messages: "
