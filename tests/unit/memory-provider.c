@@ -236,6 +236,11 @@ memory_zero (struct provider *p, struct chunk *chunk, uint64_t offset,
   step (p);
   if (offset > chunk->size || count > chunk->size - offset)
     abort ();
+  if (provider_of (p)->fail_zeros > 0) {
+    provider_of (p)->fail_zeros--;
+    errno = EIO;
+    return -1;
+  }
   provider_of (p)->zeroed += count;
   if (!provider_of (p)->reserve_only)
     memset (chunk_of (chunk)->bytes + offset, 0, count);

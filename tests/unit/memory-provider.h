@@ -28,10 +28,12 @@ struct memory_provider {
   bool exportable, reserve_only;
 
   /* Faults: the Nth allocation, import or mapping from now on returns
-   * FAIL_RESULT, 1 or -1; free_bytes fails; all copies fail.
+   * FAIL_RESULT, 1 or -1; the next so many zeroings fail and do nothing;
+   * free_bytes fails; all copies fail.
    */
   unsigned fail_nth;
   int fail_result;
+  unsigned fail_zeros;
   bool fail_free_bytes;
   atomic_bool lost;
 

@@ -45,14 +45,16 @@ static struct superblock_shared *shared;
 static int kept[CHUNKS_MAX];
 static unsigned put_count, remove_count;
 static int put_result, check_result;
+static bool has_put; /* a chunk that was not checked yet */
 static unsigned char model[SIZE];
 static bool check_each_step;
 
-/* For begin: a governor that does not wait, and moves slots at random; a spill
- * file, which is in memory here and which the next server opens, too; large
- * slots, but two only; and bytes that the last slot lacks.
+/* For begin: a governor that does not wait, and moves slots at random; one
+ * that frees VRAM with its content; a spill file, which is in memory here and
+ * which the next server opens, too; large slots, but two only; and bytes that
+ * the last slot lacks.
  */
-static bool restless, with_spill, large;
+static bool restless, no_scrub, with_spill, large;
 static uint64_t lacking;
 static struct spill *spill, *next_spill;
 static unsigned spill_timeout_ms = TIMEOUT_MS;
@@ -88,6 +90,7 @@ put_chunk (struct provider *p, const struct chunk *chunk, unsigned number)
   put_count++;
   if (put_result == 0)
     kept[number] = p->f->export(p, chunk, reason);
+  has_put = true;
   at_step ();
   return put_result;
 }
@@ -96,6 +99,9 @@ static int
 check_chunks (void)
 {
   at_step ();
+  /* The answer counts for what was put before. */
+  CHECK (has_put);
+  has_put = false;
   return check_result;
 }
 
@@ -171,7 +177,7 @@ make_governor (uint64_t headroom, bool handed_over)
   struct governor_options options = {
     .headroom = headroom,
     .limit = UINT64_MAX,
-    .scrub = true,
+    .scrub = !no_scrub,
     .restless = restless,
     .store = handed_over ? &store : NULL,
   };
@@ -243,7 +249,7 @@ end (void)
   spill_close (spill);
   spill_close (next_spill);
   spill = next_spill = NULL;
-  restless = with_spill = large = false;
+  restless = no_scrub = with_spill = large = false;
   lacking = 0;
   spill_timeout_ms = TIMEOUT_MS;
   slots_free (&slots);
@@ -394,6 +400,9 @@ check_adoption (void)
     fds[SLOT_CHUNK (word)] =
         fcntl (kept[SLOT_CHUNK (word)], F_DUPFD_CLOEXEC, 3);
   }
+  /* A server may die while it changes the place of any slot. */
+  for (unsigned i = 0; i < SLOTS; ++i)
+    atomic_fetch_or (&copy.slots[i], SLOT_FROZEN | SLOT_LOCKED);
   CHECK_EQ (slots_import (&adopted, &other.provider, &copy, fds, TIMEOUT_MS),
             0);
   CHECK_EQ (slots_map (&adopted, &copy), 0);
@@ -446,6 +455,8 @@ test_first_write (void)
     }
   governor_step (governor);
   CHECK_EQ (vram.chunks, RESERVE_CHUNKS + 1);
+  CHECK_EQ (vram.maps, RESERVE_CHUNKS + 1);
+  CHECK_EQ (vram.spares[RESERVE_CHUNKS], SPARE_ALL);
   CHECK_EQ (atomic_load (&shared->vram_slots), SLOT);
   CHECK_EQ (atomic_load (&shared->vram_least), SLOT);
   /* Write all slots, one after the other. */
@@ -521,8 +532,10 @@ test_headroom (void)
   slots.elastic->timeout_ms = 1;
   elastic_set_stopped (slots.elastic, false);
   for (unsigned i = 0; i < 2; ++i) {
+    start = clock_ms ();
     CHECK_EQ (disk_write (disk, "x", 1, 6 * SLOT), -1);
     CHECK_EQ (errno, ENOSPC);
+    CHECK_EQ (clock_ms () - start, 1);
   }
   CHECK_EQ (stub_errors_count (), 1);
   CHECK_HOLDS (stub_errors (), "VRAM is short");
@@ -570,6 +583,41 @@ test_headroom_fast (void)
   end ();
 }
 
+/* If it is not known how much VRAM is free, none is taken nor given back. */
+static void
+test_free_is_unknown (void)
+{
+  begin (2 * SLOT, false);
+  fill_slots (2);
+  fill (3, 2 * SLOT, SLOT);
+  CHECK_EQ (vram.chunks, 2 + RESERVE_CHUNKS);
+  vram.fail_free_bytes = true;
+  for (unsigned i = 0; i < 2; ++i) {
+    vram.bytes_free = i ? VRAM : 0;
+    CHECK (governor_step (governor) != GOVERNOR_SLEEP);
+    CHECK_EQ (vram.chunks, 2 + RESERVE_CHUNKS);
+  }
+  vram.fail_free_bytes = false;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 3 + RESERVE_CHUNKS);
+  end ();
+}
+
+/* How long it takes to give VRAM back counts until enough is free. */
+static void
+test_time_to_give_back (void)
+{
+  begin (2 * SLOT, true);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS - 1);
+  virtual_time_pass (3);
+  vram.bytes_free = 2 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (atomic_load (&shared->give_back_us_max), 3000);
+  end ();
+}
+
 /* VRAM is short when a write that needs some cannot have it, not already when
  * there is too little for the reserve.
  */
@@ -608,11 +656,20 @@ test_limit (void)
   CHECK_EQ (atomic_load (&shared->limit_obeyed), 4 * SLOT);
   CHECK_EQ (atomic_load (&shared->given_back[GIVE_BACK_LIMIT]), 3 * SLOT);
   check_content (disk);
+  CHECK (governor_step (governor) != GOVERNOR_SLEEP);
   virtual_time_pass (3);
   atomic_store (&shared->limit, UINT64_MAX);
   step_until_held (3 + RESERVE_CHUNKS);
   CHECK_EQ (atomic_load (&shared->limit_obeyed), UINT64_MAX);
   CHECK_EQ (atomic_load (&shared->give_back_us_max), 3000);
+  end ();
+
+  /* The governor goes on looking while it holds more than the limit. */
+  begin (0, false);
+  fill_slots (SLOTS);
+  atomic_store (&shared->limit, SLOT);
+  for (unsigned i = 0; i < 2; ++i)
+    CHECK (governor_step (governor) != GOVERNOR_SLEEP);
   end ();
 }
 
@@ -690,6 +747,112 @@ test_store_fails (void)
   end ();
 }
 
+/* A chunk that cannot be overwritten does not enter the reserve, and does not
+ * stay allocated.
+ */
+static void
+test_zero_fails (void)
+{
+  /* A new chunk, which is freed with what the driver had left in it. */
+  begin (0, false);
+  fill (9, 0, SLOT);
+  vram.fail_zeros = 1;
+  governor_step (governor);
+  CHECK_EQ (vram.fail_zeros, 0);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS - 1);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS);
+  CHECK_EQ (vram.dirty_frees--, 1);
+  governor_step (governor);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS);
+  end ();
+
+  /* The chunks of trimmed slots, of which the second one can be overwritten at
+   * the second try, before it is freed.
+   */
+  for (unsigned fails = 1; fails <= 2; ++fails) {
+    begin (0, false);
+    fill_slots (SLOTS);
+    vram.bytes_free = 0;
+    trim (0, 2 * SLOT);
+    look_after (500);
+    virtual_time_pass (2000);
+    vram.fail_zeros = fails;
+    governor_step (governor);
+    CHECK_EQ (vram.fail_zeros, 0);
+    CHECK_EQ (in_vram (), SLOTS - 2);
+    CHECK_EQ (elastic_reserve (slots.elastic), 1);
+    CHECK_EQ (vram.chunks, SLOTS - 1);
+    CHECK_EQ (stub_errors_count (), fails - 1);
+    if (fails == 2)
+      CHECK_HOLDS (stub_errors (), "cannot overwrite VRAM");
+    CHECK_EQ (vram.dirty_frees, fails - 1);
+    vram.dirty_frees = 0;
+    end ();
+  }
+
+  /* Those that a write waits for. */
+  begin (0, false);
+  vram.bytes_free = 0;
+  fill_slots (RESERVE_CHUNKS);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  trim (0, 2 * SLOT);
+  slots.elastic->waiting++;
+  vram.fail_zeros = 1;
+  governor_step (governor);
+  slots.elastic->waiting--;
+  CHECK_EQ (in_vram (), 0);
+  CHECK_EQ (elastic_reserve (slots.elastic), 1);
+  CHECK_EQ (vram.chunks, 1);
+  CHECK_EQ (vram.dirty_frees--, 1);
+  end ();
+}
+
+/* With scrub=no nothing is overwritten before it is freed. */
+static void
+test_no_scrub (void)
+{
+  no_scrub = true;
+  begin (0, false);
+  fill_slots (SLOTS);
+  atomic_store (&shared->limit, SLOT);
+  trim (0, SLOT);
+  vram.zeroed = 0;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, SLOTS - 1);
+  CHECK_EQ (vram.zeroed, 0);
+  CHECK_EQ (vram.dirty_frees--, 1);
+  end ();
+}
+
+/* No look at a slot that holds data waits for requests, nor makes them wait.
+ */
+static void
+test_data_is_not_disturbed (void)
+{
+  uint64_t word;
+
+  for (unsigned spilled = 0; spilled < 2; ++spilled) {
+    with_spill = spilled;
+    begin (2 * SLOT, false);
+    fill_slots (1);
+    if (spilled)
+      squeeze_steps (4);
+    CHECK_EQ (elastic_pin (slots.elastic, 0, PIN_WRITE, &word), 0);
+    CHECK_EQ (SLOT_STATE (word), spilled ? SLOT_SPILL : SLOT_VRAM);
+    /* The governor looks for empty slots, and for any VRAM to give back. */
+    trim (SLOT, SLOT);
+    atomic_store (&slots.elastic->trimmed, true);
+    atomic_store (&shared->limit, 1);
+    vram.bytes_free = VRAM;
+    look_after (500);
+    look_after (500);
+    CHECK_EQ (atomic_load (&slots.elastic->table[0]), word);
+    elastic_unpin (slots.elastic, 0, PIN_WRITE);
+    check_content (disk);
+    end ();
+  }
+}
+
 /* The reserve is filled as far as headroom and limit allow it, and some time
  * after VRAM was given back, unless a write waits.
  */
@@ -737,6 +900,11 @@ test_reserve (void)
   slots.elastic->waiting--;
   look_after (1);
   CHECK_EQ (vram.chunks, 5);
+  /* There is VRAM for one of two chunks. */
+  fill (1, 3 * SLOT, 2 * SLOT);
+  vram.bytes_free = 6 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 6);
   end ();
 }
 
@@ -787,6 +955,8 @@ test_reuse (void)
     fill_slots (n);
     CHECK_EQ (elastic_reserve (slots.elastic), 0);
     trim (0, RESERVE_CHUNKS * SLOT);
+    governor_step (governor);
+    CHECK_EQ (in_vram (), n);
     slots.elastic->waiting += waiting;
     for (unsigned i = 0; i < (waiting ? 1 : 6); ++i)
       look_after (500);
@@ -796,6 +966,17 @@ test_reuse (void)
     check_reserve ();
     end ();
   }
+
+  /* If too little is free for a reserve, they are given back. */
+  begin (0, false);
+  vram.bytes_free = 0;
+  fill_slots (RESERVE_CHUNKS);
+  trim (0, SLOT);
+  look_after (500);
+  look_after (2000);
+  CHECK_EQ (vram.chunks, RESERVE_CHUNKS - 1);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  end ();
 }
 
 /* How often the governor looks at free VRAM. */
@@ -812,6 +993,23 @@ test_looks (void)
   CHECK_EQ (governor_step (governor), 100);
   vram.bytes_free -= 1;
   CHECK_EQ (governor_step (governor), 1);
+  end ();
+
+  /* What the governor itself takes and gives back is no change. */
+  large = true;
+  begin (LARGE_SLOT, false);
+  governor_step (governor);
+  CHECK_EQ (look_after (10000), 100);
+  atomic_store (&shared->limit, LARGE_SLOT);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 1);
+  /* But soon more may have to be given back. */
+  CHECK_EQ (look_after (9999), 1);
+  CHECK_EQ (look_after (1), 100);
+  atomic_store (&shared->limit, UINT64_MAX);
+  CHECK_EQ (governor_step (governor), 100);
+  CHECK_EQ (vram.chunks, 2);
+  CHECK_EQ (governor_step (governor), 100);
   end ();
 }
 
@@ -960,6 +1158,24 @@ test_released_later (void)
   vram.bytes_free = SLOT;
   governor_step (governor);
   CHECK_EQ (vram.chunks, 2);
+  /* So does what they have released of their own. */
+  vram.bytes_free = 7 * SLOT / 2;
+  governor_step (governor);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 1);
+  end ();
+
+  /* What was free before was not released. */
+  with_spill = true;
+  begin (2 * SLOT, true);
+  fill_slots (5);
+  for (unsigned i = 0; i < 4; ++i) {
+    vram.bytes_free = SLOT;
+    governor_step (governor);
+  }
+  CHECK_EQ (vram.chunks, 5);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
   end ();
 }
 
@@ -1006,6 +1222,54 @@ test_spill_back (void)
   look_after (1);
   CHECK_EQ (atomic_load (&shared->moves_back), 3);
   check_content (disk);
+  end ();
+}
+
+/* Data that moved because of a limit moves back without a headroom, too, as
+ * far as VRAM is free.
+ */
+static void
+test_spill_limit (void)
+{
+  with_spill = true;
+  begin (0, false);
+  fill_slots (2);
+  atomic_store (&shared->limit, 1);
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 0);
+  CHECK_EQ (atomic_load (&shared->moves_out), 2);
+  atomic_store (&shared->limit, UINT64_MAX);
+  CHECK (look_after (2000) != GOVERNOR_SLEEP);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS);
+  vram.bytes_free = 3 * SLOT - 1;
+  CHECK (look_after (3000) != GOVERNOR_SLEEP);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  vram.bytes_free = VRAM;
+  step_until_held (2 + RESERVE_CHUNKS);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  check_content (disk);
+  end ();
+}
+
+/* No slot takes the last chunk of the reserve while no other one can be made.
+ */
+static void
+test_spill_back_later (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (2);
+  squeeze_steps (4);
+  CHECK_EQ (atomic_load (&shared->moves_out), 2);
+  vram.bytes_free = VRAM;
+  /* Of allocate, map and allocate the last one. */
+  vram.fail_nth = 3;
+  vram.fail_result = 1;
+  look_after (5000);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS - 1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 0);
+  look_after (100);
+  CHECK_EQ (atomic_load (&shared->moves_back), 1);
   end ();
 }
 
@@ -1309,11 +1573,71 @@ test_flags (void)
     CHECK (!atomic_load (&request_ended));
     elastic_go_on (slots.elastic, 0, writes ? word : SLOT_EMPTY);
     CHECK_EQ (pthread_join (thread, NULL), 0);
-    if (!writes)
-      elastic_go_on (slots.elastic, 0, word);
+    /* No flag stays, and a slot that has changed its place is not stopped. */
+    elastic_go_on (slots.elastic, 0, word | SLOT_FROZEN | SLOT_LOCKED);
+    CHECK_EQ (atomic_load (&slots.elastic->table[0]), word);
+    CHECK (!elastic_stop (slots.elastic, 0, SLOT_EMPTY, SLOT_LOCKED));
+    CHECK_EQ (atomic_load (&slots.elastic->table[0]), word);
     check_content (disk);
     end ();
   }
+}
+
+/* A request keeps its slot in its place until it ends, whichever thread serves
+ * it; a read does not keep writes from being stopped.
+ */
+static atomic_bool has_pinned, may_unpin;
+
+static void *
+pin_for_a_while (void *writes)
+{
+  const enum pin kind = writes ? PIN_WRITE : PIN_READ;
+  uint64_t word;
+
+  CHECK_EQ (elastic_pin (slots.elastic, 0, kind, &word), 0);
+  atomic_store (&has_pinned, true);
+  while (!atomic_load (&may_unpin))
+    sched_yield ();
+  elastic_unpin (slots.elastic, 0, kind);
+  return NULL;
+}
+
+/* With the GPU lost, elastic_stop fails instead of waiting. */
+static bool
+can_stop (uint64_t flag)
+{
+  const uint64_t word = atomic_load (&slots.elastic->table[0]);
+  const bool r = elastic_stop (slots.elastic, 0, word, flag);
+
+  elastic_go_on (slots.elastic, 0, word);
+  return r;
+}
+
+static void
+test_pins (void)
+{
+  begin (0, false);
+  fill_slots (1);
+  elastic_fail (slots.elastic);
+  /* Some threads share a shard. */
+  for (unsigned i = 0; i < 3 * PIN_SHARDS; ++i) {
+    const bool writes = i % 3 == 0;
+    pthread_t thread;
+
+    atomic_store (&has_pinned, false);
+    atomic_store (&may_unpin, false);
+    CHECK_EQ (pthread_create (&thread, NULL, pin_for_a_while,
+                              writes ? &has_pinned : NULL),
+              0);
+    while (!atomic_load (&has_pinned))
+      sched_yield ();
+    CHECK (!can_stop (SLOT_LOCKED));
+    CHECK_EQ (can_stop (SLOT_FROZEN), !writes);
+    atomic_store (&may_unpin, true);
+    CHECK_EQ (pthread_join (thread, NULL), 0);
+    CHECK (can_stop (SLOT_LOCKED));
+  }
+  end ();
 }
 
 /* Of slots with as much data, the one that no request has met gives way. */
@@ -1341,6 +1665,29 @@ test_spill_cold (void)
   end ();
 }
 
+/* A slot with little data gives way even if it is in use: one with less than
+ * an eighth of its size.
+ */
+static void
+test_spill_little (void)
+{
+  const uint32_t eighth = LARGE_SLOT / 8;
+
+  memset (content, 7, sizeof content);
+  for (unsigned lacks = 0; lacks < 2; ++lacks) {
+    with_spill = large = true;
+    begin (2 * LARGE_SLOT, false);
+    CHECK_EQ (disk_write (disk, content, eighth - lacks * BLOCK_SIZE, 0), 0);
+    CHECK_EQ (disk_write (disk, content, 2 * eighth, LARGE_SLOT), 0);
+    atomic_store (&slots.elastic->cold[1], true);
+    vram.bytes_free = LARGE_SLOT;
+    governor_step (governor);
+    CHECK_EQ (atomic_load (&shared->moves_out), 1);
+    CHECK_EQ (SLOT_STATE (slots.elastic->table[lacks ? 0 : 1]), SLOT_SPILL);
+    end ();
+  }
+}
+
 /* The next server overwrites what the superblock does not call ready. */
 static void
 test_spill_ready (void)
@@ -1366,6 +1713,33 @@ test_spill_ready (void)
   while (governor_step (governor) != GOVERNOR_SLEEP)
     sched_yield ();
   CHECK_EQ (atomic_load (&shared->spill_size), SIZE);
+  spill_close (slots.elastic->spill);
+  slots.elastic->spill = spill;
+  end ();
+
+  /* So no new slot lies there, and no data moves there. */
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (1);
+  squeeze_steps (2);
+  CHECK (slots.elastic->is_short);
+  atomic_store (&shared->spill_size, (SLOTS - 1) * SLOT);
+  elastic_set_stopped (slots.elastic, false);
+  CHECK_EQ (disk_write (disk, "x", 1, (SLOTS - 1) * SLOT), -1);
+  CHECK_EQ (errno, ENOSPC);
+  fill (1, (SLOTS - 2) * SLOT, 1);
+  CHECK_EQ (SLOT_STATE (slots.elastic->table[SLOTS - 2]), SLOT_SPILL);
+  end ();
+  restless = with_spill = true;
+  begin (0, true);
+  slots.elastic->spill =
+      spill_open (NULL, fcntl (spill_fd (spill), F_DUPFD_CLOEXEC, 3), SIZE, 0,
+                  TIMEOUT_MS, reason);
+  CHECK (slots.elastic->spill != NULL);
+  fill (1, 0, 1);
+  for (unsigned i = 0; i < 20 * SLOTS; ++i)
+    governor_step (governor);
+  CHECK_EQ (atomic_load (&shared->moves_out), 0);
   spill_close (slots.elastic->spill);
   slots.elastic->spill = spill;
   end ();
@@ -1657,20 +2031,27 @@ test_wait_for_chunk (void)
   pthread_t writer;
   uint32_t wakes;
 
-  begin (0, false);
-  virtual_time_end ();
-  elastic_set_stopped (slots.elastic, false);
-  slots.elastic->timeout_ms = 3600 * 1000;
-  fill (1, 0, 2 * SLOT);
-  wakes = atomic_load (&shared->wake);
-  CHECK_EQ (pthread_create (&writer, NULL, write_soon, NULL), 0);
-  while (elastic_waiting (slots.elastic) == 0)
-    sched_yield ();
-  CHECK (atomic_load (&shared->wake) != wakes);
-  governor_step (governor);
-  pthread_join (writer, NULL);
-  check_content (disk);
-  end ();
+  for (unsigned spills = 0; spills < 2; ++spills) {
+    with_spill = spills;
+    begin (0, false);
+    virtual_time_end ();
+    elastic_set_stopped (slots.elastic, false);
+    slots.elastic->timeout_ms = 3600 * 1000;
+    fill (1, 0, 2 * SLOT);
+    wakes = atomic_load (&shared->wake);
+    CHECK_EQ (pthread_create (&writer, NULL, write_soon, NULL), 0);
+    while (elastic_waiting (slots.elastic) == 0 &&
+           SLOT_STATE (atomic_load (&slots.elastic->table[7])) == SLOT_EMPTY)
+      sched_yield ();
+    CHECK (atomic_load (&shared->wake) != wakes);
+    governor_step (governor);
+    pthread_join (writer, NULL);
+    /* The spill file is not for writes that can have VRAM. */
+    CHECK_EQ (SLOT_STATE (slots.elastic->table[7]), SLOT_VRAM);
+    CHECK_EQ (atomic_load (&shared->moves_back), 0);
+    check_content (disk);
+    end ();
+  }
 }
 
 /* A write that waits for a chunk ends when the GPU is lost. */
@@ -1688,7 +2069,7 @@ test_lost (void)
 {
   pthread_t writer;
 
-  begin (0, false);
+  begin (2 * SLOT, false);
   virtual_time_end ();
   elastic_set_stopped (slots.elastic, false);
   slots.elastic->timeout_ms = 3600 * 1000;
@@ -1698,7 +2079,139 @@ test_lost (void)
     sched_yield ();
   disk_fail (disk);
   pthread_join (writer, NULL);
+  /* It is not the fault of programs that use VRAM. */
+  CHECK_EQ (stub_errors_count (), 0);
+  /* The driver is not called any more. */
   CHECK_EQ (governor_step (governor), GOVERNOR_SLEEP);
+  CHECK_EQ (vram.chunks, 2);
+  end ();
+}
+
+/* So does a request that waits for the new place of its slot, which a governor
+ * that hangs in the driver never sets.
+ */
+static void *
+fail_to_read_or_write (void *writes)
+{
+  unsigned char buf[8] = { 1 };
+
+  CHECK_EQ (writes ? disk_write (disk, buf, sizeof buf, 0)
+                   : disk_read (disk, buf, sizeof buf, 0),
+            -1);
+  CHECK_EQ (errno, EIO);
+  return NULL;
+}
+
+static void
+test_lost_while_moving (void)
+{
+  for (unsigned writes = 0; writes < 2; ++writes) {
+    pthread_t thread;
+    uint64_t word;
+
+    begin (0, false);
+    fill_slots (1);
+    word = atomic_load (&slots.elastic->table[0]);
+    CHECK (elastic_stop (slots.elastic, 0, word,
+                         writes ? SLOT_FROZEN : SLOT_LOCKED));
+    CHECK_EQ (pthread_create (&thread, NULL, fail_to_read_or_write,
+                              writes ? &request_ended : NULL),
+              0);
+    /* It has the time to wait, but need not have begun. */
+    usleep (20000);
+    disk_fail (disk);
+    CHECK_EQ (pthread_join (thread, NULL), 0);
+    elastic_go_on (slots.elastic, 0, word);
+    end ();
+  }
+}
+
+/* A governor that waits for a request goes on when the GPU is lost, and leaves
+ * the slot as it is.
+ */
+static void *
+fail_to_stop (void *arg)
+{
+  CHECK (!elastic_stop (slots.elastic, 0, *(uint64_t *) arg, SLOT_LOCKED));
+  return NULL;
+}
+
+static void
+test_lost_while_pinned (void)
+{
+  for (unsigned kind = PIN_READ; kind <= PIN_WRITE; ++kind) {
+    pthread_t thread;
+    uint64_t word;
+
+    begin (0, false);
+    fill_slots (1);
+    CHECK_EQ (elastic_pin (slots.elastic, 0, kind, &word), 0);
+    CHECK_EQ (pthread_create (&thread, NULL, fail_to_stop, &word), 0);
+    while (!(atomic_load (&slots.elastic->table[0]) & SLOT_LOCKED))
+      sched_yield ();
+    disk_fail (disk);
+    CHECK_EQ (pthread_join (thread, NULL), 0);
+    CHECK_EQ (atomic_load (&slots.elastic->table[0]), word);
+    elastic_unpin (slots.elastic, 0, kind);
+    end ();
+  }
+}
+
+/* The governor's thread ends although it sleeps, and then no write waits for a
+ * chunk.
+ */
+static void
+test_stop (void)
+{
+  uint64_t start;
+
+  begin (0, false);
+  CHECK_EQ (governor_start (governor), 0);
+  while (atomic_load (&slots.elastic->trimmed))
+    sched_yield ();
+  fill (1, 0, SLOT);
+  while (elastic_reserve (slots.elastic) < RESERVE_CHUNKS)
+    sched_yield ();
+  CHECK_EQ (governor_stop (governor), 0);
+  CHECK_EQ (governor_stop (governor), 0);
+  fill (2, SLOT, RESERVE_CHUNKS * SLOT);
+  start = clock_ms ();
+  CHECK_EQ (disk_write (disk, "x", 1, 7 * SLOT), -1);
+  CHECK_EQ (errno, ENOSPC);
+  CHECK_EQ (clock_ms () - start, 0);
+  check_content (disk);
+  end ();
+}
+
+/* A governor that hangs in the driver is given up if the GPU is lost. */
+static atomic_bool driver_hangs, driver_called;
+
+static void
+hang (void)
+{
+  atomic_store (&driver_called, true);
+  while (atomic_load (&driver_hangs))
+    sched_yield ();
+}
+
+static void
+test_stop_while_driver_hangs (void)
+{
+  begin (0, false);
+  virtual_time_end ();
+  atomic_store (&driver_hangs, true);
+  atomic_store (&driver_called, false);
+  vram.called = hang;
+  CHECK_EQ (governor_start (governor), 0);
+  fill (1, 0, SLOT);
+  while (!atomic_load (&driver_called))
+    sched_yield ();
+  disk_fail (disk);
+  CHECK_EQ (governor_stop (governor), -1);
+  CHECK_EQ (governor_free (governor), -1);
+  atomic_store (&driver_hangs, false);
+  while (governor_stop (governor) == -1)
+    sched_yield ();
   end ();
 }
 
@@ -1753,10 +2266,15 @@ main (int argc, char *argv[])
   RUN (test_last_trim);
   RUN (test_headroom);
   RUN (test_headroom_fast);
+  RUN (test_free_is_unknown);
+  RUN (test_time_to_give_back);
   RUN (test_short);
   RUN (test_limit);
   RUN (test_limit_and_headroom);
   RUN (test_store_fails);
+  RUN (test_zero_fails);
+  RUN (test_no_scrub);
+  RUN (test_data_is_not_disturbed);
   RUN (test_reserve);
   RUN (test_empty_for_a_while);
   RUN (test_reuse);
@@ -1766,6 +2284,8 @@ main (int argc, char *argv[])
   RUN (test_spill);
   RUN (test_released_later);
   RUN (test_spill_back);
+  RUN (test_spill_limit);
+  RUN (test_spill_back_later);
   RUN (test_spill_move_fails);
   RUN (test_spill_trimmed);
   RUN (test_spill_end);
@@ -1774,7 +2294,9 @@ main (int argc, char *argv[])
   RUN (test_spill_read_meanwhile);
   RUN (test_written_while_empty);
   RUN (test_flags);
+  RUN (test_pins);
   RUN (test_spill_cold);
+  RUN (test_spill_little);
   RUN (test_spill_ready);
   RUN (test_spill_fails);
   RUN (test_spill_hangs);
@@ -1782,6 +2304,10 @@ main (int argc, char *argv[])
   RUN (test_threads_and_moves);
   RUN (test_wait_for_chunk);
   RUN (test_lost);
+  RUN (test_lost_while_moving);
+  RUN (test_lost_while_pinned);
+  RUN (test_stop);
+  RUN (test_stop_while_driver_hangs);
   RUN (test_sizes);
   return check_end ();
 }
