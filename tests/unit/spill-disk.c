@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/aio_abi.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,7 +63,24 @@ submit (aio_context_t context, struct iocb *request)
     return 1;
   if (most > 0 && request->aio_nbytes > most)
     request->aio_nbytes = most;
+  if (atomic_exchange (&spill_disk.copies_nothing, false))
+    request->aio_nbytes = 0;
   return next (SYS_io_submit, context, 1L, &request, 0L, 0L, 0L);
+}
+
+/* Whether a wait for an answer ends now without one.  First waits for other
+ * requests.
+ */
+static bool
+is_late (const struct timespec *limit)
+{
+  const unsigned n = atomic_load (&spill_disk.late_if);
+
+  if (n == 0 || (limit->tv_sec == 0 && limit->tv_nsec == 0))
+    return false;
+  while (atomic_load (&spill_disk.waiting) < n)
+    sched_yield ();
+  return true;
 }
 
 long
@@ -86,6 +104,8 @@ syscall (long number, ...)
     atomic_store (
         &spill_disk.limit_ms,
         (unsigned long) (limit->tv_sec * 1000 + limit->tv_nsec / 1000000));
+    if (is_late (limit))
+      return 0;
     if (atomic_load (&spill_disk.interrupts) == 0)
       break;
     atomic_fetch_sub (&spill_disk.interrupts, 1);

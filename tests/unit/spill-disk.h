@@ -18,10 +18,16 @@ struct spill_disk {
 
   /* The next request is refused with this errno; 0: it is not. */
   atomic_int refuse;
+  /* The next request copies nothing. */
+  atomic_bool copies_nothing;
   /* Each request copies this many bytes at most; 0: any number. */
   atomic_ulong most;
   /* So many waits for an answer are interrupted by a signal. */
   atomic_uint interrupts;
+  /* As soon as so many requests wait, waits for an answer end without one; 0:
+   * they wait as long as they may.
+   */
+  atomic_uint late_if;
   /* How long the last wait may take, in ms. */
   atomic_ulong limit_ms;
   /* If not NULL, called before each request. */

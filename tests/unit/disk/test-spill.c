@@ -24,19 +24,21 @@
 #include "disk/spill.h"
 #include "nbdkit-stubs.h"
 #include "spill-disk.h"
+#include "virtual-time.h"
 
 #define BYTES     (9 * 1024 * 1024)
 #define HALF      (5 * 1024 * 1024)
 #define LONG_MS   (3600 * 1000)
 #define SHORT_MS  50
 #define TRANSFERS 8 /* of spill.c */
+#define PART      (256 * 1024)
 
 static struct spill *spill;
 static unsigned char model[BYTES], seen[BYTES];
 
 /* What the spill file's thread writes. */
 static atomic_bool writes_nothing; /* and says that it does */
-static atomic_uint writes;
+static atomic_uint writes, interrupts;
 
 ssize_t
 pwrite (int fd, const void *buf, size_t count, off_t offset)
@@ -44,6 +46,11 @@ pwrite (int fd, const void *buf, size_t count, off_t offset)
   atomic_fetch_add (&writes, 1);
   /* Bytes that it is about to overwrite must not be used. */
   CHECK_EQ (spill_ready (spill), offset);
+  if (atomic_load (&interrupts) > 0) {
+    atomic_fetch_sub (&interrupts, 1);
+    errno = EINTR;
+    return -1;
+  }
   if (atomic_load (&writes_nothing))
     return (ssize_t) count;
   return syscall (SYS_pwrite64, fd, buf, count, offset);
@@ -146,6 +153,8 @@ test_overwriting (void)
   begin (7, HALF, LONG_MS);
   CHECK_EQ (spill_ready (spill), HALF);
   CHECK (spill_grows (spill));
+  /* Also if signals come. */
+  atomic_store (&interrupts, 3);
   CHECK_EQ (spill_start (spill), 0);
   while (spill_grows (spill))
     sched_yield ();
@@ -233,6 +242,14 @@ test_errors (void)
              "(logged once; further requests that need it fail too)\n");
   CHECK (spill_works (spill));
   check_content ();
+  /* The rest of a request does not hide that its first part has failed. */
+  atomic_store (&spill_disk.submitted, 0);
+  atomic_store (&spill_disk.refuse, EAGAIN);
+  memset (seen, 0x5a, 2 * PART);
+  CHECK_EQ (spill_read (spill, seen, 2 * PART, 0), -1);
+  CHECK_EQ (atomic_load (&spill_disk.submitted), 1);
+  for (unsigned i = 0; i < 2 * PART; ++i)
+    CHECK_EQ (seen[i], 0x5a);
   CHECK_EQ (ftruncate (spill_fd (spill), BYTES - BLOCK_SIZE), 0);
   CHECK_EQ (spill_read (spill, seen, BYTES, 0), -1);
   CHECK_EQ (errno, EIO);
@@ -248,6 +265,73 @@ test_errors (void)
   CHECK_HOLDS (stub_errors (), "cannot write the spill file: Operation not");
   CHECK (!spill_works (spill));
   CHECK_EQ (stub_errors_count (), 1);
+  end ();
+
+  for (unsigned nothing = 0; nothing < 2; ++nothing) {
+    begin (7, BYTES, LONG_MS);
+    atomic_store (&spill_disk.submitted, 0);
+    atomic_store (&spill_disk.refuse, nothing ? 0 : EAGAIN);
+    atomic_store (&spill_disk.copies_nothing, nothing);
+    CHECK_EQ (spill_write (spill, seen, 2 * PART, 0), -1);
+    CHECK_EQ (errno, EIO);
+    CHECK_EQ (atomic_load (&spill_disk.submitted), 1);
+    CHECK (!spill_works (spill));
+    CHECK_HOLDS (stub_errors (), nothing ? ": Input/output" : ": Resource");
+    check_content ();
+    end ();
+  }
+  begin (7, BYTES, LONG_MS);
+  atomic_store (&spill_disk.copies_nothing, true);
+  CHECK_EQ (spill_read (spill, seen, 10, 5), -1);
+  CHECK_HOLDS (stub_errors (), "cannot read the spill file: Input/output");
+  end ();
+}
+
+/* Old bytes are read once, and only around a part of a block. */
+static void
+test_reads_of_writes (void)
+{
+  static const struct {
+    unsigned offset, count, reads;
+  } table[] = {
+    { 0, BLOCK_SIZE, 0 },         { 0, BLOCK_SIZE - 1, 1 },
+    { 1, BLOCK_SIZE - 1, 1 },     { 1, BLOCK_SIZE - 2, 1 },
+    { 1, 2 * BLOCK_SIZE - 1, 1 }, { 0, 2 * BLOCK_SIZE - 1, 1 },
+    { 1, 2 * BLOCK_SIZE - 2, 2 },
+  };
+
+  begin (7, BYTES, LONG_MS);
+  for (unsigned i = 0; i < sizeof table / sizeof table[0]; ++i) {
+    const unsigned at = i * 2 * BLOCK_SIZE + table[i].offset;
+
+    memset (model + at, (int) i, table[i].count);
+    atomic_store (&spill_disk.submitted, 0);
+    CHECK_EQ (spill_write (spill, model + at, table[i].count, at), 0);
+    CHECK_EQ (atomic_load (&spill_disk.submitted), table[i].reads + 1);
+  }
+  check_content ();
+  end ();
+}
+
+static void
+answer_slowly (void)
+{
+  virtual_time_pass (400);
+}
+
+/* The time limit is one for all parts of a request. */
+static void
+test_slow (void)
+{
+  begin (7, BYTES, 1000);
+  spill_disk.asked = answer_slowly;
+  virtual_time_begin ();
+  CHECK_EQ (spill_read (spill, seen, 2 * PART, 0), 0);
+  CHECK_EQ (atomic_load (&spill_disk.limit_ms), 200);
+  CHECK_EQ (spill_write (spill, model, 2 * PART, 0), 0);
+  CHECK_EQ (atomic_load (&spill_disk.limit_ms), 200);
+  virtual_time_end ();
+  spill_disk.asked = NULL;
   end ();
 }
 
@@ -270,7 +354,8 @@ test_late (void)
 {
   begin (7, BYTES, SHORT_MS);
   CHECK (spill_move_buffer (spill, BLOCK_SIZE) != NULL);
-  for (unsigned times = 1; times <= 3; ++times) {
+  /* More often than there are transfers. */
+  for (unsigned times = 1; times <= TRANSFERS + 2; ++times) {
     atomic_store (&spill_disk.hangs, true);
     /* A request, or a move. */
     CHECK_EQ (times == 2 ? spill_read_moved (spill, BLOCK_SIZE, 0,
@@ -295,6 +380,94 @@ test_late (void)
   CHECK_EQ (spill_read (spill, seen, BLOCK_SIZE, 0), -1);
   end ();
   spill_disk_goes_on ();
+}
+
+/* Starts TRANSFERS reads of different blocks, and waits until each waits for
+ * the disk.
+ */
+static void *
+read_block (void *arg)
+{
+  const uint64_t block = *(const unsigned *) arg;
+  unsigned char buf[BLOCK_SIZE];
+
+  memset (buf, 0x5a, sizeof buf);
+  if (spill_read (spill, buf, sizeof buf, block * BLOCK_SIZE) == 0)
+    CHECK (memcmp (buf, model + block * BLOCK_SIZE, BLOCK_SIZE) == 0);
+  else
+    CHECK (buf[0] == 0x5a && atomic_load (&spill_disk.late_if) > 0);
+  return NULL;
+}
+
+static void
+start_reads (pthread_t thread[TRANSFERS])
+{
+  static unsigned block[TRANSFERS];
+
+  atomic_store (&spill_disk.hangs, true);
+  for (unsigned i = 0; i < TRANSFERS; ++i) {
+    block[i] = i;
+    CHECK_EQ (pthread_create (&thread[i], NULL, read_block, &block[i]), 0);
+  }
+  while (atomic_load (&spill_disk.waiting) < TRANSFERS)
+    sched_yield ();
+}
+
+static void
+end_reads (pthread_t thread[TRANSFERS])
+{
+  for (unsigned i = 0; i < TRANSFERS; ++i)
+    CHECK_EQ (pthread_join (thread[i], NULL), 0);
+}
+
+/* When all transfers were late, each of them is used for one request again. */
+static void
+test_all_late (void)
+{
+  pthread_t thread[TRANSFERS];
+
+  begin (7, BYTES, LONG_MS);
+  for (unsigned i = 0; i < TRANSFERS; ++i)
+    memset (model + i * BLOCK_SIZE, (int) i, BLOCK_SIZE);
+  CHECK_EQ (spill_write (spill, model, TRANSFERS * BLOCK_SIZE, 0), 0);
+  atomic_store (&spill_disk.late_if, TRANSFERS);
+  start_reads (thread);
+  end_reads (thread);
+  atomic_store (&spill_disk.late_if, 0);
+  CHECK (!spill_works (spill));
+  spill_disk_goes_on ();
+  CHECK (spill_works (spill));
+  /* One message, and one that the disk answers. */
+  CHECK_EQ (stub_errors_count (), 2);
+  start_reads (thread);
+  spill_disk_goes_on ();
+  end_reads (thread);
+  check_content ();
+  end ();
+}
+
+/* A request that gets no transfer fails in time. */
+static void
+test_all_busy_for_long (void)
+{
+  pthread_t thread[TRANSFERS];
+  uint64_t start;
+
+  begin (7, BYTES, LONG_MS);
+  virtual_time_begin ();
+  start_reads (thread);
+  start = clock_ms ();
+  CHECK_EQ (spill_read (spill, seen, 10, 5), -1);
+  CHECK_EQ (errno, EIO);
+  CHECK_EQ (clock_ms () - start, LONG_MS);
+  CHECK_EQ (spill_write (spill, seen, 10, 5), -1);
+  CHECK_EQ (clock_ms () - start, 2 * LONG_MS);
+  CHECK_EQ (stub_errors_count (), 1);
+  virtual_time_end ();
+  spill_disk_goes_on ();
+  end_reads (thread);
+  check_content ();
+  end ();
 }
 
 static atomic_uint failed;
@@ -349,7 +522,11 @@ main (int argc, char *argv[])
   RUN (test_close_while_overwriting);
   RUN (test_short_copies);
   RUN (test_errors);
+  RUN (test_reads_of_writes);
+  RUN (test_slow);
   RUN (test_late);
+  RUN (test_all_late);
   RUN (test_all_busy);
+  RUN (test_all_busy_for_long);
   return check_end ();
 }
