@@ -1537,13 +1537,16 @@ test_written_while_empty (void)
 /* A request that meets a flag of its slot waits for the slot's new place. */
 static atomic_uint requests_ended;
 
+/* Writes to the block *BLOCK of the first slot, or reads if that is NULL. */
 static void *
-read_or_write (void *writes)
+read_or_write (void *block)
 {
   unsigned char buf[8];
 
-  if (writes)
-    fill (7, 0, sizeof buf);
+  if (block) {
+    memset (buf, 7, sizeof buf);
+    CHECK_EQ (disk_write (disk, buf, 8, *(unsigned *) block * BLOCK_SIZE), 0);
+  }
   else {
     CHECK_EQ (slots_read (&slots, buf, sizeof buf, 0), 0);
     CHECK_EQ (buf[0], 0);
@@ -1555,26 +1558,32 @@ read_or_write (void *writes)
 static void
 test_flags (void)
 {
-  for (unsigned writes = 0; writes < 2; ++writes) {
+  static unsigned block[2] = { 0, 1 };
+
+  for (unsigned i = 0; i < 3; ++i) {
+    const uint64_t flag = i == 1 ? SLOT_FROZEN : SLOT_LOCKED;
+    const bool writes = i > 0;
     pthread_t thread[2];
     uint64_t word;
 
     begin (0, false);
     fill_slots (1);
     word = atomic_load (&slots.elastic->table[0]);
-    CHECK (elastic_stop (slots.elastic, 0, word,
-                         writes ? SLOT_FROZEN : SLOT_LOCKED));
+    CHECK (elastic_stop (slots.elastic, 0, word, flag));
     atomic_store (&requests_ended, 0);
-    for (unsigned i = 0; i < 2; ++i)
-      CHECK_EQ (pthread_create (&thread[i], NULL, read_or_write,
-                                writes ? &requests_ended : NULL),
+    for (unsigned t = 0; t < 2; ++t)
+      CHECK_EQ (pthread_create (&thread[t], NULL, read_or_write,
+                                writes ? &block[t] : NULL),
                 0);
     /* They have the time to fail, but need not have begun. */
     usleep (20000);
     CHECK_EQ (atomic_load (&requests_ended), 0);
     elastic_go_on (slots.elastic, 0, writes ? word : SLOT_EMPTY);
-    for (unsigned i = 0; i < 2; ++i)
-      CHECK_EQ (pthread_join (thread[i], NULL), 0);
+    for (unsigned t = 0; t < 2; ++t) {
+      CHECK_EQ (pthread_join (thread[t], NULL), 0);
+      if (writes)
+        memset (model + block[t] * BLOCK_SIZE, 7, 8);
+    }
     /* No flag stays, and a slot that has changed its place is not stopped. */
     elastic_go_on (slots.elastic, 0, word | SLOT_FROZEN | SLOT_LOCKED);
     CHECK_EQ (atomic_load (&slots.elastic->table[0]), word);
@@ -2277,6 +2286,7 @@ test_sizes (void)
     /* Whole chunks, if VRAM is short. */
     { 1000 * MiB, GiB / 2, GiB, 2 * GiB, 1000 * MiB, 64 * MiB },
     { 1000 * MiB, GiB / 2, GiB, 2024 * MiB, 960 * MiB, 64 * MiB },
+    { 1000 * MiB, 961 * MiB, GiB, 2024 * MiB, 1000 * MiB, 64 * MiB },
   };
 
   for (size_t i = 0; i < sizeof table / sizeof table[0]; ++i) {

@@ -250,6 +250,11 @@ test_zero_large (void)
   CHECK_EQ (allocate (10 * GiB, 10 * GiB, 0), 0);
   CHECK_EQ (slots_zero (&slots), 0);
   CHECK_EQ (vram.zeroed, 10 * GiB);
+  /* An error in any piece counts. */
+  vram.fail_zeros = 1;
+  CHECK_EQ (slots_zero_chunk (&slots, 1), -1);
+  vram.fail_zeros = 1;
+  CHECK_EQ (slots_zero (&slots), -1);
   end ();
 }
 
@@ -257,10 +262,10 @@ test_zero_large (void)
 static void
 test_import (void)
 {
-  enum { SIZE = 7 * BLOCK_SIZE };
+  enum { SIZE = 5 * BLOCK_SIZE };
   struct superblock_header header = {
     .disk_size = SIZE,
-    .allocated = 8 * BLOCK_SIZE,
+    .allocated = 6 * BLOCK_SIZE,
     .chunk_size = 4 * BLOCK_SIZE,
     .chunk_count = 2,
   };
@@ -273,7 +278,7 @@ test_import (void)
   vram.exportable = true;
   vram.provider.granularity = 2 * BLOCK_SIZE;
   CHECK_EQ (allocate (SIZE, SIZE, 0), 0);
-  CHECK_EQ (slots.allocated, 8 * BLOCK_SIZE);
+  CHECK_EQ (slots.allocated, 6 * BLOCK_SIZE);
   for (unsigned i = 0; i < SIZE; ++i)
     buf[i] = (unsigned char) (i * 7 / 64);
   CHECK_EQ (slots_write (&slots, buf, SIZE, 0), 0);
@@ -284,11 +289,11 @@ test_import (void)
   }
   end ();
 
-  /* All blocks of the first chunk hold data, and all of the second one but its
-   * third block.
+  /* All blocks hold data, but the last one of the second chunk, which has two,
+   * is beyond the disk's end.
    */
   CHECK_EQ (superblock_create (&superblock, &header), 0);
-  *(uint64_t *) superblock.bits = 0x3f;
+  *(uint64_t *) superblock.bits = 0x1f;
 
   /* If a chunk cannot be imported, the others are freed. */
   vram.fail_nth = 2;
@@ -308,13 +313,15 @@ test_import (void)
   end ();
   CHECK_EQ (slots_import (&slots, &vram.provider, &superblock, fds, 0), 0);
   CHECK_EQ (slots.size, SIZE);
-  CHECK_EQ (slots.allocated, 8 * BLOCK_SIZE);
+  CHECK_EQ (slots.allocated, 6 * BLOCK_SIZE);
+  CHECK_EQ (slots.chunk[0]->size, 4 * BLOCK_SIZE);
+  CHECK_EQ (slots.chunk[1]->size, 2 * BLOCK_SIZE);
   CHECK (fds[0] == -1 && fds[1] == -1);
   CHECK_EQ (slots_read (&slots, seen, SIZE, 0), 0);
   CHECK (memcmp (seen, buf, SIZE) == 0);
   CHECK_EQ (slots_map (&slots, &superblock), 0);
   CHECK_EQ (vram.maps, 2);
-  CHECK (vram.spares[0] == SPARE_NONE && vram.spares[1] == 2 * BLOCK_SIZE);
+  CHECK (vram.spares[0] == SPARE_NONE && vram.spares[1] == BLOCK_SIZE);
   CHECK_EQ (slots_map (&slots, NULL), 0);
   CHECK_EQ (vram.spares[3], SPARE_ALL);
   vram.fail_nth = 2;
