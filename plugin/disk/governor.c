@@ -502,7 +502,7 @@ give_back_one (struct governor *g, enum give_back why, bool may_move)
 
   for (unsigned i = 0; number == -1 && i < g->slots->count; ++i)
     number = release_slot (g, i);
-  if (number == -1 && may_move && g->e->spill)
+  if (number == -1 && may_move)
     number = move_out (g, choose_victim (g));
   if (number == -1)
     return false;
@@ -687,14 +687,10 @@ is_short (struct governor *g, uint64_t bytes_free)
   return clock_ms () >= g->store_at && !may_grow (g, bytes_free, true);
 }
 
-/* Bring the reserve to TARGET chunks.  Returns whether it has as many. */
+/* Fill the reserve up to TARGET chunks.  Returns whether it has as many. */
 static bool
 fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
 {
-  while (elastic_reserve (g->e) > target) {
-    free_chunk (g, (unsigned) elastic_take_reserve (g->e), false);
-    count_given_back (g, GIVE_BACK_TRIM);
-  }
   while (elastic_reserve (g->e) < target) {
     const bool urgent =
         elastic_waiting (g->e) > 0 && elastic_reserve (g->e) == 0;
@@ -707,15 +703,6 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
     bytes_free -= g->size;
   }
   return true;
-}
-
-/* Whether there is a headroom to watch.  Without VRAM there is nothing to give
- * back.
- */
-static bool
-watches_headroom (const struct governor *g)
-{
-  return g->options.headroom > 0 && g->held > 0;
 }
 
 /* Whether enough VRAM is free to move a slot back. */
@@ -753,7 +740,7 @@ next_look (const struct governor *g, bool wants_more)
 
   if (g->options.restless)
     return FAST_MS;
-  if (watches_headroom (g) || wants_more)
+  if (g->options.headroom > 0 || wants_more)
     ms = now - g->changed_at < FAST_FOR_MS ? FAST_MS : REST_MS;
   else if (g->e->spill && spill_grows (g->e->spill))
     ms = REST_MS;
@@ -772,7 +759,7 @@ step (struct governor *g)
   unsigned over, now_over, given = 0;
   bool full = true;
 
-  if ((watches_headroom (g) || elastic_reserve (g->e) < target ||
+  if ((g->options.headroom > 0 || elastic_reserve (g->e) < target ||
        atomic_load (&g->e->shared->spilled) > 0) &&
       !look_at_free (g, &bytes_free))
     return REST_MS;
