@@ -110,7 +110,6 @@ elastic_fail (struct elastic *e)
   pthread_mutex_lock (&e->lock);
   pthread_cond_broadcast (&e->changed);
   pthread_mutex_unlock (&e->lock);
-  elastic_wake (e);
 }
 
 /*
