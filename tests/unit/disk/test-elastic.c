@@ -1320,14 +1320,14 @@ test_spill_move_fails (void)
 static void
 test_spill_trimmed (void)
 {
-  unsigned char buf[2 * BLOCK_SIZE];
+  unsigned char buf[3 * BLOCK_SIZE];
 
   with_spill = true;
   begin (2 * SLOT, false);
   fill_slots (2);
   squeeze_steps (4);
   CHECK_EQ (atomic_load (&shared->spilled), 2 * SLOT);
-  trim (SLOT + BLOCK_SIZE, BLOCK_SIZE);
+  trim (SLOT + BLOCK_SIZE, 2 * BLOCK_SIZE);
   CHECK_EQ (slots_read (&slots, buf, sizeof buf, SLOT + 100), 0);
   CHECK (memcmp (buf, model + SLOT + 100, sizeof buf) == 0);
   /* Nor does one that comes when the slot has moved back. */
