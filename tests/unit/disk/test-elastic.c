@@ -546,6 +546,7 @@ test_headroom (void)
   /* The other program ends. */
   vram.bytes_free = 12 * SLOT;
   step_until_held (3 + RESERVE_CHUNKS);
+  CHECK (!slots.elastic->is_short);
   fill (4, 6 * SLOT, SLOT);
   check_content (disk);
   /* The failed writes hold no pin. */
@@ -611,10 +612,22 @@ test_time_to_give_back (void)
   vram.bytes_free = SLOT;
   governor_step (governor);
   CHECK_EQ (vram.chunks, RESERVE_CHUNKS - 1);
+  virtual_time_pass (2);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  CHECK_EQ (vram.chunks, 0);
   virtual_time_pass (3);
   vram.bytes_free = 2 * SLOT;
   governor_step (governor);
-  CHECK_EQ (atomic_load (&shared->give_back_us_max), 3000);
+  CHECK_EQ (atomic_load (&shared->give_back_us_max), 5000);
+  /* The longest time is kept. */
+  look_after (21);
+  vram.bytes_free = SLOT;
+  governor_step (governor);
+  virtual_time_pass (1);
+  vram.bytes_free = 2 * SLOT;
+  governor_step (governor);
+  CHECK_EQ (atomic_load (&shared->give_back_us_max), 5000);
   end ();
 }
 
@@ -979,6 +992,29 @@ test_reuse (void)
   end ();
 }
 
+/* If a look at the slots takes long, the next one follows at once. */
+static void
+pass_600_ms (void)
+{
+  virtual_time_pass (600);
+}
+
+static void
+test_slow_scan (void)
+{
+  begin (0, false);
+  fill_slots (3);
+  trim (SLOT, SLOT);
+  look_after (500);
+  virtual_time_pass (2000);
+  trim (0, SLOT);
+  vram.called = pass_600_ms;
+  CHECK_EQ (governor_step (governor), 0);
+  vram.called = NULL;
+  CHECK_EQ (in_vram (), 2);
+  end ();
+}
+
 /* How often the governor looks at free VRAM. */
 static void
 test_looks (void)
@@ -1330,6 +1366,11 @@ test_spill_trimmed (void)
   trim (SLOT + BLOCK_SIZE, 2 * BLOCK_SIZE);
   CHECK_EQ (slots_read (&slots, buf, sizeof buf, SLOT + 100), 0);
   CHECK (memcmp (buf, model + SLOT + 100, sizeof buf) == 0);
+  /* Nor one that ends in a trimmed block. */
+  memset (buf, 0x5a, sizeof buf);
+  CHECK_EQ (slots_read (&slots, buf, 300, SLOT + BLOCK_SIZE + 100), 0);
+  CHECK (memcmp (buf, model + SLOT + BLOCK_SIZE + 100, 300) == 0);
+  CHECK_EQ (buf[300], 0x5a);
   /* Nor does one that comes when the slot has moved back. */
   vram.bytes_free = VRAM;
   step_until_held (2 + RESERVE_CHUNKS);
@@ -2310,6 +2351,18 @@ test_sizes (void)
     slots_free (&slots);
     CHECK_EQ (vram.chunks, 0);
   }
+
+  /* If only one chunk can be allocated, the disk starts with it. */
+  memory_provider_begin (&vram, 64 * MiB, 64 * GiB);
+  vram.provider.granularity = 2 * MiB;
+  vram.reserve_only = true;
+  vram.fail_nth = 2;
+  vram.fail_result = 1;
+  CHECK_EQ (
+      slots_begin_elastic (&slots, &vram.provider, 8 * GiB, 8 * GiB, 0, 1), 0);
+  CHECK_EQ (vram.chunks, 1);
+  slots_free (&slots);
+  CHECK_EQ (vram.chunks, 0);
 }
 
 int
@@ -2333,6 +2386,7 @@ main (int argc, char *argv[])
   RUN (test_reserve);
   RUN (test_empty_for_a_while);
   RUN (test_reuse);
+  RUN (test_slow_scan);
   RUN (test_looks);
   RUN (test_adoption);
   RUN (test_adoption_moves);

@@ -262,7 +262,7 @@ test_zero_large (void)
 static void
 test_import (void)
 {
-  enum { SIZE = 5 * BLOCK_SIZE };
+  enum { SIZE = 6 * BLOCK_SIZE };
   struct superblock_header header = {
     .disk_size = SIZE,
     .allocated = 6 * BLOCK_SIZE,
@@ -289,8 +289,7 @@ test_import (void)
   }
   end ();
 
-  /* All blocks hold data, but the last one of the second chunk, which has two,
-   * is beyond the disk's end.
+  /* All blocks hold data, but the last one of the second chunk, which has two.
    */
   CHECK_EQ (superblock_create (&superblock, &header), 0);
   *(uint64_t *) superblock.bits = 0x1f;
@@ -322,8 +321,12 @@ test_import (void)
   CHECK_EQ (slots_map (&slots, &superblock), 0);
   CHECK_EQ (vram.maps, 2);
   CHECK (vram.spares[0] == SPARE_NONE && vram.spares[1] == BLOCK_SIZE);
+  /* A spare place lies in the chunk. */
+  *(uint64_t *) superblock.bits = 0x3f;
+  CHECK_EQ (slots_map (&slots, &superblock), 0);
+  CHECK (vram.spares[2] == SPARE_NONE && vram.spares[3] == SPARE_NONE);
   CHECK_EQ (slots_map (&slots, NULL), 0);
-  CHECK_EQ (vram.spares[3], SPARE_ALL);
+  CHECK_EQ (vram.spares[5], SPARE_ALL);
   vram.fail_nth = 2;
   CHECK_EQ (slots_map (&slots, NULL), -1);
   CHECK_STR (stub_errors (),
