@@ -152,7 +152,7 @@ check_vram (struct report *r, const struct conf *c, const struct gpu *g,
              human (s->size));
   else if (g->free == -1)
     finding (r, WARNING, "VRAM", "nvidia-smi may say more",
-             "%s does not say how much is free", g->name);
+             "%s does not report how much is free", g->name);
   else if (g->free - keep >= least)
     finding (r, FINE, "VRAM", NULL, "%s of %s are free on %s", human (g->free),
              human (g->total), g->name);

@@ -33,14 +33,14 @@ check_suspend (struct report *r, const struct conf *c)
   else if (preserves > 0)
     finding (r, WARNING, "suspend",
              "set sleep-policy = auto and sleep-when-full = inhibit",
-             "what is swapped may be kept in VRAM, but %s", why);
+             "swapped data may be kept in VRAM, but %s", why);
   else
     finding (
         r, PROBLEM, "suspend",
         "load nvidia with NVreg_PreserveVideoMemoryAllocations=1 and enable "
         "nvidia-suspend.service, or set sleep-policy=drain and "
         "sleep-when-full=inhibit",
-        "what is swapped may be kept in VRAM, which the driver does not "
+        "swapped data may be kept in VRAM, which the driver does not "
         "preserve");
 }
 

@@ -529,9 +529,9 @@ case $(stat -f -c %T "$root/var") in
   *) finds ok "suspend: the driver preserves VRAM" ;;
 esac
 well "sleep-policy = keep"
-finds problem "suspend: what is swapped may be kept in VRAM"
+finds problem "suspend: swapped data may be kept in VRAM"
 echo "PreserveVideoMemoryAllocations: 1" >"$root/proc/driver/nvidia/params"
-finds warning "suspend: what is swapped may be kept in VRAM, but $services"
+finds warning "suspend: swapped data may be kept in VRAM, but $services"
 rm "$root/usr/lib/systemd/system/vram-swap.service"
 finds warning "init: systemd runs, but does not know vram-swap.service"
 rmdir "$root/run/systemd/system"
