@@ -582,12 +582,17 @@ look_at_free (struct governor *g, uint64_t *bytes_free)
   return true;
 }
 
+/* The limit in bytes that SET, the superblock's, means. */
+static uint64_t
+limit_of (const struct governor *g, uint64_t set)
+{
+  return set == 0 ? g->options.limit : set;
+}
+
 static uint64_t
 current_limit (const struct governor *g)
 {
-  const uint64_t limit = atomic_load (&g->e->shared->limit);
-
-  return limit == 0 ? g->options.limit : limit;
+  return limit_of (g, atomic_load (&g->e->shared->limit));
 }
 
 /* How many chunks have to be given back, and why. */
@@ -779,7 +784,7 @@ step (struct governor *g)
     else if (full && may_move_back (g, bytes_free))
       move_back (g, choose_returner (g));
   }
-  if (g->held * g->size <= current_limit (g))
+  if (g->held * g->size <= limit_of (g, limit))
     atomic_store (&g->e->shared->limit_obeyed, limit);
   elastic_set_short (g->e, over > 0 || (!full && is_short (g, bytes_free)));
   if (atomic_load (&g->e->trimmed) && g->scan_at == 0)
