@@ -644,16 +644,22 @@ note_time (struct governor *g)
   g->over_since = 0;
 }
 
-/* How many chunks the reserve should have. */
+/* Count the slots without VRAM, up to MOST. */
 static unsigned
-reserve_target (struct governor *g)
+count_room (const struct governor *g, unsigned most)
 {
-  const unsigned most = slots_reserve (g->slots);
   unsigned room = 0;
 
   for (unsigned i = 0; i < g->slots->count && room < most; ++i)
     room += SLOT_STATE (atomic_load (&g->e->table[i])) != SLOT_VRAM;
   return room;
+}
+
+/* How many chunks the reserve should have. */
+static unsigned
+reserve_target (const struct governor *g)
+{
+  return count_room (g, slots_reserve (g->slots));
 }
 
 /* Whether one more chunk may be held.  With URGENT a write waits for it. */
@@ -710,13 +716,18 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
   return true;
 }
 
-/* Whether enough VRAM is free to move a slot back. */
+/* Whether enough VRAM is free to move a slot back into a chunk of the reserve,
+ * and to refill that.  It need not be refilled if all other slots are in VRAM.
+ */
 static bool
 may_move_back (const struct governor *g, uint64_t bytes_free)
 {
+  const unsigned room = count_room (g, slots_reserve (g->slots) + 1);
+  const uint64_t more = elastic_reserve (g->e) < room ? g->size : 0;
+
   return g->e->spill && clock_ms () >= g->back_at &&
-         (g->held + 1) * g->size <= current_limit (g) &&
-         bytes_free >= g->options.headroom + 3 * g->size;
+         g->held * g->size + more <= current_limit (g) &&
+         bytes_free >= g->options.headroom + g->size + 2 * more;
 }
 
 /* Move a random slot. */

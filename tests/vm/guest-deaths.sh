@@ -131,24 +131,9 @@ journalctl -q --no-pager -o cat -u vram-swap.service |
 echo "reconnected after, ms: p50 $(median /run/outages)," \
   "max $(tail -n 1 /run/outages), $(wc -l </run/outages) times"
 
-daemon_now ()
-{
-  systemctl show -P MainPID vram-swap.service
-}
-
-# Another daemon runs and has taken over.
-another_daemon ()
-{
-  local state
-  state=$(systemctl show -P MainPID -P ActiveState vram-swap.service |
-    paste -sd ' ')
-  [ "$state" != "$daemon active" ] && [ "${state#* }" = active ] &&
-    [ "${state%% *}" != 0 ]
-}
-
 step "swap and server go on after $daemon_deaths deaths of the daemon"
 for ((n = 1; n <= daemon_deaths; n++)); do
-  before=$(requests) daemon=$(daemon_now) server=$(pgrep -x nbdkit)
+  before=$(requests) daemon=$(property MainPID) server=$(pgrep -x nbdkit)
   kill -KILL "$daemon"
   within 60 another_daemon || { fail "no other daemon"; break; }
   within 60 swapping_goes_on ||
@@ -160,7 +145,7 @@ done
 
 step "swap goes on after $both_deaths deaths of both at once"
 for ((n = 1; n <= both_deaths; n++)); do
-  before=$(requests) daemon=$(daemon_now) had=$(remembered outages)
+  before=$(requests) daemon=$(property MainPID) had=$(remembered outages)
   # The last time, what the daemon remembers is lost, too.
   if ((n == both_deaths)); then
     kill -STOP "$daemon"

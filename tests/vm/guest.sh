@@ -146,6 +146,16 @@ property ()
   systemctl show -P "$1" vram-swap.service
 }
 
+# Another daemon than $daemon runs and has taken over.
+another_daemon ()
+{
+  local state
+  state=$(systemctl show -P MainPID -P ActiveState vram-swap.service |
+    paste -sd ' ')
+  [ "$state" != "$daemon active" ] && [ "${state#* }" = active ] &&
+    [ "${state%% *}" != 0 ]
+}
+
 # Prints the service's newest messages.
 journal ()
 {

@@ -1289,6 +1289,37 @@ test_spill_limit (void)
 
 /* No slot takes the last chunk of the reserve while no other one can be made.
  */
+/* If the rest is in VRAM, the reserve is of use to slots in the file only. */
+static void
+test_spill_back_last (void)
+{
+  with_spill = true;
+  begin (2 * SLOT, false);
+  fill_slots (SLOTS);
+  squeeze_steps (2);
+  CHECK_EQ (atomic_load (&shared->moves_out), 4);
+  vram.bytes_free = VRAM;
+  look_after (5000);
+  look_after (200);
+  look_after (1);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  CHECK_EQ (vram.chunks, SLOTS);
+  CHECK_EQ (elastic_reserve (slots.elastic), RESERVE_CHUNKS);
+  vram.bytes_free = 3 * SLOT - 1;
+  look_after (200);
+  CHECK_EQ (atomic_load (&shared->moves_back), 2);
+  atomic_store (&shared->limit, SLOTS * SLOT);
+  vram.bytes_free = 3 * SLOT;
+  look_after (200);
+  look_after (200);
+  CHECK_EQ (atomic_load (&shared->moves_back), 4);
+  CHECK_EQ (atomic_load (&shared->spilled), 0);
+  CHECK_EQ (elastic_reserve (slots.elastic), 0);
+  CHECK_EQ (vram.chunks, SLOTS);
+  check_content (disk);
+  end ();
+}
+
 static void
 test_spill_back_later (void)
 {
@@ -1788,6 +1819,8 @@ test_spill_ready (void)
       spill_open (NULL, fcntl (spill_fd (spill), F_DUPFD_CLOEXEC, 3), SIZE, 0,
                   TIMEOUT_MS, reason);
   CHECK (slots.elastic->spill != NULL);
+  CHECK (spill_move_buffer (slots.elastic->spill, SLOT) != NULL);
+  atomic_store (&shared->spill_size, 0);
   fill (1, 0, 1);
   for (unsigned i = 0; i < 20 * SLOTS; ++i)
     governor_step (governor);
@@ -2394,6 +2427,7 @@ main (int argc, char *argv[])
   RUN (test_released_later);
   RUN (test_spill_back);
   RUN (test_spill_limit);
+  RUN (test_spill_back_last);
   RUN (test_spill_back_later);
   RUN (test_spill_move_fails);
   RUN (test_spill_trimmed);

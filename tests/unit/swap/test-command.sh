@@ -143,7 +143,7 @@ status 4 "VRAM swap: off: switched off by another program (swapoff)" \
   "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
 
-# A user who may not ask the daemon sees what is known to all.
+# A user who may not ask the daemon sees its state.
 if [[ $(id -u) == 0 ]]; then
   cp "$tool" "$root"
   mkdir -p "$root/sys/block/nbd0"
