@@ -310,7 +310,7 @@ expect 1 vram-swap daemon
 said "/dev/nbd0 is in use"
 settings 'nbd-device = /dev/nbd99'
 expect 1 vram-swap daemon
-said "no /dev/nbd99"
+said "/dev/nbd99 does not exist"
 settings
 daemon
 swap_is_on 1

@@ -23,13 +23,13 @@ expect 0 systemctl is-active vram-swap.service
 all_is_off
 expect 4 vram-swap status
 echo "$out" | head -5
-said "off: the kernel's command line says novramswap"
+said "off: novramswap is on the kernel command line"
 # Without swap to continue with, the next daemon leaves it off, too.
 kill -KILL "$(property MainPID)"
 wait_for 20 restarted
 state_becomes off
 expect 4 vram-swap status
-said "off: the kernel's command line says novramswap"
+said "off: novramswap is on the kernel command line"
 expect 0 vram-swap up
 swap_is_on
 expect 0 vram-swap status
