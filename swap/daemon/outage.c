@@ -26,8 +26,8 @@
 #define FAIL_MS     1000  /* until all that waited has been sent */
 #define OF_KERNEL   (48 << 20) /* bytes, see outage_spare */
 #define SETTLE_MS   500  /* until what the kernel noticed late is mended */
-#define REPLACE_MS  1000 /* until older requests have been answered */
-#define REPLACE_S   2    /* the time limit of a request meanwhile, seconds */
+#define REPLACE_MS  2000 /* until older requests have been answered */
+#define REPLACE_S   3    /* the time limit of a request meanwhile, seconds */
 
 void
 outage_link (struct daemon *d)
