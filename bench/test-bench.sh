@@ -177,7 +177,7 @@ must_fail 'junk: fio exited' bench "${quick[@]}" -c junk='null size={size}' \
   -C junk
 must_fail 'sick: nbdkit exited with 1: .*nonsense' bench "${quick[@]}" \
   -c sick='memory size={size} nonsense=1' -C sick
-STANDIN_CUDA_FAIL=cuMemcpyDtoH:20+:CUDA_ERROR_UNKNOWN must_fail \
+STANDIN_CUDA_FAIL=cuMemcpyDtoH:1+:CUDA_ERROR_UNKNOWN must_fail \
   'plain: fio exited' bench "${quick[@]}" -C plain
 must_fail "'nosuch': unknown; there are memory" bench -C nosuch
 must_fail 'none of 4k-read-d1' bench --jobs 5k
