@@ -55,18 +55,23 @@ class Store:
 
     def listen (self):
         while True:
-            # Without close-on-exec a server that is started now would inherit
-            # them, and a barrier would never be closed.
-            data, control, _, _ = self.notify.recvmsg (4096,
-                socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
-            fds = array.array ("i")
-            for level, kind, content in control:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    fds.frombytes (content[:len (content) // 4 * 4])
-            words = dict (line.partition ("=")[::2]
-                          for line in data.decode ().split ("\n"))
+            select.select ([self.notify], [], [])
+            # In one step, so that a message that waits no more was taken.
             with self.lock:
-                self.take (words, list (fds))
+                self.receive ()
+
+    def receive (self):
+        # Without close-on-exec a server that is started now would inherit
+        # them, and a barrier would never be closed.
+        data, control, _, _ = self.notify.recvmsg (4096,
+            socket.CMSG_SPACE (253 * 4), socket.MSG_CMSG_CLOEXEC)
+        fds = array.array ("i")
+        for level, kind, content in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes (content[:len (content) // 4 * 4])
+        words = dict (line.partition ("=")[::2]
+                      for line in data.decode ().split ("\n"))
+        self.take (words, list (fds))
 
     def take (self, words, fds):
         name = words.get ("FDNAME", "stored")
