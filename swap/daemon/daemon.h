@@ -115,7 +115,7 @@ void outage_start_server (struct daemon *d);
 void outage_replace (struct daemon *d);
 void outage_replace_now (struct daemon *d); /* TIMER_REPLACE has passed */
 /* Gives requests the time limits that are configured. */
-void outage_limits (struct daemon *d);
+void outage_limits (const struct daemon *d);
 /* Hands the server to the kernel.  Returns what has happened. */
 enum event outage_connect (struct daemon *d);
 void outage_complain (struct daemon *d);

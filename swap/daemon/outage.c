@@ -73,34 +73,46 @@ outage_start_server (struct daemon *d)
 }
 
 void
-outage_limits (struct daemon *d)
+outage_limits (const struct daemon *d)
 {
-  d->short_limit = false;
-  if (d->st.device >= 0)
-    nbd_hold (d->st.device, d->st.connections, d->st.timeout,
-              conf_number (d->conf, CONF_OUTAGE_TIMEOUT));
+  nbd_hold (d->st.device, d->st.connections, d->st.timeout,
+            conf_number (d->conf, CONF_OUTAGE_TIMEOUT));
 }
 
-/* A request that was sent and not answered when its server died is sent again
- * after its time limit, which it keeps from its start.  With several
- * connections that is long, so that a slow server does not lose them.  Here
- * new requests get a short one first.  The server is killed before that has
- * passed, so that it never works on a request that was sent again.
+/* Gives new requests a limit of so many SECONDS.  Opens no file. */
+static int
+set_limit (struct daemon *d, unsigned seconds)
+{
+  return nbd_netlink_set_limits (&d->nl, d->st.device,
+                                 conf_number (d->conf, CONF_OUTAGE_TIMEOUT),
+                                 seconds);
+}
+
+static void
+end_short_limit (struct daemon *d)
+{
+  if (d->short_limit && d->st.device >= 0)
+    set_limit (d, d->st.timeout);
+  d->short_limit = false;
+}
+
+/* With several connections, or with a timeout, a request that is under way
+ * when its server dies is sent again after the limit that was in force when it
+ * was sent.  That is long, so that a slow server does not lose its
+ * connections.  Here new requests get a short one first.  The server is killed
+ * before that has passed, so that it never works on a request that was sent
+ * again.
  */
 void
 outage_replace (struct daemon *d)
 {
-  const bool keeps_limit = d->st.connections > 1 || d->st.timeout > 0;
-
-  if (d->server_only || !keeps_limit ||
-      nbd_netlink_set_limits (&d->nl, d->st.device,
-                              conf_number (d->conf, CONF_OUTAGE_TIMEOUT),
-                              REPLACE_S) == -1) {
+  d->short_limit = !d->server_only &&
+                   (d->st.connections > 1 || d->st.timeout > 0) &&
+                   set_limit (d, REPLACE_S) == 0;
+  if (d->short_limit)
+    daemon_set_timer (d, TIMER_REPLACE, REPLACE_MS);
+  else
     supervisor_replace (&d->server);
-    return;
-  }
-  d->short_limit = true;
-  daemon_set_timer (d, TIMER_REPLACE, REPLACE_MS);
 }
 
 void
@@ -109,7 +121,7 @@ outage_replace_now (struct daemon *d)
   if (d->replacing && d->server.pid != 0)
     supervisor_replace (&d->server);
   else
-    outage_limits (d);
+    end_short_limit (d);
 }
 
 /* The kernel has no server from now on. */
@@ -118,11 +130,7 @@ begin (struct daemon *d)
 {
   if (d->outage)
     return;
-  if (d->short_limit)
-    nbd_netlink_set_limits (&d->nl, d->st.device,
-                            conf_number (d->conf, CONF_OUTAGE_TIMEOUT),
-                            d->st.timeout);
-  d->short_limit = false;
+  end_short_limit (d);
   spare_give ();
   d->outage = true;
   d->over = d->wrong = false;

@@ -277,6 +277,8 @@ hurry (struct daemon *d)
   log_info ("told to end while swap is still on: its data is lost when the "
             "server is killed");
   outage_link (d);
+  /* These limits stay. */
+  d->short_limit = false;
   if (d->outage)
     outage_fail (d);
   else if (link_expect_end (&d->link, &d->nl) == -1)
