@@ -14,6 +14,8 @@ says ()
   vram_nbdkit "$VRAM_PLUGIN" --dump-plugin >"$tmp/dump"
   grep -x 'vram_num_devices=0' "$tmp/dump"
   grep -E "^vram_error=.*$1" "$tmp/dump"
+  grep "^vram_quiet=" "$tmp/dump"
+  ! grep "^vram_quiet=no" "$tmp/dump" || fail "boost=no is the default"
 }
 
 if ! /sbin/ldconfig -p | grep -F libcuda.so.1; then

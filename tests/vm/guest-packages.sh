@@ -71,11 +71,8 @@ said "not removed, because swap in VRAM cannot be switched off"
 swap_is_on
 expect 0 systemctl is-active vram-swap.service
 sleep 5
-kill $filler
-wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
-cat "/run/memfill.$filler"
-dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" &&
-  fail "the kernel reports errors"
+unnoticed "$filler"
+dmesg | grep "Out of memory" && fail "a program was killed"
 
 step "a removal stops the service and keeps the settings"
 expect 0 timeout 400 dpkg -r vram-swap nbdkit-plugin-gpuram

@@ -73,11 +73,8 @@ replaced 2
 
 step "no program noticed"
 sleep 5
-kill $filler
-wait $filler || fail "memfill: $(cat "/run/memfill.$filler")"
-cat "/run/memfill.$filler"
-dmesg | grep -E "I/O error|Read-error|Write-error|Out of memory" &&
-  fail "the kernel reports errors"
+unnoticed "$filler"
+dmesg | grep "Out of memory" && fail "a program was killed"
 
 step "a stop leaves nothing behind"
 expect 0 systemctl stop vram-swap.service

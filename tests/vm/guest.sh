@@ -238,6 +238,20 @@ fill ()
   wait_for 180 grep -q filled "/run/memfill.$filler"
 }
 
+# unnoticed PID...: ends these memfills. No program has read a wrong word, and
+# the kernel reports no error.
+unnoticed ()
+{
+  local pid
+  kill "$@"
+  for pid; do
+    wait "$pid" || fail "memfill: exit status $?"
+    cat "/run/memfill.$pid"
+  done
+  dmesg | grep -E "I/O error|Read-error|Write-error" &&
+    fail "the kernel reports errors"
+}
+
 # field NAME FILE: prints the number behind NAME, in a file such as
 # /proc/meminfo or /proc/PID/status.
 field ()

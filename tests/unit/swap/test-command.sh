@@ -84,6 +84,7 @@ status 4 "VRAM swap: off" "${swap[@]}" status
 status 4 "then zram, 1.0 MiB of 4.0 GiB used, priority 100" "${swap[@]}" status
 status 4 '"state": "off"' "${swap[@]}" status --json
 status 4 "power keep (on mains), sleep auto" "${swap[@]}" status
+status 4 '"charge": null' "${swap[@]}" status --json
 mkdir -p "$root/sys/class/power_supply/BAT0"
 echo Battery >"$root/sys/class/power_supply/BAT0/type"
 echo Discharging >"$root/sys/class/power_supply/BAT0/status"
@@ -91,7 +92,9 @@ echo 47 >"$root/sys/class/power_supply/BAT0/capacity"
 status 4 "power keep (on battery, charge 47 %), sleep auto" "${swap[@]}" status
 status 4 '"charge": 47' "${swap[@]}" status --json
 status 0 "
+outage-timeout = 10min
 priority = 1500
+discard = pages
 " "${swap[@]}" config
 
 echo "priority = 1" >"$root/conf"
@@ -126,6 +129,9 @@ status 0 "unknown key" "${typo[@]}" sleep post
 status 0 "unknown key" "${typo[@]}" look
 status 1 "the daemon is not running" "${typo[@]}" up
 status 1 "the daemon is not running" "${typo[@]}" reload
+# The daemon reads the file itself, and reports its errors.
+[[ $("${typo[@]}" reload 2>&1) != *"unknown key"* ]] ||
+  fail "reload reports the errors of the configuration twice"
 # What the file does not say is as it was when swap went on; what it says
 # correctly counts.
 mkdir "$root/run/vram-swap"
@@ -143,7 +149,7 @@ status 4 "VRAM swap: off: switched off by another program (swapoff)" \
   "${swap[@]}" status
 status 4 '"cause": "others"' "${swap[@]}" status --json
 
-# A user who may not ask the daemon sees its state.
+# A user outside group vram-swap sees the state.
 if [[ $(id -u) == 0 ]]; then
   cp "$tool" "$root"
   mkdir -p "$root/sys/block/nbd0"
@@ -165,6 +171,13 @@ END
   status 0 "outages:   3 times" "${stranger[@]}"
   status 0 '"state": "on"' "${stranger[@]}" --json
   status 0 '"daemon": null' "${stranger[@]}" --json
+  sed -i 's/^state=.*/state=paused/; s/^cause=.*/cause=sleep/' \
+    "$root/run/vram-swap/state"
+  status 0 "VRAM swap: paused, 512 KiB of 1.0 GiB used" "${stranger[@]}"
+  status 0 "by the sleep policy" "${stranger[@]}"
+  sed -i 's/^reason=.*/reason=could not be switched on/' \
+    "$root/run/vram-swap/state"
+  status 0 " min: could not be switched on" "${stranger[@]}"
   status 0 '"io_flushers": null' "${stranger[@]}" --json
   mv "$root/swaps" "$root/proc/swaps"
   rm -r "$root/vram-swap" "$root/sys/block"
