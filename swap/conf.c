@@ -43,73 +43,76 @@ static const struct key {
     PLUGIN,
     THRESHOLD, /* down-below=N% */
   } kind;
-  const char *wanted; /* for messages: "expected ..." */
-  const char *words;  /* allowed besides, each between blanks */
-  int64_t min, max;   /* of what is a number; no MAX is 0 */
+  const char *expected; /* for messages: "expected ..." */
+  const char *words;    /* allowed besides, each between blanks */
+  int64_t min, max;     /* of what is a number; no MAX is 0 */
 } keys[CONF_KEYS] = {
   /* clang-format off */
   [CONF_SIZE] = { "size", "80%", CONF_AT_UP, SHARE,
-    .wanted = "a size of at least 4K such as 7G, a share such as 80%, or max",
+    .expected = "a size of at least 4K such as 7G, a share such as 80%, or "
+                "max",
     .words = " max ", .min = 4096 },
   [CONF_MIN_SIZE] = { "min-size", "512M", CONF_AT_UP, BYTES,
-    .wanted = "a size of at least 4K such as 512M or 7G", .min = 4096 },
+    .expected = "a size of at least 4K such as 512M or 7G", .min = 4096 },
   [CONF_HEADROOM] = { "headroom", "auto", CONF_AT_NEW_SERVER, BYTES,
-    .wanted = "auto or a size such as 512M, 2G or 0", .words = " auto " },
+    .expected = "auto or a size such as 512M, 2G or 0", .words = " auto " },
   [CONF_ELASTIC] = { "elastic", "yes", CONF_AT_UP, WORDS,
-    .wanted = "yes or no", .words = " yes no " },
+    .expected = "yes or no", .words = " yes no " },
   [CONF_LIMIT] = { "limit", "max", CONF_AT_NEW_SERVER, BYTES,
-    .wanted = "a size of at least 2M such as 4G, or max", .words = " max ",
+    .expected = "a size of at least 2M such as 4G, or max", .words = " max ",
     .min = 2 << 20 },
   [CONF_SPILL] = { "spill", CONF_SPILL_FOLDER, CONF_AT_UP, FOLDER,
-    .wanted = "the absolute path of a folder, or none", .words = " none " },
+    .expected = "the absolute path of a folder, or none", .words = " none " },
   [CONF_DEVICE] = { "device", "auto", CONF_AT_UP, TEXT,
-    .wanted = "a value" },
+    .expected = "a value" },
   [CONF_WINDOW] = { "window", "auto", CONF_AT_NEW_SERVER, WORDS,
-    .wanted = "auto, yes or no", .words = " auto yes no " },
+    .expected = "auto, yes or no", .words = " auto yes no " },
   [CONF_RESIDENT] = { "resident", "required", CONF_AT_NEW_SERVER, WORDS,
-    .wanted = "required, yes, no or auto", .words = " required yes no auto " },
+    .expected = "required, yes, no or auto",
+    .words = " required yes no auto " },
   [CONF_BOOST] = { "boost", "no", CONF_AT_NEW_SERVER, WORDS,
-    .wanted = "yes or no", .words = " yes no " },
+    .expected = "yes or no", .words = " yes no " },
   [CONF_SCRUB] = { "scrub", "yes", CONF_AT_NEW_SERVER, WORDS,
-    .wanted = "yes or no", .words = " yes no " },
+    .expected = "yes or no", .words = " yes no " },
   /* As the plugin takes it. */
   [CONF_GPU_TIMEOUT] = { "gpu-timeout", "20s", CONF_AT_NEW_SERVER, SECONDS,
-    .wanted = "a time from 1s to 1h", .min = 1, .max = 3600 },
+    .expected = "a time from 1s to 1h", .min = 1, .max = 3600 },
   [CONF_PLUGIN] = { "plugin", PLUGIN_NAME, CONF_AT_NEW_SERVER, PLUGIN,
-    .wanted = "a name, or a file with its absolute path" },
+    .expected = "a name, or a file with its absolute path" },
   [CONF_PLUGIN_ARGS] = { "plugin-args", "", CONF_AT_NEW_SERVER, .kind = ANY },
   [CONF_THREADS] = { "threads", "1", CONF_AT_NEW_SERVER, NUMBER,
-    .wanted = "a number from 1 to 64", .min = 1, .max = 64 },
+    .expected = "a number from 1 to 64", .min = 1, .max = 64 },
   [CONF_SOCKET] = { "socket", "/run/vram-swap/server/nbd.sock",
     CONF_AT_NEW_SERVER, SOCKET,
-    .wanted = "an absolute path of at most 100 bytes" },
+    .expected = "an absolute path of at most 100 bytes" },
   [CONF_START_TIMEOUT] = { "start-timeout", "60s", CONF_LIVE, SECONDS,
-    .wanted = "a time of at least 1s", .min = 1 },
+    .expected = "a time of at least 1s", .min = 1 },
   [CONF_SPARE] = { "spare", "auto", CONF_LIVE, BYTES,
-    .wanted = "auto or a size of at most 1G such as 256M or 0",
+    .expected = "auto or a size of at most 1G such as 256M or 0",
     .words = " auto ", .max = 1 << 30 },
   [CONF_NBD_DEVICE] = { "nbd-device", "auto", CONF_AT_UP, NBD_DEVICE,
-    .wanted = "auto or a whole device such as /dev/nbd0", .words = " auto " },
+    .expected = "auto or a whole device such as /dev/nbd0",
+    .words = " auto " },
   [CONF_CONNECTIONS] = { "connections", "auto", CONF_AT_UP, NUMBER,
-    .wanted = "auto or a number from 1 to 64", .words = " auto ", .min = 1,
+    .expected = "auto or a number from 1 to 64", .words = " auto ", .min = 1,
     .max = 64 },
   [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, SECONDS,
-    .wanted = "auto or a time such as 1h", .words = " auto " },
+    .expected = "auto or a time such as 1h", .words = " auto " },
   [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_AT_UP, SECONDS,
-    .wanted = "a time of at least 1s such as 90s, 10min or 1h", .min = 1 },
+    .expected = "a time of at least 1s such as 90s, 10min or 1h", .min = 1 },
   [CONF_PRIORITY] = { "priority", "1500", CONF_AT_UP, NUMBER,
-    .wanted = "a number from 0 to 32767", .max = 32767 },
+    .expected = "a number from 0 to 32767", .max = 32767 },
   [CONF_DISCARD] = { "discard", "pages", CONF_AT_UP, WORDS,
-    .wanted = "no, once, pages or both", .words = " no once pages both " },
+    .expected = "no, once, pages or both", .words = " no once pages both " },
   [CONF_POWER_POLICY] = { "power-policy", "keep", CONF_LIVE, THRESHOLD,
-    .wanted = "keep, down-on-battery or down-below=N%",
+    .expected = "keep, down-on-battery or down-below=N%",
     .words = " keep down-on-battery " },
   [CONF_SLEEP_POLICY] = { "sleep-policy", "auto", CONF_LIVE, WORDS,
-    .wanted = "auto, drain or keep", .words = " auto drain keep " },
+    .expected = "auto, drain or keep", .words = " auto drain keep " },
   [CONF_SLEEP_WHEN_FULL] = { "sleep-when-full", "inhibit", CONF_LIVE, WORDS,
-    .wanted = "inhibit or keep", .words = " inhibit keep " },
+    .expected = "inhibit or keep", .words = " inhibit keep " },
   [CONF_IDLE_DOWN] = { "idle-down", "0", CONF_LIVE, SECONDS,
-    .wanted = "a time such as 60, 90s, 10min or 1h" },
+    .expected = "a time such as 60, 90s, 10min or 1h" },
   /* clang-format on */
 };
 
@@ -346,7 +349,7 @@ take_line (struct conf *c, char *line, size_t n, unsigned number)
   }
   if (!is_valid (&keys[key], value)) {
     blame (c, "%s:%u: invalid %s '%s'; expected %s", c->file, number, name,
-           value, keys[key].wanted);
+           value, keys[key].expected);
     return;
   }
   copy = strdup (value);

@@ -329,7 +329,7 @@ requests_serve (struct daemon *d, struct client *client)
     serve_one (d, client, text, n);
 }
 
-/* Says of each setting that has changed when it counts. */
+/* Prints for each setting that has changed when it takes effect. */
 static void
 compare (const struct conf *old, const struct conf *new)
 {
