@@ -304,7 +304,8 @@ parse_number (const char *text, const char *option, double least, double most)
   errno = 0;
   value = strtod (text, &end);
   if (errno || end == text || *end || !(value >= least && value <= most))
-    die ("%s: '%s': wanted a number from %g to %g", option, text, least, most);
+    die ("%s: '%s': expected a number from %g to %g", option, text, least,
+         most);
   return value;
 }
 

@@ -150,6 +150,7 @@ for job in jobs:
     assert text.count(f"\n{job}") == 3, job
 
 results = json.loads((folder / "some/results.json").read_text())
+assert results["contenders"]["memory"].startswith("nbdkit-memory-plugin.so ")
 assert len(results["runs"]) == 2 * 2 * 2 and len(results["summary"]) == 2 * 2
 for row in results["summary"]:
     runs = [run for run in results["runs"]
@@ -168,6 +169,8 @@ for row in results["summary"]:
 END
 if command -v gnuplot >/dev/null; then
     grep -q '</svg>' "$tmp/all/results.svg" || fail "no picture"
+    "$srcdir/plot" "$srcdir/results/h100.json" "$tmp/h100.svg"
+    grep -q '</svg>' "$tmp/h100.svg" || fail "no picture of h100.json"
 fi
 
 # A disk that loses data, one that does not start, one that fails, and unknown
