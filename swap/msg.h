@@ -12,12 +12,13 @@
 /* The exit statuses of vram-swap; vram-swap(8) lists them. */
 enum {
   EXIT_OK = 0,
-  EXIT_FAILED = 1,  /* something did not work; what had been done is undone */
-  EXIT_USAGE = 2,   /* wrong command line or configuration */
-  EXIT_REFUSED = 3, /* the swapped data fits nowhere else */
-  EXIT_OFF = 4,     /* status: swap is not on */
-  EXIT_PROBLEM = 5, /* check: something has to be fixed first */
-  EXIT_INTERRUPTED = 6, /* by a signal; all is as it was before */
+  EXIT_FAILED = 1,      /* something did not work */
+  EXIT_USAGE = 2,       /* wrong command line or configuration */
+  EXIT_REFUSED = 3,     /* the swapped data fits nowhere else */
+  EXIT_OFF = 4,         /* status: swap is not on */
+  EXIT_PROBLEM = 5,     /* check: something has to be fixed first */
+  EXIT_INTERRUPTED = 6, /* by a signal */
+  EXIT_NEXT = 7,        /* daemon: only the next one can continue */
 };
 
 /* Set by --quiet. */

@@ -101,6 +101,7 @@ job_has_ended (struct daemon *d, int status)
   daemon_set_timer (d, TIMER_JOB, -1);
   d->job_status = WIFEXITED (status) ? WEXITSTATUS (status) : EXIT_FAILED;
   if (d->work == job_check) {
+    reload_end (d, d->job_status);
     if (d->job_status == EXIT_OK) {
       log_info ("the next server takes over the disk");
       outage_replace (d);
@@ -108,6 +109,7 @@ job_has_ended (struct daemon *d, int status)
     }
     d->replacing = false;
     tell_end (d, d->job_status);
+    daemon_handle (d, watch_policies (d));
     return;
   }
   daemon_handle (d, d->job_status == EXIT_OK        ? EVENT_JOB_DONE
@@ -245,7 +247,7 @@ job_hangs (struct daemon *d)
   if (d->job.pid == 0)
     return;
   log_warning ("process %ld is stuck in the kernel (modprobe, nbd-client, "
-               "mkswap or swapoff)",
+               "mkswap or swapoff); if it stays so, reboot",
                (long) d->job.pid);
   if (d->st.state != STATE_STARTING)
     return;
@@ -336,7 +338,7 @@ loop (struct daemon *d)
     n = epoll_wait (d->epoll, events, 16, daemon_next_timer (d));
     if (n == -1 && errno != EINTR) {
       log_error ("epoll: %m");
-      return EXIT_FAILED;
+      return EXIT_NEXT;
     }
     for (int i = 0; i < n; i++)
       take_event (d, events[i].data.fd);

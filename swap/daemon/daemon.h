@@ -55,6 +55,7 @@ struct daemon {
   enum link_result outage_why;
   int outage_errno;
 
+  struct conf former;   /* what a reload that fails goes back to */
   bool initial;         /* no start has succeeded yet: a failure is fatal */
   bool start_again;     /* once what was found has been cleared away */
   bool replacing;       /* the server, for a reload */
@@ -105,6 +106,12 @@ enum event watch_policies (struct daemon *d);
 /* Reads all uevents: whether POWER or our DEVICE has changed. */
 void watch_uevents (const struct daemon *d, bool *power, bool *device);
 void watch_pressure (struct daemon *d, bool on);
+
+/* reload.c: new settings.  All return or take an exit status; they stay if it
+ * is EXIT_OK.
+ */
+int reload_begin (struct daemon *d);
+void reload_end (struct daemon *d, int status);
 
 /* outage.c */
 void outage_begin (struct daemon *d);

@@ -171,7 +171,7 @@ descriptors_take (struct descriptors *d)
     if (name && find (d, name)) {
       if (!same_file (find (d, name)->fd, FIRST_PASSED + i)) {
         log_error ("received two different descriptors named %s: keeping "
-                   "both; the disk cannot be taken over",
+                   "both; the disk cannot be taken over if its server dies",
                    name);
         d->ambiguous = true;
         continue;

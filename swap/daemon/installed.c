@@ -9,8 +9,11 @@
 
 #include <config.h>
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gpu.h"
 #include "jobs.h"
@@ -46,13 +49,36 @@ knows_version (const char *output, uint64_t version)
   return false;
 }
 
+/* Whether the server's USER can make the socket in FOLDER. */
+static bool
+can_listen (const struct unprivileged *user, const char *folder)
+{
+  bool can;
+
+  if (user->same)
+    return access (folder, W_OK | X_OK) == 0;
+  if (setegid (user->gid) == -1 || seteuid (user->uid) == -1)
+    return false;
+  can = faccessat (AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+  return seteuid (0) == 0 && setegid (0) == 0 && can;
+}
+
 int
 job_check (const void *arg)
 {
   const struct job_order *o = arg;
   const char *value;
+  char why[256], folder[128], *slash;
   struct run r;
 
+  snprintf (folder, sizeof folder, "%s", conf_text (o->conf, CONF_SOCKET));
+  slash = strrchr (folder, '/');
+  slash[slash == folder] = '\0';
+  if (!can_listen (o->user, folder)) {
+    snprintf (why, sizeof why,
+              "its user cannot write to %s, the folder of socket=", folder);
+    return refuse (why);
+  }
   if (!plugin_dump (o->conf, &r))
     return refuse (run_reason (&r));
   if (!server_is_ours (o->conf))

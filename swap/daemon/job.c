@@ -94,7 +94,8 @@ job_await_orphans (unsigned ms)
   while (fd != -1 && flock (fd, LOCK_EX | LOCK_NB) == -1 &&
          errno == EWOULDBLOCK) {
     if (now_ms () >= deadline) {
-      log_warning ("a child of the previous daemon is stuck in the kernel");
+      log_warning ("a child of the previous daemon is stuck in the kernel; "
+                   "if it stays so, reboot");
       break;
     }
     pause_ms (20);

@@ -10,13 +10,15 @@
 
 #include "conf.h"
 #include "job.h"
+#include "unprivileged.h"
 
 /* What a job is told.  Each returns an exit status of msg.h; its messages say
  * what was done, or what failed and was undone.
  */
 struct job_order {
   const struct conf *conf;
-  uint64_t disk_version;      /* check: of the superblock that is kept */
+  uint64_t disk_version;           /* check: of the superblock that is kept */
+  const struct unprivileged *user; /* check: the server's */
   struct attachment attached; /* what is attached; device -1 for nothing */
   pid_t server;               /* 0 for none */
   bool force;                 /* drain: although it does not seem to fit */

@@ -58,11 +58,12 @@ find_obstacle (const struct daemon *d, int64_t size)
   least = descriptors_least (&d->server.kept);
   if (size == LIMIT_CONFIGURED || size >= least)
     return NULL;
-  snprintf (text, sizeof text,
-            "cannot limit VRAM to %s: %s contains swapped data that cannot be "
-            "moved: %s",
-            human (size), human (least),
-            shared->spill_reason[0] ? shared->spill_reason : "no spill file");
+  snprintf (
+      text, sizeof text,
+      "cannot limit VRAM to %s: %s of it hold swapped data that cannot be "
+      "moved: %s; set a higher limit",
+      human (size), human (least),
+      shared->spill_reason[0] ? shared->spill_reason : "no spill file");
   return text;
 }
 
@@ -79,7 +80,7 @@ limit_request (struct daemon *d, struct client *client,
     return;
   }
   if (!hold && !client->root) {
-    control_answer (client, EXIT_FAILED, "only root may ask for that");
+    control_answer (client, EXIT_FAILED, "only root may do that");
     return;
   }
   why = find_obstacle (d, size);

@@ -206,9 +206,9 @@ outage_is_over (struct daemon *d)
   if (!d->outage || d->server_only)
     return;
   d->over = true;
-  log_error ("no server for %lld s (outage-timeout); failing all requests: "
-             "programs that need swapped pages are killed; a later server is "
-             "still connected, with the pages not needed meanwhile",
+  log_error ("no server for %lld s (outage-timeout): failing all requests, so "
+             "programs that need swapped pages are killed; a server that "
+             "starts later is connected again",
              (now_ms () - d->outage_began) / 1000);
   outage_fail (d);
 }
@@ -244,8 +244,12 @@ outage_end (struct daemon *d)
   if (took > d->st.outage_longest_ms)
     d->st.outage_longest_ms = took;
   outage_spare (d);
-  log_warning ("/dev/nbd%d lost its server; reconnected after %lld ms",
-               d->st.device, took);
+  if (d->replacing)
+    log_info ("/dev/nbd%d has the next server after %lld ms", d->st.device,
+              took);
+  else
+    log_warning ("/dev/nbd%d lost its server; reconnected after %lld ms",
+                 d->st.device, took);
   runstate_write (&d->st);
   if (d->replacing) {
     d->replacing = false;

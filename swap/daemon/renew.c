@@ -62,5 +62,5 @@ daemon_renew (struct daemon *d, char **argv)
   /* The descriptors are closed: only a new daemon can continue. */
   log_to = msg_to_user;
   log_error ("%s: %m", path);
-  _exit (EXIT_FAILED + 1);
+  _exit (EXIT_NEXT);
 }

@@ -153,9 +153,12 @@ ask (struct daemon *d, struct client *client, enum event event)
   }
   else if (action == ACTION_REFUSE) {
     client->waits = false;
-    snprintf (why, sizeof why, "not now: swap is %s%s%s",
+    snprintf (why, sizeof why, "not possible in state '%s'%s%s; %s",
               state_name (d->st.state), d->st.reason[0] ? ": " : "",
-              d->st.reason);
+              d->st.reason,
+              event == EVENT_TEST || d->st.state == STATE_FAILED
+                  ? "run 'vram-swap down' first"
+                  : "try again later");
     control_answer (client, EXIT_FAILED, why);
   }
   if (!client->waits && d->asked == client)
@@ -293,7 +296,7 @@ serve_one (struct daemon *d, struct client *client, const char *text, size_t n)
       if (client->root || requests[i].anybody)
         requests[i].serve (d, client, request);
       else
-        control_answer (client, EXIT_FAILED, "only root may ask for that");
+        control_answer (client, EXIT_FAILED, "only root may do that");
     }
   if (!known)
     control_answer (client, EXIT_USAGE, "unknown request");
@@ -329,79 +332,42 @@ requests_serve (struct daemon *d, struct client *client)
     serve_one (d, client, text, n);
 }
 
-/* Prints for each setting that has changed when it takes effect. */
-static void
-compare (const struct conf *old, const struct conf *new)
+/* Returns the exit status, or -1: the server is going to be replaced. */
+static int
+reload (struct daemon *d)
 {
-  static const char *const words[] = {
-    [CONF_LIVE] = "takes effect now",
-    [CONF_AT_UP] = "takes effect after 'vram-swap down' and 'vram-swap up'",
-    [CONF_AT_NEW_SERVER] = "takes effect with the next server",
-  };
-  unsigned changes = 0;
+  const struct superblock_header *disk;
+  const int status = reload_begin (d);
 
-  for (unsigned k = 0; k < CONF_KEYS; k++)
-    if (strcmp (conf_text (old, k), conf_text (new, k)) != 0) {
-      changes++;
-      log_info ("%s: %s -> %s: %s", conf_name (k), conf_text (old, k),
-                conf_text (new, k), words[conf_when (k)]);
-    }
-  if (changes == 0)
-    log_info ("no setting has changed");
-}
-
-static void
-finish_reload (struct client *client, int status)
-{
-  if (client) {
-    client->waits = false;
-    control_answer (client, status, NULL);
+  if (status != EXIT_OK)
+    return status;
+  daemon_handle (d, watch_policies (d));
+  disk = descriptors_header (&d->server.kept);
+  if (d->st.state == STATE_ON && !d->server_only && disk) {
+    /* Without a next server that can start, what is swapped out would be lost.
+     */
+    d->replacing = true;
+    d->order.disk_version = disk->version;
+    d->order.user = &d->server.user;
+    daemon_run_job (d, job_check);
+    return -1;
   }
+  if (d->st.state == STATE_ON && !d->server_only)
+    log_info ("not replacing the server: its disk would be lost");
+  reload_end (d, EXIT_OK);
+  return EXIT_OK;
 }
 
 void
 requests_reload (struct daemon *d, struct client *client)
 {
-  const struct superblock_header *disk;
-  struct conf new;
+  int status;
 
   if (client)
     client->waits = true;
-  if (d->job.pid != 0 || d->outage || d->replacing) {
-    log_error ("not reloaded: swap is %s", state_name (d->st.state));
-    finish_reload (client, EXIT_FAILED);
-    return;
+  status = reload (d);
+  if (client && status != -1) {
+    client->waits = false;
+    control_answer (client, status, NULL);
   }
-  if (options_load (&new, d->conf_file) == -1) {
-    conf_free (&new);
-    log_error ("not reloaded: the settings stay as they are");
-    finish_reload (client, EXIT_USAGE);
-    return;
-  }
-  d->renews = true;
-  compare (d->conf, &new);
-  conf_free (d->conf);
-  *d->conf = new;
-  d->server.command = server_command (d->conf);
-  d->server.socket = conf_text (d->conf, CONF_SOCKET);
-  d->link.socket = d->server.socket;
-  folders_make_spill (d);
-  daemon_handle (d, watch_policies (d));
-  if (state_has_swap (d->st.state))
-    outage_spare (d);
-  if (d->st.state != STATE_ON || d->server_only) {
-    finish_reload (client, EXIT_OK);
-    return;
-  }
-  disk = descriptors_header (&d->server.kept);
-  if (!disk) {
-    log_info ("not replacing the server: its disk would be lost");
-    finish_reload (client, EXIT_OK);
-    return;
-  }
-  /* A next server that cannot start would be the end of what is swapped out.
-   */
-  d->replacing = true;
-  d->order.disk_version = disk->version;
-  daemon_run_job (d, job_check);
 }

@@ -144,6 +144,6 @@ server_command (const struct conf *c)
   }
   if (!too_long)
     return words;
-  log_error ("the server's command line is too long");
+  log_error ("the server's command line is too long; shorten plugin-args");
   return NULL;
 }

@@ -344,6 +344,7 @@ void
 supervisor_replace (struct supervisor *s)
 {
   s->pause = 0;
+  s->replaced = true;
   syscall (SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -373,9 +374,11 @@ say_end (const struct supervisor *s, int status, const char *what)
 bool
 supervisor_ended (struct supervisor *s)
 {
+  const bool replaced = s->replaced;
   int status = 0;
   char what[80];
 
+  s->replaced = false;
   /* Its last message may still lie in the socket. */
   supervisor_listen (s);
   if (s->child)
@@ -397,6 +400,7 @@ supervisor_ended (struct supervisor *s)
   }
   snprintf (what, sizeof what, "the next one takes over its disk in %u ms",
             s->pause);
-  say_end (s, status, what);
+  if (!replaced)
+    say_end (s, status, what);
   return true;
 }

@@ -34,6 +34,7 @@ struct supervisor {
   bool child; /* ours; otherwise an earlier daemon's */
   bool ready;
   bool ending;      /* it was told to */
+  bool replaced;    /* supervisor_replace has killed it */
   bool lost_client; /* a client has gone, since this was last cleared */
   unsigned pause;   /* before the next one, ms */
   char status[256]; /* its own words about the disk */

@@ -29,9 +29,7 @@
 
 static struct swaps swaps;
 
-/* What is in force, for 'reload' to compare with, and for a later daemon whose
- * configuration has errors.
- */
+/* For a later daemon whose configuration has errors. */
 static void
 keep_settings (const struct conf *c)
 {
@@ -62,8 +60,10 @@ daemon_run_job (struct daemon *d, int (*work) (const void *order))
   if (d->job.pid != 0)
     drop_check (d);
   /* A client that waits for a reload is answered when this job has ended. */
-  if (work != job_check)
+  if (work != job_check && d->replacing) {
     d->replacing = false;
+    reload_end (d, EXIT_OK);
+  }
   d->work = work;
   d->order.conf = d->conf;
   d->order.server = d->server.pid;
@@ -76,7 +76,13 @@ daemon_run_job (struct daemon *d, int (*work) (const void *order))
   };
   d->job_status = EXIT_FAILED;
   if (job_start (&d->job, work, &d->order) == -1) {
-    daemon_handle (d, EVENT_JOB_FAILED);
+    if (work == job_check) {
+      d->replacing = false;
+      reload_end (d, EXIT_FAILED);
+      tell_end (d, EXIT_FAILED);
+    }
+    else
+      daemon_handle (d, EVENT_JOB_FAILED);
     return;
   }
   daemon_watch (d, d->job.socket, EPOLLIN);

@@ -102,7 +102,7 @@ done
 
 step "status and test report what they find"
 expect 1 vram-swap test
-said "not now: swap is on"
+said "not possible in state 'on'; run 'vram-swap down' first"
 expect 0 vram-swap status
 said "VRAM swap: on"
 said "<- this"

@@ -160,6 +160,15 @@ mv /run/plugin.away "$plugin"
 settings "${usual[@]}" 'plugin-args = foo=bar'
 expect 1 vram-swap reload
 said "foo"
+said "the settings stay as they are"
+# The next server has the settings of this one.
+outages=$(remembered outages)
+kill -KILL "$server"
+wait_for 30 outages_are $((outages + 1))
+server=$(pgrep -x nbdkit)
+settings "${usual[@]}" 'socket = /var/nbd.sock'
+expect 1 vram-swap reload
+said "its user cannot write to /var"
 settings "${usual[@]}" 'nonsense = 1'
 expect 2 vram-swap reload
 said "unknown key"

@@ -276,7 +276,7 @@ for sleep in suspend hibernate hybrid-sleep suspend-then-hibernate; do
   nap 0 $sleep
   [ -e /run/while-asleep ] || fail "it did not sleep"
   [ ! -s /run/while-asleep ] || fail "while asleep: $(cat /run/while-asleep)"
-  grep -q "not now: swap is paused" /run/up-while-asleep ||
+  grep -q "not possible in state 'paused'" /run/up-while-asleep ||
     fail "up while asleep: $(cat /run/up-while-asleep)"
   state_becomes on
   swap_is_on
