@@ -36,7 +36,7 @@ shift
 # Tests that keep several CPUs busy come first, then the longest, so that no
 # long test runs alone at the end.
 (($#)) || set -- deaths mix pressure service life upgrade packages reload \
-  reboot faults shutdown-full stops outages shutdown trouble
+  reboot faults lost shutdown-full stops outages shutdown trouble
 
 if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
   echo "SKIP: making the virtual machine's disk needs root on a Debian system"
@@ -194,7 +194,7 @@ run_one ()
     service) options+=(-m 768M -t 1800 -i systemd) ;;
     stops) options+=(-m 768M -t 2400 -i systemd) ;;
     faults) options+=(-m 768M -t 400 -i systemd) ;;
-    upgrade) options+=(-m 768M -t 600 -i systemd) ;;
+    lost | upgrade) options+=(-m 768M -t 600 -i systemd) ;;
     reload) options+=(-m 768M -t 1500 -i systemd) ;;
     packages | reboot) options+=(-m 768M -t 600 -i systemd -b) ;;
     shutdown | shutdown-full) options+=(-m 768M -t 400 -i systemd) ;;
