@@ -13,8 +13,9 @@ echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 echo 0 >$cgroup/memory.swap.max
 
 # VRAM is allocated and locked before the server runs: ten chunks of 16 MiB and
-# the stand-in's page.
-vram=160
+# the stand-in's page. The last slots move back while three chunks are free
+# beyond the headroom of 8 MiB.
+vram=168
 pool=/run/pool
 mkdir $pool
 mount -t tmpfs -o mode=0755,size=$((vram + 8))M pool $pool
@@ -162,7 +163,7 @@ hold
 expect 0 vram-swap limit max
 expect 3 vram-swap limit 16M
 said "cannot limit VRAM to 16.0 MiB: "
-said "contains swapped data that cannot be moved: no spill file"
+said "hold swapped data that cannot be moved: no spill file"
 release
 stop_daemon
 
@@ -214,7 +215,7 @@ member=(setpriv --reuid=nobody --regid=nogroup --groups=vram-swap)
 expect 0 "${member[@]}" vram-swap run vram-swap limit
 said "limit: 0 B, 0 B held"
 expect 1 "${member[@]}" vram-swap limit 64M
-said "only root may ask for that"
+said "only root may do that"
 
 step "what is in the spill file counts, and comes back before sleep"
 expect 0 vram-swap limit 0
