@@ -323,7 +323,7 @@ usage (FILE *stream)
       "  -w NAME     how the CPU copies through the window: avx512, avx2,\n"
       "              sse4.1 or portable (the best that it has)\n"
       "  -p PATHS    only these paths, with commas between\n"
-      "  -v          say what the plugin says under debug\n"
+      "  -v          print the plugin's debug messages\n"
       "  -j          only the line of JSON, without the table\n"
       "  -h          this help\n",
       seconds, IDLE_MS, idle_count, max_threads);

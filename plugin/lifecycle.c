@@ -563,7 +563,7 @@ close_disk (bool keep)
   watchdog_enter ();
   /* Without a disk, VRAM holds no client's data. */
   if (zero && slots_zero (&slots) == -1)
-    log_error ("cannot overwrite VRAM before it is freed");
+    log_error ("cannot overwrite VRAM; freeing it with the data in it");
   slots_free (&slots);
   if (provider)
     provider->f->close (provider);

@@ -98,7 +98,7 @@ static const struct key {
     .max = 64 },
   [CONF_TIMEOUT] = { "timeout", "auto", CONF_AT_UP, SECONDS,
     .expected = "auto or a time such as 1h", .words = " auto " },
-  [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_AT_UP, SECONDS,
+  [CONF_OUTAGE_TIMEOUT] = { "outage-timeout", "10min", CONF_LIVE, SECONDS,
     .expected = "a time of at least 1s such as 90s, 10min or 1h", .min = 1 },
   [CONF_PRIORITY] = { "priority", "1500", CONF_AT_UP, NUMBER,
     .expected = "a number from 0 to 32767", .max = 32767 },
@@ -418,16 +418,16 @@ check_together (struct conf *c)
 
   check_timeouts (c);
   if (conf_is (c, CONF_ELASTIC, "no") && !conf_is (c, CONF_LIMIT, "max"))
-    blame (c, "%s:%u: limit: needs elastic = yes", c->file,
-           c->item[CONF_LIMIT].line);
+    blame (c, "%s:%u: invalid limit '%s'; it needs elastic = yes", c->file,
+           c->item[CONF_LIMIT].line, conf_text (c, CONF_LIMIT));
   if (conf_parse_bytes (conf_text (c, CONF_SIZE), &size) &&
       size < conf_number (c, CONF_MIN_SIZE))
-    blame (c, "%s:%u: size: %s is less than min-size (%s)", c->file,
-           c->item[CONF_SIZE].line, conf_text (c, CONF_SIZE),
+    blame (c, "%s:%u: invalid size '%s'; expected at least min-size (%s)",
+           c->file, c->item[CONF_SIZE].line, conf_text (c, CONF_SIZE),
            conf_text (c, CONF_MIN_SIZE));
   if (plugin[0] == '/' && access (plugin, F_OK) == -1)
-    blame (c, "%s:%u: plugin: %s: %s", c->file, c->item[CONF_PLUGIN].line,
-           plugin, strerror (errno));
+    blame (c, "%s:%u: invalid plugin '%s': %s", c->file,
+           c->item[CONF_PLUGIN].line, plugin, strerror (errno));
 }
 
 /* A user that can write the file, or replace it, decides what root does. */

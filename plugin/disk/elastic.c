@@ -226,8 +226,9 @@ elastic_pin (struct elastic *e, unsigned slot, enum pin kind, uint64_t *word)
   saved = errno;
   atomic_fetch_sub (count, 1);
   if (saved == ENOSPC && !atomic_exchange (&e->refusing, true))
-    log_error ("VRAM is short: writes to empty parts of the disk fail until "
-               "VRAM is freed, or headroom= or the limit allows more");
+    log_error ("VRAM is short: writes to empty parts of the disk fail; end "
+               "programs that use the GPU (nvidia-smi lists them), lower "
+               "headroom=, or raise the limit");
   errno = saved;
   return -1;
 }

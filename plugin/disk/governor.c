@@ -160,7 +160,7 @@ free_chunk (struct governor *g, unsigned number, bool dirty)
   struct provider *p = g->slots->provider;
 
   if (dirty && g->options.scrub && zero_chunk (g, number) == -1)
-    log_error ("cannot overwrite VRAM before it is given back");
+    log_error ("cannot overwrite VRAM; giving it back with the data in it");
   p->f->free (p, g->slots->chunk[number]);
   watchdog_leave ();
   g->slots->chunk[number] = NULL;

@@ -107,7 +107,8 @@ check_place (int fd, const char *dir, char reason[SPILL_REASON])
     return false;
   }
   if (is_memory (st.st_dev)) {
-    snprintf (reason, SPILL_REASON, "%.60s is on zram or a network disk", dir);
+    snprintf (reason, SPILL_REASON,
+              "%.60s is on zram, a RAM disk or an NBD device", dir);
     return false;
   }
   return true;

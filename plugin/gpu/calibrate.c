@@ -56,8 +56,8 @@ refuse (const struct copier *copier, char reason[PROVIDER_REASON])
 {
   snprintf (reason, PROVIDER_REASON, "%s",
             mapping_is_open (copier->mapping)
-                ? "mapping and DMA do not see the same bytes"
-                : "the mapping of VRAM fails (SIGBUS)");
+                ? "window and DMA do not see the same bytes"
+                : "the window has failed (SIGBUS)");
   return 1;
 }
 

@@ -164,7 +164,7 @@ adopt_open (struct adopt *adopt, struct superblock *superblock)
 
   if (fd == -1) {
     log_error ("adopt: the disk cannot be taken over: its "
-               "state, " ADOPT_SUPERBLOCK_NAME ", is missing");
+               "superblock, " ADOPT_SUPERBLOCK_NAME ", is missing");
     return -1;
   }
   adopt->superblock = -1;

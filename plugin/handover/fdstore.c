@@ -82,7 +82,7 @@ fdstore_wait_supervisor (void)
   /* A supervisor that dies closes its end without an answer. */
   if (r == -1 || poll (&answer, 1, ANSWER_MS) != 1 ||
       read (fds[0], &byte, 1) != 1) {
-    log_error ("vram-swap daemon does not answer");
+    log_error ("vram-swap daemon has not answered for 10 s");
     r = -1;
   }
   close (fds[0]);

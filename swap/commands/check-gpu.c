@@ -130,14 +130,14 @@ check_bar (struct report *r, const struct gpu *g)
   if (bar < 0 || g->total < 0)
     return;
   if (bar >= g->total)
-    finding (r, FINE, "Resizable BAR", NULL, "on: %s of %s can be mapped",
-             human (bar), human (g->total));
+    finding (r, FINE, "Resizable BAR", NULL, "on: all of %s can be mapped",
+             human (g->total));
   else
     finding (r, WARNING, "Resizable BAR",
              "switch on Above 4G Decoding and Resizable BAR in the firmware's "
              "setup",
-             "only %s of %s can be mapped: single pages go by DMA, several "
-             "times slower",
+             "only %s of %s can be mapped: pages beyond that go by DMA, "
+             "several times slower",
              human (bar), human (g->total));
 }
 
@@ -357,7 +357,8 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
   make_nodes ();
   if (!plugin_dump (c, &d)) {
     finding (r, PROBLEM, "device",
-             "set device= to one of those that nbdkit --dump-plugin lists",
+             "set device= to one of those that 'nbdkit " PLUGIN_NAME
+             " --dump-plugin' lists",
              "%s", run_reason (&d));
     return false;
   }
@@ -365,7 +366,8 @@ check_awake (struct report *r, const struct conf *c, const struct server *s)
     return false;
   if (!gpu_of_dump (&g, d.output)) {
     finding (r, PROBLEM, "device",
-             "set device= to one of those that nbdkit --dump-plugin lists",
+             "set device= to one of those that 'nbdkit " PLUGIN_NAME
+             " --dump-plugin' lists",
              "%s", run_reason (&d));
     return true;
   }

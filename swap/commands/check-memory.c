@@ -295,7 +295,8 @@ check_init (struct report *r, bool unit)
   if (!unit)
     return;
   if (file_exists (root_path (PID1_SWAP_MAX)))
-    finding (r, FINE, "process 1", NULL, "is kept out of swap in VRAM");
+    finding (r, FINE, "process 1", NULL,
+             "is kept out of swap in VRAM, but for what it used before");
   else
     finding (r, WARNING, "process 1",
              "boot with systemd.unified_cgroup_hierarchy=1, and without "

@@ -26,10 +26,13 @@ begin (struct json *j, const char *request)
 }
 
 static int
-no_daemon (void)
+no_daemon (const char *request)
 {
   if (errno == EACCES || errno == EPERM)
     log_error ("only root may do that");
+  else if (strcmp (request, "reload") == 0)
+    log_error ("the daemon is not running; it reads the settings when it "
+               "starts");
   else
     log_error ("the daemon is not running; run 'systemctl start vram-swap' "
                "(without systemd: 'vram-swap daemon') to switch swap on");
@@ -44,7 +47,7 @@ ask (const char *request)
 
   begin (&j, request);
   status = client_ask (&j);
-  return status == -1 ? no_daemon () : status;
+  return status == -1 ? no_daemon (request) : status;
 }
 
 int
@@ -93,7 +96,7 @@ cmd_down (struct options *o)
   if (status != -1)
     return status;
   if (errno == EACCES || errno == EPERM)
-    return no_daemon ();
+    return no_daemon ("stop");
   return nothing_on ();
 }
 

@@ -171,8 +171,8 @@ cmd_limit (struct options *o)
   if (!wait_obeyed (&h, -1)) {
     if (was_interrupted ())
       return EXIT_INTERRUPTED;
-    log_error ("the server still holds %s: %s contains swapped data that "
-               "cannot be moved%s%s",
+    log_error ("the server still holds %s, of which %s hold swapped data "
+               "that cannot be moved%s%s",
                human (h.held), human (h.least), h.reason[0] ? ": " : "",
                h.reason);
     return EXIT_FAILED;
@@ -242,7 +242,7 @@ make_free (const struct options *o, int64_t *limit)
     log_warning ("no VRAM is given back: the daemon does not answer");
   else if (!wait_obeyed (&h, RUN_LIMIT_MS) && !was_interrupted ())
     log_warning (
-        "the server still holds %s of VRAM: %s contains swapped data%s%s",
+        "the server still holds %s of VRAM, of which %s hold swapped data%s%s",
         human (h.held), human (h.least), h.reason[0] ? ": " : "", h.reason);
   return fd;
 }

@@ -80,20 +80,22 @@ usage (FILE *out)
       "  vram-swap check [--json]     print problems and how to fix them\n"
       "  vram-swap test [--fill]      write and read back, while it is off\n"
       "  vram-swap config [--json]    print the settings and their origin\n"
-      "  vram-swap limit [LIMIT]      set or print how much VRAM to hold\n"
-      "  vram-swap run [--free=SIZE] PROGRAM...   give VRAM back to PROGRAM\n"
+      "  vram-swap limit [SIZE|N%|max|config]   set or print how much VRAM to "
+      "hold\n"
+      "  vram-swap run [--free=SIZE] PROGRAM...   run it with the VRAM given "
+      "back\n"
       "  vram-swap reload             take new settings and the installed "
       "server\n"
       "  vram-swap daemon             run the service in the foreground\n"
       "\n"
       "  --config FILE                instead of " CONF_FILE "\n"
-      "  --quiet                      errors and warnings only\n"
+      "  --quiet                      no progress and no information\n"
       "  --help, --version\n"
       "\n"
-      "Exit status: 0 done, 1 failed and undone, 2 wrong usage or "
+      "Exit status: 0 done, 1 failed, 2 wrong usage or "
       "configuration,\n"
       "3 refused because it would not fit, 4 status: swap is off,\n"
-      "5 check: a problem was found, 6 interrupted and undone.\n"
+      "5 check: a problem was found, 6 interrupted.\n"
       "vram-swap(8) has the rest.\n",
       out);
 }
@@ -330,7 +332,8 @@ main (int argc, char **argv)
 
   /* A made-up machine is the user's own. */
   if (command->by == ROOT && geteuid () != 0 && root_prefix[0] == '\0') {
-    log_error ("only root can do that; run: sudo vram-swap %s", command->name);
+    log_error ("only root may do that; run 'sudo vram-swap %s'",
+               command->name);
     return EXIT_FAILED;
   }
   status = EXIT_USAGE;

@@ -284,8 +284,8 @@ print_server (const struct snapshot *p)
   print_elastic (json_get (p->server, "elastic"));
   print_copies (p->server);
   if (p->driver_replaced)
-    printf ("driver:    was updated since this server started, which "
-            "continues with the old one; a new server may need a reboot\n");
+    printf ("driver:    was updated since the server started; the server goes "
+            "on with the old one, and a new server may need a reboot\n");
   if (p->has_procmem)
     /* What is locked on fault counts as locked before it is resident. */
     printf ("residency: %s resident, %s locked, %s swapped out%s, IO_FLUSHER "

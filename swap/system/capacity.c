@@ -91,7 +91,7 @@ capacity_explain (const struct capacity *r, const char *device, char *buf,
   if (r->need > capacity_total (r))
     snprintf (buf, size,
               "%s is swapped to %s, and only %s of it would fit elsewhere: "
-              "%s of RAM (after %s that stay free), %s of other swap, %s by "
+              "%s in RAM (beyond %s that stay free), %s in other swap, %s by "
               "zram",
               human (r->need), device, human (capacity_total (r)),
               human (r->ram), human (r->reserve), human (r->disk),

@@ -82,7 +82,7 @@ with without ("vram-chunk-2"):
 with without (vram_chunk_3 = os.dup (fds["vram-chunk-0"])):
     store.refuses ("it has 3 chunks, not 4")
 with without ("vram-state"):
-    store.refuses ("its state, vram-state, is missing")
+    store.refuses ("its superblock, vram-state, is missing")
 with without (vram_chunk_0 = fds["vram-chunk-2"],
               vram_chunk_2 = fds["vram-chunk-0"]):
     store.refuses ("cannot import chunk 0 of 3")

@@ -51,7 +51,7 @@ except nbd.Error as e:
 # The server ends, and reports that it could not overwrite VRAM.
 end_server TERM
 [ "$status" -eq 0 ]
-expect_log_times 1 "cannot overwrite VRAM before it is freed"
+expect_log_times 1 "cannot overwrite VRAM; freeing it with the data in it"
 
 # Requests through the mapping do not call the driver. The loss is noticed
 # without them, and then they fail, too.

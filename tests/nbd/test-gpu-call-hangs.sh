@@ -49,7 +49,7 @@ expect_log_times 1 "$lost"
 nbdinfo "$uri" | grep "copies fail: the GPU is lost"
 end_server TERM
 [ "$status" -eq 0 ]
-expect_log_times 1 "cannot overwrite VRAM before it is freed"
+expect_log_times 1 "cannot overwrite VRAM; freeing it with the data in it"
 
 # One call hangs, and the other lanes are free. A write to the same block waits
 # for the request that hangs. A third client is served until the GPU counts as

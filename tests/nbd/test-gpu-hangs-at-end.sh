@@ -29,7 +29,7 @@ nbdsh -u "$uri" -c 'h.pwrite (b"e" * 65536, 0)'
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
-expect_log_times 1 "cannot overwrite VRAM before it is freed"
+expect_log_times 1 "cannot overwrite VRAM; freeing it with the data in it"
 rm "$tmp/hang"
 
 # The overwriting of VRAM does not return.
@@ -38,7 +38,7 @@ hang cuMemsetD8Async 1
 end_server TERM
 [ "$status" -eq 0 ]
 expect_log_times 1 "the driver has not answered for 1000 ms \(gpu-timeout\)"
-expect_log_times 1 "cannot overwrite VRAM before it is freed"
+expect_log_times 1 "cannot overwrite VRAM; freeing it with the data in it"
 
 # The freeing of VRAM does not return.
 rm "$tmp/hang-call"

@@ -31,8 +31,8 @@ wait_for "$patience" limit_is "as configured, 192 MiB held"
 swap_says 0 limit 128M
 limit_is "128 MiB, 128 MiB held" || fail "$said"
 swap_says 3 limit 1M
-[[ $said == *"cannot limit VRAM to 1.0 MiB: 64.0 MiB contains swapped data \
-that cannot be moved: no spill file"* ]] || fail "$said"
+[[ $said == *"cannot limit VRAM to 1.0 MiB: 64.0 MiB of it hold swapped data \
+that cannot be moved: no spill file; set a higher limit"* ]] || fail "$said"
 limit_is "128 MiB" || fail "$said"
 swap_says 0 limit 25%
 limit_is "128 MiB" || fail "$said"
@@ -44,7 +44,7 @@ wait_for "$patience" limit_is "as configured, 192 MiB held"
 
 # While a program runs, all VRAM without data is given back.
 swap_says 7 run sh -c '"$@"; exit 7' sh "${launch[@]}" limit
-[[ $said == *"still holds 64.0 MiB of VRAM: 64.0 MiB contains swapped data"* &&
+[[ $said == *"still holds 64.0 MiB of VRAM, of which 64.0 MiB hold swapped"* &&
   $said == *"limit: 0 B, 64.0 MiB held"* ]] || fail "$said"
 limit_is "as configured" || fail "$said"
 

@@ -46,7 +46,7 @@ without NO_EXTENSION=1 \
   "the Vulkan driver does not have VK_KHR_external_memory_fd"
 without NO_TYPE=1 "the CPU cannot see the VRAM of this GPU; Resizable BAR"
 without HEAP=128M \
-  "the CPU can map only 64(\.0)? MiB of .*, but 200(\.0)? MiB .*; Resizable"
+  "the CPU can map only 64(\.0)? MiB of .*, but half of 200.* needed; Resiz"
 without FAIL=vkCreateDevice \
   "cannot open this GPU by Vulkan: VK_ERROR_INITIALIZATION_FAILED" late
 without FAIL=vkAllocateMemory:-1000072003 \

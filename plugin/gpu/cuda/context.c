@@ -135,9 +135,8 @@ advice (CUresult error)
 {
   switch (error) {
   case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
-    return "; libcuda and the kernel module are of different versions: "
-           "reboot, "
-           "or unload and load the nvidia modules, after a driver update";
+    return "; libcuda and the kernel module have different versions, as after "
+           "an update of the driver: reboot, or reload the nvidia modules";
   case CUDA_ERROR_NO_DEVICE:
     return "; check with nvidia-smi whether there is a GPU and the nvidia "
            "kernel module is loaded";

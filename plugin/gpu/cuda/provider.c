@@ -573,7 +573,7 @@ cuda_provider_describe (const struct provider *p, struct provider_path *path)
   }
   path->path = PATH_DMA;
   if (gpu->mapping && !mapping_is_open (gpu->mapping))
-    reason = "the mapping of VRAM has failed (SIGBUS)";
+    reason = "the window has failed (SIGBUS)";
   else if (gpu->mapping == NULL || nothing_maps (gpu))
     reason = gpu->no_mapping;
   else if (limits->read_max_rested == 0 && limits->write_max == 0)

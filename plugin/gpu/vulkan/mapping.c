@@ -367,10 +367,10 @@ check_types (struct mapping *mapping, uint64_t bytes, char *reason)
   if (most == 0)
     return no_mapping (reason,
                        "the CPU cannot see the VRAM of this GPU; " ADVICE);
-  return no_mapping (
-      reason,
-      "the CPU can map only %s of this GPU's VRAM, but %s are needed; " ADVICE,
-      SIZE_STR (most), SIZE_STR (bytes));
+  return no_mapping (reason,
+                     "the CPU can map only %s of this GPU's VRAM, but half of "
+                     "%s is needed; " ADVICE,
+                     SIZE_STR (most), SIZE_STR (bytes));
 }
 
 /* The queue family with the fewest abilities.  A device must have a queue, but

@@ -486,7 +486,8 @@ test_refusals (void)
   refused ("cannot see the VRAM of this GPU; Resizable BAR");
   begin ();
   config.heap = 64 * MiB + 100 * KiB;
-  refused ("can map only 100 KiB of this GPU's VRAM, but 212 KiB are needed; "
+  refused ("can map only 100 KiB of this GPU's VRAM, but half of 212 KiB is "
+           "needed; "
            "Resizable BAR");
   begin ();
   config.device = VK_ERROR_INITIALIZATION_FAILED;

@@ -95,7 +95,7 @@ test_plain (void)
 
   make_disk (SUPERBLOCK_VERSION);
   give ("vram-chunk-0");
-  check_refused ("its state, vram-state, is missing");
+  check_refused ("its superblock, vram-state, is missing");
   for (unsigned given = 2; given <= 5; ++given) {
     give ("vram-state");
     for (unsigned i = 0; i < given; ++i)

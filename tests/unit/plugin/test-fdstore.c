@@ -292,7 +292,7 @@ test_wait_supervisor (void)
   CHECK_EQ (pthread_create (&thread, NULL, answer_or_die, NULL), 0);
   CHECK_EQ (fdstore_wait_supervisor (), -1);
   CHECK_EQ (pthread_join (thread, NULL), 0);
-  CHECK_HOLDS (stub_errors (), "vram-swap daemon does not answer");
+  CHECK_HOLDS (stub_errors (), "vram-swap daemon has not answered for 10 s");
   close_manager ();
   stub_messages_clear ();
   CHECK_EQ (fdstore_wait_supervisor (), -1);

@@ -53,15 +53,15 @@ if grep -nE '"(systemctl|service|rc-service|loginctl|busctl)"' \
   fail "a program of an init system is run"
 fi
 
-# What only root can do says so.
+# What only root may do says so.
 user=()
 if [[ $(id -u) == 0 ]]; then
   user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 fi
 cp "$tool" "$root"
 for command in up down test reload sleep; do
-  status 1 "only root can do that; run: sudo vram-swap $command" "${user[@]}" \
-    "$root/vram-swap" "$command"
+  status 1 "only root may do that; run 'sudo vram-swap $command'" \
+    "${user[@]}" "$root/vram-swap" "$command"
 done
 rm "$root/vram-swap"
 
@@ -387,7 +387,7 @@ finds problem "libcuda: cannot load libcuda.so.1: no such file
          fix: install the driver's CUDA library"
 printf '%s\n' vram_driver_version=580.159.04 vram_num_devices=0 \
   "vram_error=cannot initialise the NVIDIA driver: \
-(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); of different versions: reboot" \
+(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); different versions: reboot" \
   >"$root/dump"
 finds problem \
   "libcuda: cannot initialise the NVIDIA driver: \

@@ -199,16 +199,17 @@ test_refusals (void)
   refused ("start-timeout = 0\n",
            "invalid start-timeout '0'; expected a time of at least");
   refused ("min-size = 2G\nsize = 1G\n",
-           ":2: size: 1G is less than min-size (2G)");
+           ":2: invalid size '1G'; expected at least min-size (2G)");
   refused ("min-size = 512M\nsize = 256M\n",
-           ":2: size: 256M is less than min-size (512M)");
+           ":2: invalid size '256M'; expected at least min-size (512M)");
   refused ("min-size = 0\n",
            ":1: invalid min-size '0'; expected a size of at least 4K");
   refused ("outage-timeout = 0\n",
            ":1: invalid outage-timeout '0'; expected a time of at least 1s");
-  refused ("elastic = no\nlimit = 4G\n", ":2: limit: needs elastic = yes");
+  refused ("elastic = no\nlimit = 4G\n",
+           ":2: invalid limit '4G'; it needs elastic = yes");
   refused ("plugin = /no/such/file.so\n",
-           ":1: plugin: /no/such/file.so: No such file");
+           ":1: invalid plugin '/no/such/file.so': No such file");
   refused ("plugin = ./file.so\n", "a file with its absolute path");
 
   /* All that is wrong, not only the first. */
