@@ -16,6 +16,7 @@
 #include "gpu/devices.h"
 #include "logging.h"
 #include "parameters.h"
+#include "watchdog.h"
 
 /* The first error, which is printed as vram_error. */
 static char error[512];
@@ -114,6 +115,14 @@ dump_gpus (struct devices *gpus)
   devices_free (gpus);
 }
 
+static void
+print_error (void)
+{
+  if (error[0])
+    printf ("vram_error=%s\n", error);
+  fflush (stdout);
+}
+
 void
 dump_plugin (void)
 {
@@ -128,12 +137,16 @@ dump_plugin (void)
   if (parameters.copies.read_max_set)
     printf ("vram_window_read_max=%" PRIu64 "\n", parameters.copies.read_max);
   printf ("vram_boost=%s\n", parameters.copies.boost ? "yes" : "no");
+  /* If the driver hangs, the watchdog ends the process. */
+  if (watchdog_start (parameters.gpu_timeout_ms, print_error) == 0)
+    watchdog_enter ();
   loaded = cuda_provider.load (&parameters.copies) == 0;
   cuda_provider.dump ();
   if (loaded && cuda_provider.list (0, &gpus) == 0)
     dump_gpus (&gpus);
   else
     printf ("vram_num_devices=0\n");
-  if (error[0])
-    printf ("vram_error=%s\n", error);
+  watchdog_leave ();
+  watchdog_stop ();
+  print_error ();
 }

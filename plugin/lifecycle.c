@@ -315,6 +315,7 @@ can_hand_over (void)
   else
     fd = provider->f->export(
         provider, slots.chunk[slots.elastic ? 0 : slots.count - 1], reason);
+  watchdog_leave ();
   if (fd != -1) {
     close (fd);
     return 1;

@@ -896,21 +896,31 @@ governor_start (struct governor *g)
   return 0;
 }
 
+/* Wait until the thread has ended, but at most JOIN_S after the GPU is lost. */
+static int
+join (struct governor *g)
+{
+  struct timespec until;
+  bool failed;
+
+  do {
+    failed = atomic_load (&g->e->failed);
+    until = clock_after_ns (JOIN_S * UINT64_C (1000000000));
+    if (pthread_clockjoin_np (g->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+      return 0;
+  } while (!failed);
+  return -1;
+}
+
 int
 governor_stop (struct governor *g)
 {
-  const struct timespec until =
-      clock_after_ns (JOIN_S * UINT64_C (1000000000));
-
   if (g == NULL || !g->running)
     return 0;
   atomic_store (&g->stop, true);
   elastic_wake (g->e);
   elastic_set_stopped (g->e, true);
-  if (!atomic_load (&g->e->failed))
-    pthread_join (g->thread, NULL);
-  else if (pthread_clockjoin_np (g->thread, NULL, CLOCK_MONOTONIC, &until) !=
-           0)
+  if (join (g) == -1)
     return -1;
   g->running = false;
   return 0;

@@ -310,11 +310,20 @@ err:
 void
 spill_close (struct spill *spill)
 {
+  struct timespec until;
+
   if (spill == NULL)
     return;
   atomic_store (&spill->stop, true);
-  if (spill->running)
-    pthread_join (spill->thread, NULL);
+  until = clock_after_ns (spill->timeout_ms * UINT64_C (1000000));
+  if (spill->running &&
+      pthread_clockjoin_np (spill->thread, NULL, CLOCK_MONOTONIC, &until) !=
+          0) {
+    log_warning ("the spill file's disk has not answered for %u ms; ending "
+                 "without waiting for it",
+                 spill->timeout_ms);
+    return;
+  }
   close (spill->fd);
   pthread_cond_destroy (&spill->returned);
   pthread_mutex_destroy (&spill->lock);

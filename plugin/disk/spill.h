@@ -45,7 +45,9 @@ spill_check (const char *dir, uint64_t size, char reason[SPILL_REASON]);
  */
 extern int spill_start (struct spill *spill);
 
-/* No request may be running.  NULL is allowed. */
+/* No request may be running.  If the disk does not answer, the thread stays
+ * until the process ends, with all of SPILL.  NULL is allowed.
+ */
 extern void spill_close (struct spill *spill);
 
 extern int spill_fd (const struct spill *spill);

@@ -73,3 +73,13 @@ errs "device=7: no such GPU" size=1G device=7
 vram_nbdkit "$VRAM_PLUGIN" --dump-plugin size=7G >"$tmp/dump"
 ! grep vram_error "$tmp/dump" || fail "size=7G is an error"
 [ "$(calls cuMemAlloc_v2)" -eq 0 ]
+
+# The driver does not answer.
+if [ -z "$VRAM_REAL_GPU" ]; then
+  export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
+  echo "cuInit 1000" >"$tmp/hang"
+  ! vram_nbdkit "$VRAM_PLUGIN" --dump-plugin gpu-timeout=1 >"$tmp/dump" ||
+    fail "it succeeds although the driver hangs"
+  grep -x "vram_error=the driver has not answered for 1000 ms (gpu-timeout)" \
+    "$tmp/dump"
+fi

@@ -149,7 +149,7 @@ if [ -z "$VRAM_REAL_GPU" ]; then
 fi
 
 # The superblock cannot be made.
-[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND" ] || exit 0
+[ -z "$SANITIZER_PRELOAD$VRAM_VALGRIND$VRAM_REAL_GPU" ] || exit 0
 preload=$VRAM_BUILD/tests/preload/.libs/memfd.so
 [ -e "$preload" ] ||
   skip "a superblock that fails: $preload is not built; the rest passed"
@@ -160,3 +160,20 @@ expect_log "warning: .*the disk ends with this server"
 stop_vram
 refuses_to_start "cannot make the superblock" \
   size=16M handover=yes
+
+# serves_on: a server that keeps its disk to itself still serves when
+# gpu-timeout has passed: no call into the driver is under way.
+serves_on ()
+{
+  sleep 4
+  nbdinfo "$uri" >"$tmp/info"
+  stop_vram
+}
+
+export NOTIFY_SOCKET=$tmp/absent
+start_vram size=16M gpu-timeout=2
+serves_on
+run_as=()
+STANDIN_CUDA_FAIL=cuMemExportToShareableHandle:1:CUDA_ERROR_NOT_SUPPORTED \
+  start_vram size=16M gpu-timeout=2 window=no
+serves_on

@@ -1,5 +1,6 @@
 /* nbdkit-vram: has a disk that is read and written by io_submit(2) hang for as
- * long as the file exists that VRAM_TEST_HANG names
+ * long as the file exists that VRAM_TEST_HANG names, and a large pwrite(2)
+ * for as long as the one that VRAM_TEST_HANG_WRITE names
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define STEP_MS 10
+#define LARGE   (1 << 20) /* bytes; the stand-in driver writes less */
 
 static long (*next) (long number, ...);
 
@@ -27,11 +29,30 @@ static unsigned count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static bool
-hangs (void)
+exists (const char *variable)
 {
-  const char *file = getenv ("VRAM_TEST_HANG");
+  const char *file = getenv (variable);
 
   return file && access (file, F_OK) == 0;
+}
+
+static bool
+hangs (void)
+{
+  return exists ("VRAM_TEST_HANG");
+}
+
+ssize_t
+pwrite (int fd, const void *buf, size_t n, off_t offset)
+{
+  typedef ssize_t pwrite_fn (int fd, const void *buf, size_t n, off_t offset);
+  static pwrite_fn *real;
+
+  while (n >= LARGE && exists ("VRAM_TEST_HANG_WRITE"))
+    usleep (STEP_MS * 1000);
+  if (real == NULL)
+    real = (pwrite_fn *) dlsym (RTLD_NEXT, "pwrite");
+  return real (fd, buf, n, offset);
 }
 
 static bool

@@ -40,6 +40,7 @@ struct cuda_gpu {
   struct provider provider; /* first */
   struct cuda cuda;
   bool exportable; /* chunks can be exported */
+  bool exported;   /* one has been */
   struct dma_queues *queues;
   struct mapping *mapping; /* NULL: no mapping */
   atomic_uint mapped;      /* number of mapped chunks */
@@ -117,8 +118,8 @@ cuda_provider_settle (struct provider *p)
  * Chunks.
  */
 
-/* As chunk_allocate.  Chunks are exportable unless the driver has refused
- * that.
+/* As chunk_allocate.  Chunks are exportable unless the driver has refused that
+ * before it exported one.
  */
 static CUresult
 allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
@@ -128,7 +129,7 @@ allocate (struct cuda_gpu *gpu, struct cuda_chunk *chunk, uint64_t size,
 
   r = chunk_allocate (&gpu->cuda, chunk, size, gpu->exportable, what);
   /* A failed reservation is not a lack of VRAM. */
-  if (!gpu->exportable || r == CUDA_SUCCESS ||
+  if (!gpu->exportable || gpu->exported || r == CUDA_SUCCESS ||
       (r == CUDA_ERROR_OUT_OF_MEMORY &&
        strcmp (*what, "cuMemAddressReserve") != 0))
     return r;
@@ -298,8 +299,10 @@ cuda_provider_export (struct provider *p, const struct chunk *c,
     return -1;
   }
   error = chunk_export (chunk, &fd);
-  if (error == CUDA_SUCCESS)
+  if (error == CUDA_SUCCESS) {
+    gpu->exported = true;
     return fd;
+  }
   snprintf (reason, PROVIDER_REASON, CUDA_WORDS, CUDA_WORDS_ARGS (error));
   return -1;
 }
