@@ -124,14 +124,14 @@ for connections in 1 2; do
   printf '#!/bin/sh\nexit 1\n' >/run/fake/nbdkit
   chmod +x /run/fake/nbdkit
   kill -KILL "$server"
-  wait_for 60 logged "(outage-timeout); failing all requests" 1
+  wait_for 60 logged "(outage-timeout): failing all requests" 1
   status=0
   within 60 eval "! kill -0 $reader 2>/dev/null" ||
     fail "the request waits for ever"
   wait $reader && fail "it was read without a server"
   ! reads || fail "the device can be read without a server"
   sleep 12
-  logged "(outage-timeout); failing all requests" 1 ||
+  logged "(outage-timeout): failing all requests" 1 ||
     fail "said more than once"
   logged "programs that need swapped pages wait" &&
     fail "nothing waits any more"
@@ -210,7 +210,7 @@ library=$(realpath /opt/driver/libcuda.so.1)
 cp "$library" "$library.new"
 mv "$library.new" "$library"
 expect 0 vram-swap status
-said "was updated since this server started"
+said "was updated since the server started"
 stop_daemon
 
 step "all processes can be killed while swapoff waits for the server"
