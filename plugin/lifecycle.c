@@ -483,6 +483,8 @@ make_disk (void)
       return -1;
     hand_over = 0;
   }
+  if (superblock.fd != -1)
+    provider->f->share_sleep (provider, &superblock.shared->slept);
   if (open_spill () == -1)
     return -1;
   store_facts ();

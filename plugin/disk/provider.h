@@ -222,6 +222,13 @@ struct provider_functions {
    */
   int (*check) (struct provider *p);
 
+  /* Keep in *SLEPT, which is part of the superblock, what check has to know
+   * about the machine's sleep, so that the next server notices if VRAM was
+   * lost before it started.  Call it before the first check.  SLEPT must stay
+   * valid until close.
+   */
+  void (*share_sleep) (struct provider *p, _Atomic uint64_t *slept);
+
   void (*describe) (const struct provider *p, struct provider_path *path);
 };
 

@@ -316,9 +316,8 @@ spill_close (struct spill *spill)
     return;
   atomic_store (&spill->stop, true);
   until = clock_after_ns (spill->timeout_ms * UINT64_C (1000000));
-  if (spill->running &&
-      pthread_clockjoin_np (spill->thread, NULL, CLOCK_MONOTONIC, &until) !=
-          0) {
+  if (spill->running && pthread_clockjoin_np (spill->thread, NULL,
+                                              CLOCK_MONOTONIC, &until) != 0) {
     log_warning ("the spill file's disk has not answered for %u ms; ending "
                  "without waiting for it",
                  spill->timeout_ms);

@@ -110,6 +110,11 @@ struct superblock_shared {
   /* Why elastic=yes or the spill file does not work, one line each. */
   char elastic_reason[128];
   char spill_reason[128];
+
+  /* How long the machine had slept since boot when VRAM was last seen to hold
+   * the data, in ns, plus 1.  0 if the server is too old to know.
+   */
+  _Atomic uint64_t slept;
 };
 
 enum superblock_elastic {

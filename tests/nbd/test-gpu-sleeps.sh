@@ -60,3 +60,56 @@ for i in range (2):
     rm "$tmp/slept"
   done
 done
+
+# A server that dies after the sleep leaves no canary to the next one, which
+# then goes by what the driver says.
+requires_program python3
+preload=$VRAM_BUILD/tests/preload/.libs
+mkdir -p "$tmp/root/proc/driver/nvidia"
+run_as=()
+launcher
+for preserves in 1 0; do
+  rm -f "$tmp"/vram/* "$tmp/log.servers"
+  echo "PreserveVideoMemoryAllocations: $preserves" \
+    >"$tmp/root/proc/driver/nvidia/params"
+  python3 - "$tests/nbd" "$tmp" "$preserves" env "VRAM_TEST_ROOT=$tmp/root" \
+    "LD_PRELOAD=$preload/sleep.so:$preload/root.so" "${launch[@]}" \
+    --foreground --exit-with-parent --unix="$sock" "$VRAM_PLUGIN" size=16M \
+    handover=yes window=no <<'END'
+import os, sys
+sys.path.insert (0, sys.argv[1])
+from store import *
+
+tmp, preserves = sys.argv[2], sys.argv[3] == "1"
+store = Store (sys.argv[4:], tmp)
+client = Client (store.socket, 0, 16 * 256, 1, 1)
+
+def read ():
+    """Returns the error, and the bytes if there is none."""
+    client.request (READ, 0, 4096)
+    _, error, _ = struct.unpack (">IIQ", client.receive (16))
+    return error, None if error else client.receive (4096)
+
+store.start ()
+store.wait_ready ()
+client.connect ()
+client.request (WRITE, 0, b"s" * 4096)
+client.reply ()
+open (tmp + "/slept", "w").close ()
+store.end (signal.SIGKILL)
+for server in range (2):
+    store.start ()
+    store.wait_ready ()
+    client.connect ()
+    error, data = read ()
+    if preserves:
+        assert not error and data == b"s" * 4096, error
+    else:
+        assert error == 5, (error, data)
+    store.end (signal.SIGKILL)
+END
+  rm "$tmp/slept"
+done
+log=$tmp/log.servers
+cat "$log"
+expect_log "VRAM was not preserved while the machine slept"

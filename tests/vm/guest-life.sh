@@ -149,7 +149,7 @@ print (s.makefile ().readline ())' "$2"
 expect 0 ask member '{"request":"status"}'
 said '"state":"on"'
 expect 0 ask member '{"request":"stop"}'
-said 'only root may ask'
+said 'only root may do'
 expect 1 ask stranger '{"request":"status"}'
 said 'PermissionError'
 for bad in '{"request":"nothing"}' '{}' 'nonsense' '[1]' \

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -31,17 +32,34 @@ clock_of (clockid_t clock)
   return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* How long the machine has slept since boot, in ns. */
-static int64_t
+/* How long the machine has slept since boot, in ns, plus 1. */
+static uint64_t
 slept (void)
 {
-  return clock_of (CLOCK_BOOTTIME) - clock_of (CLOCK_MONOTONIC);
+  return (uint64_t) (clock_of (CLOCK_BOOTTIME) - clock_of (CLOCK_MONOTONIC)) +
+         1;
 }
 
 static bool
-has_slept (struct gpu_check *check)
+has_slept (const struct gpu_check *check)
 {
-  return llabs (slept () - atomic_load (&check->slept_ns)) > TOLERANCE_NS;
+  return llabs ((int64_t) (slept () - atomic_load (check->slept))) >
+         TOLERANCE_NS;
+}
+
+/* Whether the driver says that it preserves VRAM while the machine sleeps. */
+static bool
+is_preserved (void)
+{
+  FILE *fp = fopen ("/proc/driver/nvidia/params", "re");
+  char line[256];
+  int on = 0;
+
+  while (fp && on == 0 && fgets (line, sizeof line, fp))
+    sscanf (line, "PreserveVideoMemoryAllocations: %d", &on);
+  if (fp)
+    fclose (fp);
+  return on == 1;
 }
 
 /* Returns 0, or -1 with errno = EIO and the GPU lost. */
@@ -50,13 +68,15 @@ compare_canary (struct gpu_check *check)
 {
   unsigned char bytes[CANARY_SIZE];
 
-  if (check->canary == 0)
-    return 0;
-  if (dma_read (check->queues, bytes, check->canary, sizeof bytes) == -1)
-    return -1;
-  if (memcmp (bytes, check->bytes, sizeof bytes) == 0) {
-    log_info ("the machine has slept, and VRAM was preserved");
-    return 0;
+  if (!check->missed) {
+    if (check->canary == 0)
+      return 0;
+    if (dma_read (check->queues, bytes, check->canary, sizeof bytes) == -1)
+      return -1;
+    if (memcmp (bytes, check->bytes, sizeof bytes) == 0) {
+      log_info ("the machine has slept, and VRAM was preserved");
+      return 0;
+    }
   }
   cuda_set_lost (check->cuda, "VRAM was not preserved while the machine slept "
                               "(PreserveVideoMemoryAllocations)");
@@ -76,7 +96,7 @@ gpu_check_now (struct gpu_check *check, int64_t now_ns)
   if (has_slept (check)) {
     r = compare_canary (check);
     if (r == 0)
-      atomic_store (&check->slept_ns, slept ());
+      atomic_store (check->slept, slept ());
   }
   else if (llabs (now_ns - atomic_load (&check->queried_ns)) >= QUERY_NS) {
     r = dma_query (check->queues);
@@ -97,7 +117,8 @@ gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
   check->cuda = cuda;
   check->queues = queues;
   pthread_mutex_init (&check->lock, NULL);
-  atomic_init (&check->slept_ns, slept ());
+  atomic_init (&check->own_slept, slept ());
+  check->slept = &check->own_slept;
   atomic_init (&check->checked_ns, clock_of (CLOCK_REALTIME_COARSE));
   atomic_init (&check->queried_ns, clock_of (CLOCK_REALTIME_COARSE));
   /* If VRAM is short, go on without a canary. */
@@ -109,6 +130,25 @@ gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
   if (getrandom (check->bytes, CANARY_SIZE, GRND_NONBLOCK) != CANARY_SIZE)
     memset (check->bytes, 0x5a, CANARY_SIZE);
   return dma_write (queues, check->canary, check->bytes, CANARY_SIZE);
+}
+
+void
+gpu_check_share (struct gpu_check *check, _Atomic uint64_t *slept)
+{
+  const uint64_t now = atomic_load (check->slept);
+
+  if (atomic_load (slept) == 0)
+    atomic_store (slept, now);
+  check->slept = slept;
+  if (!has_slept (check))
+    return;
+  /* The canary is newer than that. */
+  if (is_preserved ())
+    atomic_store (slept, now);
+  else {
+    check->missed = true;
+    atomic_store (&check->checked_ns, 0); /* the next request checks */
+  }
 }
 
 void

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -40,8 +41,12 @@ struct gpu_check {
 
   _Atomic int64_t checked_ns; /* time of the last check; wall clock */
   _Atomic int64_t queried_ns; /* when the driver was asked; wall clock */
-  _Atomic int64_t slept_ns;   /* how long the machine had slept then */
-  pthread_mutex_t lock;       /* one check at a time */
+  _Atomic uint64_t own_slept, *slept; /* how long the machine had slept when
+                                       * VRAM was last seen to hold the data,
+                                       * in ns, plus 1
+                                       */
+  bool missed; /* VRAM was not preserved before the canary was written */
+  pthread_mutex_t lock; /* one check at a time */
 };
 
 /* Prepare checks.  The calling thread must have entered the context.  Returns
@@ -52,6 +57,9 @@ extern int gpu_check_begin (struct gpu_check *check, struct cuda *cuda,
 
 /* No check may be under way.  CHECK may be all zeros. */
 extern void gpu_check_end (struct gpu_check *check);
+
+/* As share_sleep of a provider. */
+extern void gpu_check_share (struct gpu_check *check, _Atomic uint64_t *slept);
 
 /* For gpu_check only. */
 extern int gpu_check_now (struct gpu_check *check, int64_t now_ns);

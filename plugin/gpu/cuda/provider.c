@@ -535,6 +535,12 @@ cuda_provider_zero (struct provider *p, struct chunk *chunk, uint64_t offset,
                   count);
 }
 
+static void
+cuda_provider_share_sleep (struct provider *p, _Atomic uint64_t *slept)
+{
+  gpu_check_share (&gpu_of (p)->check, slept);
+}
+
 static int
 cuda_provider_check (struct provider *p)
 {
@@ -612,5 +618,6 @@ const struct provider_functions cuda_provider = {
   .write = cuda_provider_write,
   .zero = cuda_provider_zero,
   .check = cuda_provider_check,
+  .share_sleep = cuda_provider_share_sleep,
   .describe = cuda_provider_describe,
 };
