@@ -41,6 +41,11 @@ size_resolve (const struct size *size, uint64_t total, uint64_t free,
                SIZE_STR (*bytes), SIZE_STR (total));
     return -1;
   }
+  if (headroom > total) {
+    log_error ("headroom=%s is more than the %s of VRAM that the GPU has",
+               SIZE_STR (headroom), SIZE_STR (total));
+    return -1;
+  }
   /* A size in bytes has been checked by the parser. */
   if (*bytes < BLOCK_SIZE && size->kind == SIZE_PERCENT) {
     log_error ("the percentage of size= is too small: it makes %" PRIu64

@@ -26,8 +26,8 @@ struct size {
 /* How many bytes SIZE means on a GPU with TOTAL bytes of VRAM, of which FREE
  * are free and HEADROOM must stay free.  A size in bytes is rounded down to 4
  * KiB.  Max and percentages are rounded down to the GRANULARITY of VRAM,
- * unless they are smaller.  Returns 0, or -1 after log_error if the size is
- * more than the GPU has, or a percentage makes less than 4 KiB.
+ * unless they are smaller.  Returns 0, or -1 after log_error if the size or
+ * HEADROOM is more than the GPU has, or a percentage makes less than 4 KiB.
  */
 extern int size_resolve (const struct size *size, uint64_t total,
                          uint64_t free, uint64_t headroom, uint64_t *bytes);

@@ -28,3 +28,8 @@ clean_report
 
 refuses_to_start "headroom" size=16M headroom=-1
 refuses_to_start "headroom" size=16M headroom=10%
+
+# If the GPU has less in all, the message does not speak of free VRAM.
+refuses_to_start \
+  "headroom=7340032 TiB is more than the 1 GiB of VRAM that the GPU has" \
+  size=max headroom=7E

@@ -161,6 +161,10 @@ test_resolve (void)
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB - 32 * MiB },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 6 * GiB, 0, 0 },
     { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 7 * GiB, 0, 0 },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 8 * GiB, 0, 0 },
+    { { SIZE_MAX_FREE, 0, 0 }, 8 * GiB, 6 * GiB, 8 * GiB + 1, -1, 0 },
+    { { SIZE_BYTES, GiB, 0 }, 8 * GiB, 6 * GiB, 7 * GiB * GiB, -1, 0 },
+    { { SIZE_PERCENT, 0, 50 }, 8 * GiB, 6 * GiB, 7 * GiB * GiB, -1, 0 },
     { { SIZE_UNSET, 0, 0 }, 8 * GiB, 6 * GiB, GiB, 0, 5 * GiB - 32 * MiB },
   };
 
