@@ -64,7 +64,10 @@ parse_percent (const char *key, const char *value, double *percent)
   return 0;
 
 err:
-  log_error ("%s=%s: cannot parse the percentage", key, value);
+  log_error (
+      "%s=%s: expected a percentage such as 80%% or 12.5%%, a size such "
+      "as 7G, or max",
+      key, value);
   return -1;
 }
 
@@ -317,8 +320,11 @@ static const struct parameter table[] = {
 /* clang-format on */
 #define PARAMETERS (sizeof table / sizeof table[0])
 
-/* The value of each parameter, NULL if it is not on the command line. */
-static const char *given[PARAMETERS];
+/* How each parameter is on the command line; NULL if it is not. */
+static struct {
+  const char *name; /* may be the old one */
+  const char *value;
+} given[PARAMETERS];
 
 char parameters_help[80 * PARAMETERS];
 
@@ -336,29 +342,45 @@ static void __attribute__ ((constructor)) write_help (void)
   }
 }
 
+/* The name of PARAMETER that is KEY, NULL if none is. */
+static const char *
+match_name (const struct parameter *parameter, const char *key)
+{
+  if (strcmp (parameter->name, key) == 0)
+    return parameter->name;
+  if (parameter->old_name && strcmp (parameter->old_name, key) == 0)
+    return parameter->old_name;
+  return NULL;
+}
+
 int
 parameters_parse (const char *key, const char *value)
 {
+  struct parameter parameter;
+  const char *name = NULL;
   size_t i = 0;
 
-  while (i < PARAMETERS && strcmp (table[i].name, key) != 0 &&
-         !(table[i].old_name && strcmp (table[i].old_name, key) == 0))
+  while (i < PARAMETERS && (name = match_name (&table[i], key)) == NULL)
     ++i;
   if (i == PARAMETERS) {
     log_error ("unknown parameter '%s'; nbdkit %s --help lists all", key,
                PLUGIN_NAME);
     return -1;
   }
-  if (given[i]) {
-    log_error ("%s=%s and %s=%s: a parameter can be given only once", key,
-               given[i], key, value);
+  if (given[i].name) {
+    log_error ("%s=%s and %s=%s: a parameter can be given only once",
+               given[i].name, given[i].value, name, value);
     return -1;
   }
-  if (table[i].parse (&table[i], value) == -1)
+  /* Messages have the name that was given. */
+  parameter = table[i];
+  parameter.name = name;
+  if (parameter.parse (&parameter, value) == -1)
     return -1;
-  given[i] = value;
-  if (table[i].is_set)
-    *table[i].is_set = true;
+  given[i].name = name;
+  given[i].value = value;
+  if (parameter.is_set)
+    *parameter.is_set = true;
   return 0;
 }
 

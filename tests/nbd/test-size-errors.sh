@@ -22,10 +22,10 @@ refuses_to_start "size=0%: a percentage must be more than 0 and at most 100" \
 refuses_to_start \
   "size=100.5%: a percentage must be more than 0 and at most 100" \
   size=100.5%
-refuses_to_start "size=-5%: cannot parse the percentage" size=-5%
-refuses_to_start "size=nan%: cannot parse the percentage" size=nan%
-refuses_to_start "size=%: cannot parse the percentage" size=%
-refuses_to_start "size=1.2.3%: cannot parse the percentage" size=1.2.3%
+refuses_to_start "size=-5%: expected a percentage" size=-5%
+refuses_to_start "size=nan%: expected a percentage" size=nan%
+refuses_to_start "size=%: expected a percentage" size=%
+refuses_to_start "size=1.2.3%: expected a percentage" size=1.2.3%
 refuses_to_start "size" size=MAX%
 
 refuses_to_start "size=7G and size=8G: a parameter can be given only once" \

@@ -25,7 +25,7 @@ test_wrong_values (void)
     { "window", "maybe", "window=maybe: it must be auto, yes or no" },
     { "window", "auto ", "window=auto : it must be auto, yes or no" },
     { "handover", "aut", "handover=aut: it must be auto, yes or no" },
-    { "store", "auto|yes", "handover=auto|yes: it must be auto, yes or no" },
+    { "store", "auto|yes", "store=auto|yes: it must be auto, yes or no" },
     { "resident", "require",
       "resident=require: it must be no, auto, yes or required" },
     { "allow", "root", "allow=root: it must be owner or any" },
@@ -44,6 +44,9 @@ test_wrong_values (void)
     { "min-size", "1", "min-size=1 is too small: at least 4 KiB" },
     { "elastic", "auto", "elastic=auto: it must be no or yes" },
     { "limit", "1M", "limit=1M is too small: at least 2 MiB" },
+    { "size", "x%",
+      "size=x%: expected a percentage such as 80% or 12.5%, a size such as "
+      "7G, or max" },
     { "sise", "7G", "unknown parameter 'sise'" },
     { "", "7G", "unknown parameter ''" },
   };
@@ -104,6 +107,10 @@ test_given_twice (void)
   CHECK_EQ (parameters_parse ("lanes", "64"), -1);
   CHECK_EQ (stub_errors_count (), 2);
   CHECK_EQ (parameters.size.kind, SIZE_PERCENT);
+  /* Each value has the name that it was given with. */
+  CHECK_EQ (parameters_parse ("handover", "no"), -1);
+  CHECK_HOLDS (stub_errors (), "store=true and handover=no: a parameter");
+  CHECK_EQ (parameters.handover, HANDOVER_YES);
   stub_messages_clear ();
 }
 
