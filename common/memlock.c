@@ -36,10 +36,8 @@
 /* Stack for a request, with a margin. */
 #define STACK_RESERVE (64 * KiB)
 
-/* What memlock_prepare has changed, and the values before, for memlock_undo.
- */
-static bool prepared, flusher_set, flusher_before;
-static char oom_score_before[16];
+/* What memlock_prepare has done. */
+static bool prepared, flusher_set;
 
 /* Log that WHAT was refused, with ADVICE.  If MODE is at least LIMIT, this is
  * an error and the return value is -1, otherwise a warning and 0.
@@ -56,8 +54,9 @@ refused (enum memlock mode, enum memlock limit, const char *what,
   return 0;
 }
 
-int
-memlock_set_oom_score (const char *score)
+/* Returns 0, or -1 with errno.  Makes only async-signal-safe calls. */
+static int
+set_oom_score (const char *score)
 {
   int fd = open (OOM_SCORE_FILE, O_WRONLY | O_CLOEXEC), saved;
   ssize_t n;
@@ -72,23 +71,8 @@ memlock_set_oom_score (const char *score)
 }
 
 static int
-set_oom_score (void)
-{
-  int fd = open (OOM_SCORE_FILE, O_RDONLY | O_CLOEXEC);
-  ssize_t n;
-
-  if (fd == -1)
-    return -1;
-  n = read (fd, oom_score_before, sizeof oom_score_before - 1);
-  close (fd);
-  oom_score_before[n > 0 ? n : 0] = '\0';
-  return memlock_set_oom_score ("-1000");
-}
-
-static int
 set_flusher (void)
 {
-  flusher_before = prctl (PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 1;
   if (prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0) == -1)
     return -1;
   flusher_set = true;
@@ -98,10 +82,8 @@ set_flusher (void)
 void
 memlock_undo (void)
 {
-  if (flusher_set && !flusher_before)
-    prctl (PR_SET_IO_FLUSHER, 0, 0, 0, 0);
-  if (oom_score_before[0])
-    memlock_set_oom_score (oom_score_before);
+  prctl (PR_SET_IO_FLUSHER, 0, 0, 0, 0);
+  set_oom_score ("0");
 }
 
 /* Warn if the calling thread's nice value is above the highest one before. */
@@ -146,7 +128,7 @@ memlock_prepare (enum memlock mode)
                "waits for memory: PR_SET_IO_FLUSHER",
                capability) == -1)
     return -1;
-  if (set_oom_score () == -1 &&
+  if (set_oom_score ("-1000") == -1 &&
       refused (mode, MEMLOCK_REQUIRED,
                "this process may be killed when memory is short: "
                "oom_score_adj -1000",

@@ -34,13 +34,10 @@ extern int memlock_all (enum memlock mode);
  */
 extern void memlock_process (void);
 
-/* Write SCORE to this process's oom_score_adj.  Returns 0, or -1 with errno.
- * Makes only async-signal-safe calls.
- */
-extern int memlock_set_oom_score (const char *score);
-
-/* Undo memlock_prepare in a child process before exec.  (Memory locks are not
- * inherited.)  Makes only async-signal-safe calls and is safe after vfork.
+/* Make a child process an ordinary one: no I/O flusher, and OOM score 0.  It
+ * may inherit both from before memlock_prepare, too: the daemon has its score
+ * from systemd, and the server has all of it from the daemon.  (Memory locks
+ * are not inherited.)  Makes only async-signal-safe calls.
  */
 extern void memlock_undo (void);
 

@@ -67,8 +67,6 @@ be_job (int fd, int (*work) (const void *arg), const void *arg)
   sigset_t none;
 
   memlock_undo ();
-  /* systemd has given the daemon its score.  If this fails, it stays so. */
-  memlock_set_oom_score ("0");
   setpgid (0, 0);
   if (dup2 (fd, JOB_FD) == -1)
     _exit (EXIT_FAILED);
