@@ -152,6 +152,14 @@ serve (int new_flusher, int nice)
 static void
 test_threads (void)
 {
+  char words[80];
+  /* The suite may run under nice. */
+  const int before = getpriority (PRIO_PROCESS, 0);
+
+  if (before > 17) {
+    printf ("test_threads: skipped, the nice value cannot be raised twice\n");
+    return;
+  }
   flusher = 0;
   CHECK_EQ (memlock_prepare (MEMLOCK_AUTO), 0);
   CHECK_EQ (flusher, 1);
@@ -164,13 +172,17 @@ test_threads (void)
   serve (0, 0);
   CHECK_EQ (stub_errors_count (), 0);
 
-  serve (1, 5);
+  serve (1, before + 1);
   CHECK_EQ (stub_errors_count (), 1);
-  CHECK_HOLDS (stub_errors (), "warning: this process runs with nice value 5");
+  snprintf (words, sizeof words,
+            "warning: this process runs with nice value "
+            "%d, ",
+            before + 1);
+  CHECK_HOLDS (stub_errors (), words);
   CHECK_HOLDS (stub_errors (), "another program");
-  serve (1, 5);
+  serve (1, before + 1);
   CHECK_EQ (stub_errors_count (), 0);
-  serve (1, 10);
+  serve (1, before + 2);
   CHECK_EQ (stub_errors_count (), 1);
   stub_messages_clear ();
 }
