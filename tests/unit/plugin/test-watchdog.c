@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +142,53 @@ test_main_thread_hangs (void)
   CHECK_EQ (WEXITSTATUS (status), 42);
 }
 
+static atomic_bool ended;
+
+static void
+note_end (int signal_number)
+{
+  (void) signal_number;
+  atomic_store (&ended, true);
+}
+
+/* After a signal to end, a call that hangs in another thread does not keep the
+ * process, for each signal that nbdkit catches.
+ */
+static void
+test_told_to_end (void)
+{
+  static const int signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+  pthread_t other;
+  int status;
+  pid_t pid;
+
+  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; ++i) {
+    pid = fork ();
+    CHECK (pid != -1);
+    if (pid == 0) {
+      check_within (CHECK_SECONDS);
+      signal (signals[i], note_end); /* as nbdkit */
+      sem_init (&lost, 0, 0);
+      sem_init (&entered, 0, 0);
+      sem_init (&go_on, 0, 0);
+      watchdog_on_lost (tell_lost, NULL);
+      CHECK_EQ (watchdog_start (TIMEOUT_MS, end_as_expected), 0);
+      CHECK_EQ (pthread_create (&other, NULL, hang, NULL), 0);
+      if (i % 2)
+        sem_wait (&lost);
+      else
+        sem_wait (&entered);
+      raise (signals[i]);
+      CHECK (atomic_load (&ended)); /* nbdkit's handler ran, too */
+      while (true)
+        pause ();
+    }
+    CHECK_EQ (waitpid (pid, &status, 0), pid);
+    CHECK (WIFEXITED (status));
+    CHECK_EQ (WEXITSTATUS (status), 42);
+  }
+}
+
 /* A thread without a wait of its own does not affect the others. */
 static void *
 enter_and_stay (void *arg)
@@ -176,6 +225,7 @@ main (int argc, char *argv[])
   RUN (test_unwatched_thread);
   RUN (test_provider_is_told);
   RUN (test_main_thread_hangs);
+  RUN (test_told_to_end);
   RUN (test_other_thread_hangs);
   return check_end ();
 }
