@@ -61,6 +61,40 @@ for i in range (2):
   done
 done
 
+# The machine sleeps during a read, after its first check.
+inside ()
+{
+  [ "$(calls "$1")" -ge "$2" ]
+}
+
+export STANDIN_CUDA_HANG_CALL_FILE=$tmp/hang
+start_vram size=16M window=no gpu-timeout=3600
+nbdsh -u "$uri" -c 'h.pwrite (b"s" * 65536, 0)'
+before=$(calls cuMemcpyDtoHAsync_v2)
+echo "cuMemcpyDtoHAsync_v2 1" >"$tmp/hang-t"
+mv "$tmp/hang-t" "$tmp/hang"
+nbdsh -u "$uri" -c '
+try:
+    h.pread (4096, 0)
+    assert False, "no error"
+except nbd.Error as e:
+    assert e.errno == "EIO", e.errno
+' &
+client=$!
+wait_for "$patience" inside cuMemcpyDtoHAsync_v2 $((before + 1))
+for file in "$tmp"/vram/*; do
+  dd if=/dev/zero of="$file" bs=65536 count=1 conv=notrunc status=none
+done
+: >"$tmp/slept"
+rm "$tmp/hang"
+wait "$client"
+expect_log_times 1 \
+  "the GPU is lost, .*: VRAM was not preserved while the machine slept"
+end_server TERM
+[ "$status" -eq 0 ]
+rm "$tmp/slept"
+unset STANDIN_CUDA_HANG_CALL_FILE
+
 # A server that dies after the sleep leaves no canary to the next one, which
 # then goes by what the driver says.
 requires_program python3
