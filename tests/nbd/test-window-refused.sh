@@ -74,6 +74,26 @@ assert h.pread (9002, 64 << 20) == b"y" * 9002
 done
 unset STANDIN_VULKAN_FAIL
 
+# The disk's second of four chunks cannot be exported. Those after it have a
+# mapping.
+export STANDIN_CUDA_FAIL=cuMemExportToShareableHandle:3:CUDA_ERROR_UNKNOWN
+start_vram -v -D"$PLUGIN_NAME.copies"=1 size=200M window=yes window-read-max=1M
+expect_log_times 1 \
+  "mapping: a chunk goes by DMA alone: cannot export VRAM: .*UNKNOWN"
+nbdsh -u "$uri" -c '
+for i in range (4):
+    data = b"%d" % i * (9001 + i)
+    h.pwrite (data, i << 26)
+    assert h.pread (9001 + i, i << 26) == data
+'
+for i in 0 2 3; do
+  expect_log "mapping: read 900$((1 + i)) bytes"
+  expect_no_log "queue [0-9]+: read 900$((1 + i)) bytes"
+done
+expect_log "queue [0-9]+: read 9002 bytes"
+stop_vram
+unset STANDIN_CUDA_FAIL
+
 # A part of the VRAM that the CPU can see is left to other programs.
 export STANDIN_VULKAN_HEAP=128M
 start_vram -v -D"$PLUGIN_NAME.copies"=1 size=128M window=yes window-read-max=1M
