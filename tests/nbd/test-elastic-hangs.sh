@@ -34,4 +34,31 @@ except nbd.Error as e:
   wait_for "$patience" grep -q "the GPU is lost" "$log"
   expect_log "the driver has not answered for 1000 ms"
   end_server TERM
+  [ "$status" -eq 0 ]
+  # The call may return until the process has ended, so that nothing is freed
+  # that the governor uses, and VRAM is left alone.
+  expect_no_log "cannot overwrite VRAM"
+done
+
+# The server is told to end while such a call hangs and no request waits for
+# it: the governor takes a chunk for those that writes have used up.
+inside ()
+{
+  [ "$(calls "$1")" -ge "$2" ]
+}
+
+for signal in TERM INT QUIT HUP; do
+  rm -f "$tmp/hang"
+  start_vram size=64M elastic=yes headroom=1M window=no gpu-timeout=1
+  before=$(calls cuMemCreate)
+  echo "cuMemCreate 1000" >"$tmp/hang-t"
+  mv "$tmp/hang-t" "$tmp/hang"
+  nbdsh -u "$uri" -c '
+for i in range (2):
+    h.pwrite (b"x" * 4096, i << 23)
+'
+  wait_for "$patience" inside cuMemCreate $((before + 1))
+  end_server "$signal"
+  [ "$status" -eq 1 ]
+  expect_log "the driver has not answered for 1000 ms"
 done
