@@ -92,7 +92,8 @@ all_ones (const char *bytes, size_t count)
 }
 
 /* Read again, by DMA, the lines that hold only ones, from the first to the
- * last of them.  For a GPU that is gone the bus answers with ones and no
+ * last of them, in one copy: each copy costs the driver more than the bytes
+ * between them.  For a GPU that is gone the bus answers with ones and no
  * error.  Only the driver knows whether they are data.
  */
 static int

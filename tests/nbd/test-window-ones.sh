@@ -21,7 +21,7 @@ page = b"b" * 640 + b"\xff" * 64 + b"b" * 3392
 h.pwrite (page, 8192)
 assert h.pread (4096, 8192) == page
 '
-# Only the lines of ones are read again.
+# Only what is from the first line of ones to the last one is read again.
 expect_log "queue [0-9]+: read 4096 bytes"
 expect_log "queue [0-9]+: read 64 bytes"
 expect_log "queue [0-9]+: read 1 bytes"
