@@ -896,7 +896,7 @@ governor_start (struct governor *g)
   return 0;
 }
 
-/* Wait until the thread has ended, but at most JOIN_S after the GPU is lost. */
+/* Wait until the thread has ended, at most JOIN_S after the GPU is lost. */
 static int
 join (struct governor *g)
 {
