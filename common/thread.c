@@ -1,4 +1,4 @@
-/* nbdkit-vram: starts the plugin's threads
+/* nbdkit-vram: starts and joins the plugin's threads
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "common/thread.h"
@@ -17,6 +18,9 @@
 
 /* In nanoseconds; 0 restores the default. */
 #define RELAXED_SLACK UINT64_C (10000000000)
+
+/* How often thread_join looks. */
+#define JOIN_US 1000
 
 static _Thread_local bool relaxed;
 
@@ -56,4 +60,18 @@ thread_start (pthread_t *thread, void *(*run) (void *), void *arg)
     return 0;
   log_error ("pthread_create: %s", strerror (err));
   return -1;
+}
+
+int
+thread_join (pthread_t thread, const atomic_bool *ended, unsigned ms)
+{
+  const uint64_t until = clock_ms () + ms;
+
+  while (!atomic_load (ended)) {
+    if (clock_ms () >= until)
+      return -1;
+    clock_sleep_us (JOIN_US);
+  }
+  pthread_join (thread, NULL);
+  return 0;
 }

@@ -1,4 +1,4 @@
-/* nbdkit-vram: starts the plugin's threads
+/* nbdkit-vram: starts and joins the plugin's threads
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -6,6 +6,7 @@
 #define VRAM_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /* Start a thread that runs RUN (ARG), with a stack that is large enough for
@@ -14,6 +15,13 @@
  * thread that touches a mapping of VRAM.  Returns 0, or -1 after log_error.
  */
 extern int thread_start (pthread_t *thread, void *(*run) (void *), void *arg);
+
+/* Join THREAD, which sets *ENDED just before it returns, or give up after MS.
+ * Returns 0, or -1 if it still runs.  (ThreadSanitizer does not know
+ * pthread_clockjoin_np.)
+ */
+extern int
+thread_join (pthread_t thread, const atomic_bool *ended, unsigned ms);
 
 /* Allow the timers of threads that the calling thread creates from now on to
  * fire late: up to 10 s with RELAX, by the kernel's default of 50 us

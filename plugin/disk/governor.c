@@ -71,7 +71,7 @@
 #define CLOSE_MS 20
 
 /* How long to wait for a thread that may hang in the driver. */
-#define JOIN_S 1
+#define JOIN_MS 1000
 
 struct governor {
   struct slots *slots;
@@ -104,7 +104,7 @@ struct governor {
 
   pthread_t thread;
   bool running;
-  atomic_bool stop;
+  atomic_bool stop, ended;
   struct watchdog_wait wait;
 };
 
@@ -851,6 +851,7 @@ run (void *arg)
     sleep_until_woken (g, seen, governor_step (g));
   }
   watchdog_remove_thread ();
+  atomic_store (&g->ended, true);
   return NULL;
 }
 
@@ -896,17 +897,15 @@ governor_start (struct governor *g)
   return 0;
 }
 
-/* Wait until the thread has ended, at most JOIN_S after the GPU is lost. */
+/* Wait until the thread has ended, at most JOIN_MS after the GPU is lost. */
 static int
 join (struct governor *g)
 {
-  struct timespec until;
   bool failed;
 
   do {
     failed = atomic_load (&g->e->failed);
-    until = clock_after_ns (JOIN_S * UINT64_C (1000000000));
-    if (pthread_clockjoin_np (g->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+    if (thread_join (g->thread, &g->ended, JOIN_MS) == 0)
       return 0;
   } while (!failed);
   return -1;

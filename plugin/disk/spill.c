@@ -52,7 +52,7 @@ struct spill {
 
   pthread_t thread;
   bool running;
-  atomic_bool stop;
+  atomic_bool stop, ended;
 
   unsigned timeout_ms;
   struct transfer mover;
@@ -310,14 +310,11 @@ err:
 void
 spill_close (struct spill *spill)
 {
-  struct timespec until;
-
   if (spill == NULL)
     return;
   atomic_store (&spill->stop, true);
-  until = clock_after_ns (spill->timeout_ms * UINT64_C (1000000));
-  if (spill->running && pthread_clockjoin_np (spill->thread, NULL,
-                                              CLOCK_MONOTONIC, &until) != 0) {
+  if (spill->running &&
+      thread_join (spill->thread, &spill->ended, spill->timeout_ms) == -1) {
     log_warning ("the spill file's disk has not answered for %u ms; ending "
                  "without waiting for it",
                  spill->timeout_ms);
@@ -580,6 +577,7 @@ run (void *arg)
     munmap (zeros, PIECE);
   else
     log_error ("cannot allocate a buffer of %s: %m", SIZE_STR (PIECE));
+  atomic_store (&spill->ended, true);
   return NULL;
 }
 
