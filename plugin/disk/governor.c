@@ -898,9 +898,11 @@ governor_create (struct slots *slots, const struct blockmap *map,
 int
 governor_start (struct governor *g)
 {
-  if (thread_start (&g->thread, run, g) == -1)
-    return -1;
   g->running = true;
+  if (thread_start (&g->thread, run, g) == -1) {
+    g->running = false;
+    return -1;
+  }
   elastic_set_stopped (g->e, false);
   return 0;
 }
