@@ -41,6 +41,9 @@
 /* 1/20 of the file system is left to other programs. */
 #define SPARE_PART 20
 
+/* How long the end waits for a write of the thread. */
+#define JOIN_MS 10000
+
 /* How much is overwritten at once, in bytes. */
 #define PIECE (4 * MiB)
 
@@ -314,10 +317,10 @@ spill_close (struct spill *spill)
     return;
   atomic_store (&spill->stop, true);
   if (spill->running &&
-      thread_join (spill->thread, &spill->ended, spill->timeout_ms) == -1) {
-    log_warning ("the spill file's disk has not answered for %u ms; ending "
+      thread_join (spill->thread, &spill->ended, JOIN_MS) == -1) {
+    log_warning ("the spill file's disk has not answered for %d ms; ending "
                  "without waiting for it",
-                 spill->timeout_ms);
+                 JOIN_MS);
     return;
   }
   close (spill->fd);
