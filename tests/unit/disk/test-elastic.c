@@ -2338,7 +2338,6 @@ test_stop_while_driver_hangs (void)
   CHECK_EQ (governor_stop (governor), -1);
   CHECK_EQ (governor_free (governor), -1);
   atomic_store (&driver_hangs, false);
-  /* ThreadSanitizer knows pthread_join, but not pthread_clockjoin_np. */
   atomic_store (&slots.elastic->failed, false);
   end ();
 }
