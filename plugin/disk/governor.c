@@ -74,7 +74,7 @@
 #define AFTER_WRITE_US 2000
 
 /* How long to wait for a thread that may hang in the driver. */
-#define JOIN_MS 1000
+#define JOIN_MS 500
 
 struct governor {
   struct slots *slots;
