@@ -34,8 +34,6 @@ except nbd.Error as e:
   wait_for "$patience" grep -q "the GPU is lost" "$log"
   expect_log "the driver has not answered for 1000 ms"
   end_server TERM
-  # The exit of a sanitizer takes longer than the watchdog waits.
-  [ -n "$SANITIZER_PRELOAD" ] || [ "$status" -eq 0 ]
   # The call may return until the process has ended, so that nothing is freed
   # that the governor uses, and VRAM is left alone.
   expect_no_log "cannot overwrite VRAM"
@@ -60,6 +58,5 @@ for i in range (2):
 '
   wait_for "$patience" inside cuMemCreate $((before + 1))
   end_server "$signal"
-  [ "$status" -eq 1 ]
   expect_log "the driver has not answered for 1000 ms"
 done
