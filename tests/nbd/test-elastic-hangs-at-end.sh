@@ -31,6 +31,8 @@ h.pwrite (b"x" * 4096, 0)
 with open (tmp + "/hang-t", "w") as f:
     f.write ("cuMemGetInfo_v2 1000\n")
 os.rename (tmp + "/hang-t", tmp + "/hang")
+# Until the governor has looked.
+time.sleep (2)
 '
   wait_server
   expect_log "the driver has not answered for 1000 ms"
