@@ -70,7 +70,7 @@
  */
 #define CLOSE_MS 20
 
-/* How long the first write into a slot takes at most, in us. */
+/* Make a chunk this long after the last one was taken, in us. */
 #define AFTER_WRITE_US 2000
 
 /* How long to wait for a thread that may hang in the driver. */
@@ -709,17 +709,17 @@ fill_reserve (struct governor *g, unsigned target, uint64_t bytes_free)
     const bool urgent =
         elastic_waiting (g->e) > 0 && elastic_reserve (g->e) == 0;
 
+    const bool grows = may_grow (g, bytes_free, urgent);
+
     /* First let the write end that took a chunk: the driver holds it up while
      * it makes one.
      */
-    if (!urgent && g->running)
+    if (grows && !urgent && g->running)
       clock_sleep_us (AFTER_WRITE_US);
-    if (!may_grow (g, bytes_free, urgent) || !make_chunk (g)) {
-      if (elastic_waiting (g->e) == 0 || !recycle_chunk (g))
-        return false;
-      continue;
-    }
-    bytes_free -= g->size;
+    if (grows && make_chunk (g))
+      bytes_free -= g->size;
+    else if (elastic_waiting (g->e) == 0 || !recycle_chunk (g))
+      return false;
   }
   return true;
 }
