@@ -755,9 +755,11 @@ move_any (struct governor *g)
     free_chunk (g, SLOT_CHUNK (word), true);
 }
 
-/* After how many ms to look again. */
+/* After how many ms to look again.  GROWS: more of the spill file is going to
+ * be ready than store_facts has seen.
+ */
 static unsigned
-next_look (const struct governor *g, bool wants_more)
+next_look (const struct governor *g, bool wants_more, bool grows)
 {
   const uint64_t now = clock_ms ();
   unsigned ms = GOVERNOR_SLEEP;
@@ -766,7 +768,7 @@ next_look (const struct governor *g, bool wants_more)
     return FAST_MS;
   if (g->options.headroom > 0 || wants_more)
     ms = now - g->changed_at < FAST_FOR_MS ? FAST_MS : REST_MS;
-  else if (g->e->spill && spill_grows (g->e->spill))
+  else if (grows)
     ms = REST_MS;
   if (g->scan_at && (ms == GOVERNOR_SLEEP || g->scan_at < now + ms))
     ms = g->scan_at > now ? (unsigned) (g->scan_at - now) : 0;
@@ -781,7 +783,7 @@ step (struct governor *g)
   uint64_t bytes_free = UINT64_MAX / 2;
   enum give_back why = GIVE_BACK_LIMIT;
   unsigned over, now_over, given = 0;
-  bool full = true;
+  bool full = true, grows;
 
   if ((g->options.headroom > 0 || elastic_reserve (g->e) < target ||
        atomic_load (&g->e->shared->spilled) > 0) &&
@@ -811,13 +813,15 @@ step (struct governor *g)
   if (g->scan_at && clock_ms () >= g->scan_at)
     scan (g, full && over == 0 ? slots_reserve (g->slots) : 0);
   age (g);
+  grows = g->e->spill && spill_grows (g->e->spill);
   store_facts (g);
   /* A program that takes VRAM goes on taking it. */
   if (given > 0)
     return 0;
-  return next_look (g, over > 0 ||
-                           elastic_reserve (g->e) < reserve_target (g) ||
-                           atomic_load (&g->e->shared->spilled) > 0);
+  return next_look (g,
+                    over > 0 || elastic_reserve (g->e) < reserve_target (g) ||
+                        atomic_load (&g->e->shared->spilled) > 0,
+                    grows);
 }
 
 unsigned
